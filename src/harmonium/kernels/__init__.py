@@ -1,0 +1,80 @@
+"""Random bits, and the fused passes that turn a layer's field into samples.
+
+Each function here runs the numba kernel on CPU tensors and plain torch elsewhere; both draw the same
+bits. ``HARMONIUM_KERNELS=eager`` in the environment takes plain torch everywhere.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Draw",
+    "anneal_binary",
+    "bernoulli",
+    "binarise",
+    "categorical",
+    "gaussian",
+    "spin",
+]
+
+import os
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from . import cpu, eager
+from .philox import Draw
+
+_EAGER = os.environ.get("HARMONIUM_KERNELS", "") == "eager"
+
+
+def bernoulli(
+    field: Tensor, draw: Draw, sample: Tensor | None = None, mean: Tensor | None = None
+) -> None:
+    """Write samples in {0, 1} and means of P(1) = sigmoid(field), each where memory is given."""
+    _module(field).sample_bernoulli(field, draw, sample, mean)
+
+
+def spin(
+    field: Tensor, draw: Draw, sample: Tensor | None = None, mean: Tensor | None = None
+) -> None:
+    """Write samples in {-1, 1} and means of P(x) proportional to exp(field x)."""
+    _module(field).sample_spin(field, draw, sample, mean)
+
+
+def categorical(
+    field: Tensor,
+    draw: Draw,
+    states: int,
+    sample: Tensor | None = None,
+    mean: Tensor | None = None,
+) -> None:
+    """Write one-hot samples and probabilities of blocks of ``states`` columns."""
+    _module(field).sample_categorical(field, draw, states, sample, mean)
+
+
+def gaussian(field: Tensor, draw: Draw, precision: Tensor, sample: Tensor) -> None:
+    """Write samples of N(field / precision, 1 / precision); ``precision`` has shape (columns)."""
+    _module(field).sample_gaussian(field, draw, precision, sample)
+
+
+def anneal_binary(
+    field: Tensor,
+    draw: Draw,
+    spin: bool,
+    betas: tuple[float, float],
+    log_weight: Tensor,
+    sample: Tensor,
+) -> None:
+    """Take one annealing step of binary units: see :func:`harmonium.kernels.cpu.anneal_binary`."""
+    _module(field).anneal_binary(field, draw, spin, betas, log_weight, sample)
+
+
+def binarise(grey: Tensor, index: Tensor, draw: Draw, levels: float, sample: Tensor) -> None:
+    """Write fresh bits of the rows ``index`` of ``grey``, P(1) = grey / levels."""
+    _module(sample).binarise(grey, index, draw, levels, sample)
+
+
+def _module(tensor: Tensor) -> ModuleType:
+    fused = tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
+    return cpu if fused and not _EAGER else eager

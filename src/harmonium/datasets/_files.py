@@ -1,0 +1,242 @@
+"""Readers of files: IDX, npy, npz and CSV, gzipped or not.
+
+Whatever is wrong with a file is a :class:`FileError` or, where its values are wrong, a
+:class:`DataError` that names the file, the line and the column. No reader ever unpickles.
+"""
+
+from __future__ import annotations
+
+__all__ = ["SUFFIXES", "read_csv", "read_idx", "read_npy", "read_npz"]
+
+import csv
+import gzip
+import io
+import math
+import struct
+import zlib
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, cast
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError, FileError, choose, invalid
+from ._rows import Rows
+
+SUFFIXES = (".npy", ".npz", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
+KEYS = {
+    "x_train": "train",
+    "x": "train",
+    "x_valid": "validation",
+    "x_test": "test",
+    "y_train": "train",
+    "y": "train",
+    "y_valid": "validation",
+    "y_test": "test",
+}
+
+
+def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
+    """Read an IDX file of bytes, the format of the MNIST family.
+
+    Arguments:
+        path: The file, gzipped or not.
+        dimensions: 3 for images, 1 for labels.
+
+    Raises:
+        FileError: The file cannot be read, or is not such a file.
+    """
+    data = bytearray()
+    with _opened(path) as stream:
+        while chunk := stream.read(1 << 20):
+            data += chunk
+    head = 4 * (1 + dimensions)
+    expected = 0x800 + dimensions
+    magic = int.from_bytes(data[:4], "big")
+    if len(data) < head or magic != expected:
+        raise FileError(f"{path}: got magic number {magic:#010x}, expected {expected:#010x}")
+    shape = struct.unpack_from(f">{dimensions}I", data, 4)
+    if len(data) - head != math.prod(shape):
+        raise FileError(
+            f"{path}: got {len(data) - head} values, expected {shape} as its head says"
+        )
+    return np.frombuffer(data, np.uint8, offset=head).reshape(shape)
+
+
+def read_npy(path: Path) -> Rows:
+    """Read the rows of a .npy file.
+
+    Raises:
+        FileError: The file cannot be read, or is no plain array.
+    """
+    with _opened(path) as stream, _plain(str(path)):
+        values = np.load(stream, allow_pickle=False)
+    if not isinstance(values, np.ndarray):
+        raise FileError(f"{path}: got an archive of arrays, expected one array")
+    return Rows({"train": values}, {}, str(path))
+
+
+def read_npz(path: Path) -> Rows:
+    """Read the splits of an .npz file: x_train, x_valid, x_test, or x; likewise labels y.
+
+    Raises:
+        FileError: The file cannot be read, has other keys, or holds something else than arrays.
+    """
+    with _opened(path) as stream, _plain(str(path)):
+        archive = np.load(stream, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise FileError(f"{path}: got one array, expected an archive of arrays")
+        names = list(archive.files)
+        _check_keys(names, path)
+        arrays = {}
+        for name in names:
+            with _plain(f"{path}: {name}"):
+                arrays[name] = archive[name]
+    parts = {KEYS[k]: v for k, v in arrays.items() if k.startswith("x")}
+    labels = {KEYS[k]: v for k, v in arrays.items() if k.startswith("y")}
+    return Rows(parts, labels, str(path))
+
+
+def read_csv(path: Path, delimiter: str, header: bool | None, label: str | int | None) -> Rows:
+    """Read a table of numbers, one row a line.
+
+    Arguments:
+        path: The file, gzipped or not, in UTF-8.
+        delimiter: The character between cells.
+        header: Whether the first line names the columns; None to take it as names if no cell of
+            it is a number.
+        label: The name or the number (from 0) of the column of labels.
+
+    Raises:
+        DataError: A line has too many or too few cells, or a cell is no finite number.
+        FileError: The file cannot be read.
+        ArgumentError: There is no such column, or ``delimiter`` is not one character.
+    """
+    if not isinstance(delimiter, str) or len(delimiter) != 1:
+        raise invalid("delimiter", delimiter, "one character")
+    values, names = array("d"), None
+    width = 0
+    for line, cells in _records(path, delimiter):
+        if width == 0:
+            width = len(cells)
+            if header or (header is None and _is_header(cells)):
+                names = [cell.strip() for cell in cells]
+                continue
+        if len(cells) != width:
+            raise DataError(f"{path}: line {line}: got {len(cells)} cells, expected {width}")
+        values.extend(_numbers(cells, names, f"{path}: line {line}"))
+    if not values:
+        raise DataError(f"{path}: got no rows of numbers, expected at least one")
+    table = np.frombuffer(values, np.float64).reshape(-1, width)
+    if label is None:
+        return Rows({"train": table}, {}, str(path))
+    column = _column(label, names, width)
+    rows = np.delete(table, column, axis=1)
+    return Rows({"train": rows}, {"train": table[:, column]}, str(path))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for reading, through gzip where its first bytes say so."""
+    try:
+        with path.open("rb") as raw:
+            zipped = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            if not zipped:
+                yield raw
+                return
+            with gzip.open(raw) as stream:
+                yield cast(IO[bytes], stream)
+    except (OSError, EOFError, zlib.error) as error:
+        raise FileError(
+            f"{path}: cannot be read, it may be damaged or cut short: {error}"
+        ) from error
+
+
+@contextmanager
+def _plain(where: str) -> Iterator[None]:
+    """Turn NumPy's errors into one; its advice to unpickle is not for us."""
+    try:
+        yield
+    except (FileError, OSError):
+        raise
+    except (ValueError, EOFError, KeyError, RuntimeError, BadZipFile, zlib.error) as error:
+        raise FileError(
+            f"{where}: no plain array; damaged, or of objects, which are never unpickled"
+        ) from error
+
+
+def _check_keys(names: list[str], path: Path) -> None:
+    """Refuse an archive without training rows, and any key that could be a slip."""
+    rows, labels = ([KEYS[k] for k in names if k in KEYS and k[0] == kind] for kind in "xy")
+    twice = len({*rows}) < len(rows) or len({*labels}) < len(labels)
+    if not {*names} <= {*KEYS} or twice or "train" not in rows or not {*labels} <= {*rows}:
+        raise FileError(
+            f"{path}: got keys {', '.join(names) or 'none'}; expected x_train (or x) and, where "
+            "there are such, x_valid, x_test and their labels y_train (or y), y_valid, y_test"
+        )
+
+
+def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line number and the cells of each record; blank lines may only end the file."""
+    try:
+        with _opened(path) as stream:
+            text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+            reader = csv.reader(text, delimiter=delimiter, strict=True)
+            blank = 0
+            for cells in reader:
+                if cells and blank:
+                    raise DataError(f"{path}: line {blank}: got a blank line, expected numbers")
+                if cells:
+                    yield reader.line_num, cells
+                else:
+                    blank = blank or reader.line_num
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise FileError(f"{path}: not a table in UTF-8: {error}") from error
+
+
+def _is_header(cells: list[str]) -> bool:
+    """Tell whether a first line names columns: no cell is a number, and some cell is not empty."""
+    return any(map(str.strip, cells)) and not any(_is_number(cell) for cell in cells)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell
+
+
+def _numbers(cells: list[str], names: list[str] | None, where: str) -> list[float]:
+    """Convert the cells of a line, or name the first that is no finite number."""
+    if "_" not in "".join(cells):
+        with suppress(ValueError):
+            numbers = list(map(float, cells))
+            if math.isfinite(sum(numbers)):
+                return numbers
+    for column, cell in enumerate(cells):
+        if not (_is_number(cell) and math.isfinite(float(cell))):
+            name = f" ({names[column]})" if names else ""
+            got = repr(cell) if cell.strip() else "an empty cell"
+            raise DataError(
+                f"{where}, column {column + 1}{name}: got {got}, expected a finite number"
+            )
+    return numbers
+
+
+def _column(label: str | int, names: list[str] | None, width: int) -> int:
+    """Return the number of the column of labels."""
+    if width == 1:
+        raise invalid("label", label, "None: the table has one column only")
+    if isinstance(label, str):
+        if names is None:
+            raise invalid("label", label, "a column's number (from 0): the file names no columns")
+        return names.index(choose("label", label, names))
+    if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < width:
+        raise invalid("label", label, f"a column's name or number, from 0 to {width - 1}")
+    return label

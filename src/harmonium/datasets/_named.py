@@ -1,0 +1,126 @@
+"""The table of named data sets: one line each, and the few loaders that they share."""
+
+from __future__ import annotations
+
+__all__ = ["DATASETS", "Entry"]
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from sklearn.datasets import load_digits
+
+from ..errors import FileError
+from ._download import find
+from ._files import read_idx, read_npz
+from ._rows import SPLITS, Rows, Size
+
+SPLIT = "in the splits of the NADE suite (Larochelle & Murray 2011)"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What there is to know of a named data set before it is loaded.
+
+    Arguments:
+        description: One line for a reader.
+        shape: The shape of one row.
+        loader: Reads the rows, given the folder to look in first.
+        source: Where it came from, and its licence.
+        levels: The grey level that means 1; None where rows are bits.
+        sizes: The default counts of the splits that the files lack.
+        shuffled: Whether those are drawn by a permutation; otherwise they are the last rows.
+    """
+
+    description: str
+    shape: tuple[int, ...]
+    loader: Callable[[Path | None], Rows]
+    source: str
+    levels: int | None = None
+    sizes: tuple[tuple[str, Size], ...] = ()
+    shuffled: bool = False
+
+
+def _digits(root: Path | None) -> Rows:
+    """Read scikit-learn's digits, which come with it."""
+    values, labels = load_digits(return_X_y=True)
+    return Rows({"train": values.reshape(-1, 8, 8)}, {"train": labels}, "digits")
+
+
+def _images(folder: str, root: Path | None) -> Rows:
+    """Read the four IDX files of the MNIST family."""
+    names = ("train-images-idx3", "t10k-images-idx3", "train-labels-idx1", "t10k-labels-idx1")
+    paths = find(folder, [f"{name}-ubyte" for name in names], root)
+    train, test = (read_idx(path, 3) for path in paths[:2])
+    labels = dict(zip(("train", "test"), (read_idx(path, 1) for path in paths[2:]), strict=True))
+    return Rows({"train": train, "test": test}, labels, str(paths[0].parent))
+
+
+def _archive(folder: str, name: str, root: Path | None) -> Rows:
+    """Read an .npz file of bits that has all splits."""
+    (path,) = find(folder, [name], root)
+    rows = read_npz(path)
+    if set(rows.parts) != {*SPLITS}:
+        got = ", ".join(rows.parts)
+        raise FileError(f"{path}: got rows for {got}, expected x_train, x_valid and x_test")
+    return rows
+
+
+DATASETS: dict[str, Entry] = {
+    "digits": Entry(
+        "1,797 handwritten digits in grey, shipped with scikit-learn",
+        (8, 8),
+        _digits,
+        "Optical Recognition of Handwritten Digits, UCI (Alpaydin & Kaynak 1998), CC BY 4.0.",
+        levels=16,
+        sizes=(("validation", 250), ("test", 250)),
+        shuffled=True,
+    ),
+    "mnist": Entry(
+        "70,000 handwritten digits in grey",
+        (28, 28),
+        partial(_images, "mnist"),
+        "MNIST (LeCun, Cortes & Burges 1998), no licence stated.",
+        levels=255,
+        sizes=(("validation", 10_000),),
+    ),
+    "fashion-mnist": Entry(
+        "70,000 articles of clothing in grey",
+        (28, 28),
+        partial(_images, "fashion-mnist"),
+        "Fashion-MNIST (Xiao, Rasul & Vollgraf 2017), Zalando, MIT licence.",
+        levels=255,
+        sizes=(("validation", 10_000),),
+    ),
+    "binarized-mnist": Entry(
+        "MNIST in Larochelle's fixed binarisation",
+        (28, 28),
+        partial(_archive, "mnist", "binarized_mnist.npz"),
+        "MNIST, sampled once and for all (Larochelle & Murray 2011), no licence stated.",
+    ),
+    "adult": Entry(
+        "32,561 people of a census, one-hot",
+        (123,),
+        partial(_archive, "tables", "adult.npz"),
+        f"UCI Adult (Becker & Kohavi 1996), CC BY 4.0, {SPLIT}.",
+    ),
+    "mushrooms": Entry(
+        "8,124 mushrooms, one-hot",
+        (112,),
+        partial(_archive, "tables", "mushrooms.npz"),
+        f"UCI Mushroom (1981), CC BY 4.0, {SPLIT}.",
+    ),
+    "dna": Entry(
+        "3,186 splice junctions of 60 bases, three bits a base",
+        (180,),
+        partial(_archive, "tables", "dna.npz"),
+        f"The dna set of LIBSVM, open, {SPLIT}.",
+    ),
+    "plants": Entry(
+        "23,215 plants and the 69 regions they grow in",
+        (69,),
+        partial(_archive, "tables", "plants.npz"),
+        "UCI Plants, open, in the splits of the density-estimation benchmark DEBD.",
+    ),
+}

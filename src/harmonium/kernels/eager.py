@@ -1,0 +1,98 @@
+"""The kernels in plain torch: the reference, and the path of every device but the CPU.
+
+Same functions, same arguments and same random bits as :mod:`harmonium.kernels.cpu`. A sample differs
+from the fused kernel's only where a uniform number and a probability agree to rounding.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "anneal_binary",
+    "binarise",
+    "sample_bernoulli",
+    "sample_categorical",
+    "sample_gaussian",
+    "sample_spin",
+]
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from .philox import Draw, bits, normal, uniform
+
+
+def sample_bernoulli(
+    field: Tensor, draw: Draw, sample: Tensor | None = None, mean: Tensor | None = None
+) -> None:
+    """See :func:`harmonium.kernels.cpu.sample_bernoulli`."""
+    probability = torch.sigmoid(field)
+    if mean is not None:
+        mean.copy_(probability)
+    if sample is not None:
+        sample.copy_(_uniform(draw, field) < probability)
+
+
+def sample_spin(
+    field: Tensor, draw: Draw, sample: Tensor | None = None, mean: Tensor | None = None
+) -> None:
+    """See :func:`harmonium.kernels.cpu.sample_spin`."""
+    if mean is not None:
+        mean.copy_(torch.tanh(field))
+    if sample is not None:
+        sample.copy_(_uniform(draw, field) < torch.sigmoid(2 * field)).mul_(2).sub_(1)
+
+
+def sample_categorical(
+    field: Tensor,
+    draw: Draw,
+    states: int,
+    sample: Tensor | None = None,
+    mean: Tensor | None = None,
+) -> None:
+    """See :func:`harmonium.kernels.cpu.sample_categorical`."""
+    blocks = field.unflatten(-1, (-1, states))
+    probability = torch.softmax(blocks, -1)
+    if mean is not None:
+        mean.copy_(probability.flatten(-2))
+    if sample is not None:
+        u = uniform(bits(draw, len(field), blocks.shape[-2], field.device), field.dtype)
+        below = probability.cumsum(-1)[..., :-1]
+        chosen = (below <= u[..., None]).sum(-1)
+        sample.copy_(torch.nn.functional.one_hot(chosen, states).flatten(-2))
+
+
+def sample_gaussian(field: Tensor, draw: Draw, precision: Tensor, sample: Tensor) -> None:
+    """See :func:`harmonium.kernels.cpu.sample_gaussian`."""
+    noise = normal(bits(draw, *field.shape, device=field.device), field.dtype)
+    sample.copy_(field / precision + noise / precision.sqrt())
+
+
+def anneal_binary(
+    field: Tensor,
+    draw: Draw,
+    spin: bool,
+    betas: tuple[float, float],
+    log_weight: Tensor,
+    sample: Tensor,
+) -> None:
+    """See :func:`harmonium.kernels.cpu.anneal_binary`."""
+    x = field.double()
+    old, new = (_log_normaliser(beta * x, spin) for beta in betas)
+    log_weight += (new - old).sum(-1)
+    draw_units = sample_spin if spin else sample_bernoulli
+    draw_units(betas[1] * field, draw, sample)
+
+
+def binarise(grey: Tensor, index: Tensor, draw: Draw, levels: float, sample: Tensor) -> None:
+    """See :func:`harmonium.kernels.cpu.binarise`."""
+    u = uniform(bits(draw, index.to(sample.device), grey.shape[1]))
+    sample.copy_(u * levels < grey[index.to(grey.device)].to(sample.device))
+
+
+def _uniform(draw: Draw, field: Tensor) -> Tensor:
+    return uniform(bits(draw, *field.shape, device=field.device), field.dtype)
+
+
+def _log_normaliser(field: Tensor, spin: bool) -> Tensor:
+    return softplus(2 * field) - field if spin else softplus(field)

@@ -1,0 +1,72 @@
+r"""The gradient of the log-likelihood from moments, plain and centred.
+
+For every energy model :math:`\partial (-\log p(v)) / \partial \theta = E_\mathrm{data}[\partial E /
+\partial \theta] - E_\mathrm{model}[\partial E / \partial \theta]`. Rules of this kind differ only in the
+states that stand for the model. Data and model rows go through one matrix product, with weights that
+sum to -1 over the data and to +1 over the model.
+
+Centring takes the gradient in the coordinates of a model whose statistics have offsets subtracted, and
+brings the step back to the model's own parameters,
+
+.. math:: \nabla_W &= G_W - \mu\, g_c^\top - g_b\, \lambda^\top \\
+    \nabla_b &= g_b - \nabla_W \lambda, \qquad \nabla_c = g_c - \nabla_W^\top \mu
+
+so that learning no longer depends on which value of a unit is called zero. The offsets
+:math:`\mu, \lambda` follow the average of data and model means (the enhanced gradient).
+
+References:
+    | Enhanced gradient for training restricted Boltzmann machines (Cho, Raiko & Ilin, 2013)
+    | Deep Boltzmann machines and the centering trick (Montavon & Mueller, 2012)
+    | How to center deep Boltzmann machines (Melchior, Fischer & Wiskott, 2016)
+    | https://arxiv.org/abs/1311.1354
+"""
+
+from __future__ import annotations
+
+__all__ = ["centre", "follow_offsets", "likelihood_gradient"]
+
+import torch
+from torch import Tensor
+
+from ..models import RBM, State
+
+
+@torch.no_grad()
+def likelihood_gradient(model: RBM, data: State, sample: State, shares: Tensor) -> State:
+    """Set each parameter's gradient of the mean negative log-likelihood, in place where there is one.
+
+    Arguments:
+        model: The model.
+        data: States with the data in the visible block.
+        sample: States that stand for the model.
+        shares: The weights of both, data first: they sum to -1 over the data, to +1 over the sample.
+
+    Returns:
+        The states of both, one below the other.
+    """
+    both = {name: torch.cat((data[name], sample[name])) for name in model.blocks()}
+    parameters = dict(model.named_parameters())
+    memory = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+    for name, gradient in model.moments(both, shares, memory).items():
+        parameters[name].grad = gradient
+    return both
+
+
+@torch.no_grad()
+def follow_offsets(offsets: State, both: State, shares: Tensor, rate: float) -> State:
+    """Move each block's offset towards the average of its data and model means."""
+    half = 0.5 * shares.abs()
+    return {name: torch.lerp(offset, half @ both[name], rate) for name, offset in offsets.items()}
+
+
+@torch.no_grad()
+def centre(model: RBM, offsets: State) -> None:
+    """Replace the model's gradients by the centred ones."""
+    weight, b, c = model.weight.grad, model.visible.bias.grad, model.hidden.bias.grad
+    assert weight is not None
+    assert b is not None
+    assert c is not None
+    mu, lam = offsets["visible"], offsets["hidden"]
+    weight.addmm_(torch.stack((mu, b), 1), torch.stack((c, lam)), alpha=-1)
+    b -= weight @ lam
+    c -= mu @ weight

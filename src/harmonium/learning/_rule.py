@@ -1,0 +1,59 @@
+"""The protocol of learning rules: one concept, one class, one file."""
+
+from __future__ import annotations
+
+__all__ = ["Apply", "Batch", "Metrics", "Rule"]
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple, TypeAlias
+
+from torch import Tensor, nn
+
+from ..models import EnergyModel, State
+from ..random import Stream
+from ..settings import Settings
+
+Apply: TypeAlias = Callable[[str], None]
+"""Clip the gradients of a named group of parameters, step its optimiser, and project."""
+
+Metrics: TypeAlias = dict[str, Tensor]
+"""Scalars of one update, by name."""
+
+
+class Batch(NamedTuple):
+    """Rows of data as a rule sees them."""
+
+    values: Tensor
+    """Visible statistics, shape (rows, width)."""
+    weights: Tensor
+    """The rows' shares, which sum to 1; shape (rows)."""
+    rows: Tensor
+    """Their global numbers, shape (rows)."""
+
+
+class Rule(Settings, ABC):
+    """Abstract learning rule.
+
+    Its own state (chains, offsets) is a dictionary of tensors, so that a checkpoint can hold it.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def check(self, model: EnergyModel) -> None:
+        """Refuse a model that the rule does not fit, with an ArgumentError."""
+
+    @abstractmethod
+    def init(self, model: EnergyModel, stream: Stream) -> State:
+        """Return the rule's state before the first update."""
+
+    @abstractmethod
+    def update(
+        self, model: EnergyModel, batch: Batch, state: State, stream: Stream, apply: Apply
+    ) -> tuple[State, Metrics]:
+        """Set the gradients that a batch asks for, apply them, and return the new state."""
+
+    def parameters(self, model: EnergyModel) -> dict[str, dict[str, nn.Parameter]]:
+        """Return the parameters to train, in groups with an optimiser each."""
+        return {"model": {k: p for k, p in model.named_parameters() if p.requires_grad}}

@@ -1,0 +1,69 @@
+"""The mean log-likelihood of data, with what is known of its errors."""
+
+from __future__ import annotations
+
+__all__ = ["log_likelihood"]
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..models import RBM
+from ._log_partition import log_partition as estimate_log_partition
+from ._results import LogLikelihood, LogPartition
+
+_ROWS = 2048
+
+
+@torch.no_grad()
+def log_likelihood(
+    model: RBM,
+    data: Any,
+    *,
+    log_partition: LogPartition | None = None,
+    means: bool = False,
+    **options: Any,
+) -> LogLikelihood:
+    r"""Estimate the mean of :math:`\log p(v) = -F(v) - \log Z` over rows, in nats per row.
+
+    Arguments:
+        model: The model.
+        data: Rows of shape (rows, size): values that the visible units can take.
+        log_partition: An estimate of log Z to use; made here if not given.
+        means: Accept means where states are due (binarisation ``none``; the result is then no
+            log-likelihood of data that exist).
+        options: Arguments of :func:`harmonium.log_partition`: ``method``, ``runs``, ``betas``, ...
+
+    Raises:
+        DataError: A value does not fit the visible units.
+        ArgumentError: An option is out of range.
+    """
+    rows = torch.as_tensor(data)
+    model.visible.validate(rows, means=means)
+    if log_partition is None:
+        log_partition = estimate_log_partition(model, **options)
+    minus_energy = -free_energies(model, rows)
+    mean = float(minus_energy.mean())
+    spread = float(minus_energy.std()) if len(rows) > 1 else math.inf
+    return LogLikelihood(
+        mean=mean - log_partition.value,
+        lower=mean - log_partition.upper,
+        upper=mean - log_partition.lower,
+        standard_error=log_partition.standard_error,
+        data_standard_error=spread / math.sqrt(len(rows)),
+        rows=len(rows),
+        method=log_partition.method,
+        trusted=log_partition.trusted,
+        reason=log_partition.reason,
+        log_partition=log_partition,
+    )
+
+
+def free_energies(model: RBM, rows: Tensor) -> Tensor:
+    """Return the free energies of rows, computed in float64 in blocks."""
+    double = copy.deepcopy(model).double()
+    blocks = rows.split(_ROWS)
+    return torch.cat([double.free_energy(block.to(model.device)) for block in blocks])

@@ -1,0 +1,217 @@
+"""log Z by the method that the model's size allows."""
+
+from __future__ import annotations
+
+__all__ = ["ESTIMATORS", "log_partition"]
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import choose, invalid
+from ..models import RBM
+from ..random import Stream
+from ..samplers import Gibbs, autocorrelation_time, effective_sample_size, split_rhat
+from ._ais import Base, anneal, log_mean_weight, schedule
+from ._bridge import bennett
+from ._exact import LIMIT, exact_log_partition, exact_side
+from ._results import LogPartition
+
+_RHAT_LIMIT = 1.1
+_ESS_LIMIT = 0.1
+_CROSSING = 4.0
+_DRAWS = 100
+
+
+@dataclass(frozen=True)
+class Annealing:
+    """The settings of a pair of annealed estimates; see :func:`log_partition`."""
+
+    runs: int
+    betas: int | Tensor
+    schedule: str
+    chains: Tensor | None
+    equilibrate: int
+    seed: int
+    progress: Callable[[str], None] | None = None
+
+
+@torch.no_grad()
+def log_partition(
+    model: RBM,
+    method: str = "auto",
+    *,
+    runs: int = 200,
+    betas: int | Tensor = 3000,
+    schedule: str = "adaptive",
+    chains: Tensor | None = None,
+    equilibrate: int = 1000,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> LogPartition:
+    """Estimate log Z, with a lower and an upper end.
+
+    Arguments:
+        model: The model.
+        method: ``exact`` enumerates the cheaper layer in float64; ``ais`` gives the forward annealed
+            estimate; ``bridge`` joins the forward and the reverse runs by Bennett's ratio; ``auto`` is
+            ``exact`` where that takes about a minute at most, else ``bridge``. Both of the annealed
+            ones report both ends.
+        runs: Annealing runs in each direction, at least two.
+        betas: Steps of each run, or the inverse temperatures themselves, rising from 0 to 1.
+        schedule: How the steps are laid: ``adaptive``, ``bands`` or ``linear``.
+        chains: Visible states near the model's distribution, shape (n, size), to start the reverse runs
+            from, such as training's persistent chains. Without them the forward runs' last states
+            are resampled by their weights.
+        equilibrate: Gibbs steps that those states take under the model first.
+        seed: The seed of all runs.
+        progress: Called with a line of text now and then.
+
+    Raises:
+        ArgumentError: The method is unknown, an argument is out of range, or there are too many
+            states to enumerate.
+    """
+    estimate: Callable[[RBM, Annealing], LogPartition] = choose("method", method, ESTIMATORS)
+    for name, value, least in (("runs", runs, 2), ("equilibrate", equilibrate, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise invalid(name, value, f"an integer of at least {least}")
+    _check_betas(betas)
+    if chains is not None:
+        model.visible.validate(torch.as_tensor(chains))
+        chains = model.visible.statistics(torch.as_tensor(chains))
+    settings = Annealing(runs, betas, schedule, chains, equilibrate, seed, progress)
+    return estimate(model, settings)
+
+
+def _auto(model: RBM, settings: Annealing) -> LogPartition:
+    _, cost = exact_side(model)
+    return _exact(model, settings) if cost <= LIMIT else _bridge(model, settings)
+
+
+def _exact(model: RBM, settings: Annealing) -> LogPartition:
+    return exact_log_partition(model)
+
+
+def _ais(model: RBM, settings: Annealing) -> LogPartition:
+    return _annealed(model, settings, "ais")
+
+
+def _bridge(model: RBM, settings: Annealing) -> LogPartition:
+    return _annealed(model, settings, "bridge")
+
+
+ESTIMATORS: dict[str, Callable[[RBM, Annealing], LogPartition]] = {
+    "auto": _auto,
+    "exact": _exact,
+    "ais": _ais,
+    "bridge": _bridge,
+}
+"""The methods of :func:`log_partition` by name."""
+
+
+def _annealed(model: RBM, settings: Annealing, method: str) -> LogPartition:
+    say = settings.progress or (lambda text: None)
+    stream = Stream(settings.seed, "evaluation")
+    base = Base(model)
+    betas = settings.betas
+    if isinstance(betas, int):
+        betas = schedule(settings.schedule, betas, model, base, stream.child("schedule"))
+    say("annealing forward")
+    ahead = stream.child("forward")
+    start = base.sample(model, settings.runs, ahead)
+    forward, last = anneal(model, base, betas, start, ahead)
+    say("equilibrating chains")
+    chains = settings.chains
+    if chains is None:
+        chains = _resample(last, forward, stream.child("resample"))
+    chains, diagnostics = _equilibrate(
+        model, chains[: settings.runs], settings.equilibrate, stream.child("chains")
+    )
+    say("annealing in reverse")
+    reverse, _ = anneal(model, base, betas.flip(0), chains, stream.child("reverse"))
+    return _result(base, forward, reverse, method, diagnostics)
+
+
+def _result(
+    base: Base, forward: Tensor, reverse: Tensor, method: str, diagnostics: dict[str, float]
+) -> LogPartition:
+    rise, lower_error, forward_ess = log_mean_weight(forward)
+    fall, upper_error, reverse_ess = log_mean_weight(reverse)
+    lower, upper = base.log_partition + rise, base.log_partition - fall
+    if method == "ais":
+        value, error = lower, lower_error
+    else:
+        difference, error = bennett(forward, reverse)
+        value = base.log_partition + difference
+    reasons = []
+    if lower - upper > _CROSSING * math.hypot(lower_error, upper_error):
+        reasons.append(
+            f"the ends cross by {lower - upper:.2f} nats, so the reverse runs did not start "
+            "from the model; equilibrate for longer, or give chains"
+        )
+    for name, ess, runs in (
+        ("forward", forward_ess, len(forward)),
+        ("reverse", reverse_ess, len(reverse)),
+    ):
+        if ess < _ESS_LIMIT * runs:
+            reasons.append(f"{ess:.1f} of {runs} {name} runs carry the weight; use more betas")
+    if diagnostics.get("rhat", 1.0) > _RHAT_LIMIT:
+        reasons.append(
+            f"the chains disagree (R-hat {diagnostics['rhat']:.2f}); equilibrate for longer"
+        )
+    return LogPartition(
+        value=value,
+        lower=lower,
+        upper=upper,
+        standard_error=error,
+        method=method,
+        trusted=not reasons,
+        reason="; ".join(reasons),
+        effective_sample_size=min(forward_ess, reverse_ess),
+        lower_standard_error=lower_error,
+        upper_standard_error=upper_error,
+        diagnostics=diagnostics,
+    )
+
+
+def _equilibrate(
+    model: RBM, v: Tensor, steps: int, stream: Stream
+) -> tuple[Tensor, dict[str, float]]:
+    """Run the chains, and judge them by the free energies of the second half of their steps."""
+    gibbs = Gibbs()
+    state = gibbs.init(model, len(v), stream, {"visible": v})
+    every = max(steps // (2 * _DRAWS), 1)
+    draws = []
+    for step in range(steps):
+        state, _ = gibbs.step(model, state, stream)
+        if step >= steps // 2 and step % every == 0:
+            draws.append(model.free_energy(state["visible"]))
+    if len(draws) < 4:
+        return state["visible"], {}
+    energies = torch.stack(draws).cpu()
+    return state["visible"], {
+        "rhat": split_rhat(energies),
+        "autocorrelation_time": every * autocorrelation_time(energies),
+        "chain_ess": effective_sample_size(energies),
+    }
+
+
+def _resample(states: Tensor, log_weight: Tensor, stream: Stream) -> Tensor:
+    """Draw as many states in proportion to their weights, by systematic resampling."""
+    n = len(states)
+    cumulative = torch.softmax(log_weight, 0).cumsum(0)
+    offset = float(stream.uniform(1, 1, torch.float64))
+    points = (torch.arange(n, dtype=torch.float64, device=states.device) + offset) / n
+    return states[torch.searchsorted(cumulative, points).clamp(max=n - 1)]
+
+
+def _check_betas(betas: int | Tensor) -> None:
+    if isinstance(betas, Tensor):
+        rising = betas.ndim == 1 and len(betas) > 1 and bool((betas.diff() > 0).all())
+        if not rising or betas[0] != 0 or betas[-1] != 1:
+            raise invalid("betas", betas, "a rising row of numbers from exactly 0 to exactly 1")
+    elif isinstance(betas, bool) or not isinstance(betas, int) or betas < 1:
+        raise invalid("betas", betas, "a positive number of steps, or the inverse temperatures")

@@ -1,0 +1,62 @@
+"""What an estimate of a partition function or a likelihood says of itself."""
+
+from __future__ import annotations
+
+__all__ = ["LogLikelihood", "LogPartition"]
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class LogPartition:
+    """An estimate of log Z, in nats.
+
+    ``lower`` and ``upper`` are the forward and the reverse annealed estimates: in expectation a lower
+    and an upper bound, the upper one only as far as its chains are the model's.
+    """
+
+    value: float
+    lower: float
+    upper: float
+    standard_error: float
+    """Monte-Carlo error of ``value``."""
+    method: str
+    trusted: bool = True
+    reason: str = ""
+    """Why not to trust it; empty when ``trusted``."""
+    effective_sample_size: float = float("inf")
+    """Of the annealing runs' weights, the worse of the two directions."""
+    lower_standard_error: float = 0.0
+    upper_standard_error: float = 0.0
+    diagnostics: dict[str, float] = field(default_factory=dict)
+    """Of the chains that the reverse runs start from: ``rhat``, ``autocorrelation_time``, ``chain_ess``."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class LogLikelihood:
+    """The mean log-likelihood of rows of data, in nats per row.
+
+    ``lower`` comes from the upper end of log Z and ``upper`` from its lower end.
+    """
+
+    mean: float
+    lower: float
+    upper: float
+    standard_error: float
+    """Monte-Carlo error of ``mean``, which is that of log Z."""
+    data_standard_error: float
+    """Standard error over rows: how far another test set's mean may lie."""
+    rows: int
+    method: str
+    trusted: bool
+    reason: str
+    log_partition: LogPartition
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as JSON values."""
+        return asdict(self)

@@ -1,0 +1,16 @@
+"""What a distribution is: energies, conditionals and free energies."""
+
+from ._base import EnergyModel, GenerativeModel, State
+from ._files import MODELS, load, model_from_config, save
+from ._rbm import RBM
+
+__all__ = [
+    "MODELS",
+    "RBM",
+    "EnergyModel",
+    "GenerativeModel",
+    "State",
+    "load",
+    "model_from_config",
+    "save",
+]

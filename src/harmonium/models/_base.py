@@ -1,0 +1,87 @@
+"""What every generative model answers, and what every model with an energy does."""
+
+from __future__ import annotations
+
+__all__ = ["EnergyModel", "GenerativeModel", "State"]
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from ..units import Unit
+
+State: TypeAlias = dict[str, Tensor]
+"""The statistics of each block of units, shape (rows, width), by the block's name."""
+
+
+class GenerativeModel(nn.Module, ABC):
+    """Abstract distribution over rows of data."""
+
+    kind: ClassVar[str]
+    visible: Unit
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Return what makes a model like this one, parameters apart, as JSON values."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.visible.bias.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the parameters."""
+        return self.visible.bias.dtype
+
+
+class EnergyModel(GenerativeModel):
+    r"""Abstract distribution :math:`p(x) = e^{-E(x)} / Z` over blocks of units.
+
+    The units of a block are independent given the other blocks, so that a block is drawn at once.
+    """
+
+    base_rates: Tensor
+
+    @abstractmethod
+    def blocks(self) -> tuple[str, ...]:
+        """Return the names of the blocks, the visible one first."""
+
+    @abstractmethod
+    def layer(self, block: str) -> Unit:
+        """Return the units of a block."""
+
+    @abstractmethod
+    def field(self, block: str, state: State, beta: Tensor | None = None) -> Tensor:
+        """Return the field of a block given the others, shape (rows, width).
+
+        Arguments:
+            block: The block's name.
+            state: The states of the other blocks.
+            beta: One inverse temperature for each row, shape (rows); 1 if not given.
+        """
+
+    @abstractmethod
+    def energy(self, state: State) -> Tensor:
+        """Return E of joint states, shape (rows), float64, nats."""
+
+    @abstractmethod
+    def free_energy(self, v: Tensor) -> Tensor:
+        r"""Return :math:`F(v) = -\log \sum_h e^{-E(v, h)}`, shape (rows), float64, nats."""
+
+    @abstractmethod
+    def moments(
+        self, state: State, weight: Tensor, out: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        r"""Return :math:`\sum_r w_r \, (-\partial E / \partial \theta)(x_r)` of each parameter.
+
+        With weights that sum to -1 over rows of data and to +1 over rows of the model this is the
+        gradient of the mean negative log-likelihood.
+
+        Arguments:
+            state: The states of all blocks; expected statistics may stand for the hidden ones.
+            weight: The rows' weights, of either sign, shape (rows).
+            out: Memory for some of the results, by name.
+        """

@@ -1,0 +1,16 @@
+"""How to draw from a model: Markov chains, and what tells whether they mix."""
+
+from ._diagnostics import autocorrelation_time, effective_sample_size, split_rhat
+from ._gibbs import Gibbs
+from ._sample import sample
+from ._sampler import Info, Sampler
+
+__all__ = [
+    "Gibbs",
+    "Info",
+    "Sampler",
+    "autocorrelation_time",
+    "effective_sample_size",
+    "sample",
+    "split_rhat",
+]

@@ -1,0 +1,103 @@
+"""Rows drawn from a model: from noise or data, with some units given, at a temperature."""
+
+from __future__ import annotations
+
+__all__ = ["sample"]
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import DataError, invalid
+from ..models import EnergyModel, State
+from ..random import Stream
+from ..units import Unit
+from ._gibbs import Gibbs
+
+
+@torch.no_grad()
+def sample(
+    model: EnergyModel,
+    n: int = 100,
+    *,
+    steps: int = 1000,
+    seed: int = 0,
+    start: Any = None,
+    clamp: Any = None,
+    temperature: float = 1.0,
+    means: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Tensor:
+    r"""Draw rows by block Gibbs sampling from :math:`p(v, h)^{1/T}`.
+
+    Arguments:
+        model: The model.
+        n: The number of rows, each from a chain of its own.
+        steps: Gibbs steps, each over all blocks.
+        seed: The seed of the chains.
+        start: Rows that the chains start from, shape (n, size); noise if not given.
+        clamp: Values to keep, shape (n, size) or (size), with NaN where a unit is free.
+        temperature: T above; below 1 rows are more typical, above 1 more varied.
+        means: Return the visible means of the last step in place of a draw (clamped units keep
+            their values).
+        progress: Called after each step with the number of steps taken.
+
+    Returns:
+        Values of shape (n, size); probabilities of shape (n, width) for the means of categorical units.
+
+    Raises:
+        ArgumentError: ``n``, ``steps`` or ``temperature`` is out of range.
+        DataError: ``start`` or ``clamp`` does not fit the visible layer.
+    """
+    _check_count("n", n, 1)
+    _check_count("steps", steps, 0)
+    if not (isinstance(temperature, int | float) and 0 < temperature < math.inf):
+        raise invalid("temperature", temperature, "a positive number")
+    stream = Stream(seed, "sample")
+    unit = model.visible
+    beta = None if temperature == 1 else torch.full((n,), 1 / temperature, device=model.device)
+    first: State | None = None
+    if start is not None:
+        first = {"visible": _start(unit, torch.as_tensor(start), n)}
+    held = None if clamp is None else _clamp(unit, torch.as_tensor(clamp), n)
+    gibbs = Gibbs()
+    state = gibbs.init(model, n, stream, first, held, beta)
+    for step in range(steps):
+        state, _ = gibbs.step(model, state, stream)
+        if progress is not None:
+            progress(step + 1)
+    if not means:
+        return unit.values(state["visible"])
+    mean = unit.mean(model.field("visible", state, None if unit.support() is None else beta))
+    return mean if held is None else torch.where(held.isnan(), mean, held)
+
+
+def _start(unit: Unit, start: Tensor, n: int) -> Tensor:
+    unit.validate(start, means=True)
+    if len(start) != n:
+        raise DataError(f"start: got {len(start)} rows, expected {n}")
+    return unit.statistics(start)
+
+
+def _clamp(unit: Unit, clamp: Tensor, n: int) -> Tensor:
+    """Return the statistics to keep, shape (n, width), NaN where free."""
+    if clamp.ndim == 1:
+        clamp = clamp.expand(n, -1)
+    if clamp.shape != (n, unit.size):
+        got = tuple(clamp.shape)
+        raise DataError(f"clamp: got shape {got}, expected ({n}, {unit.size}) or ({unit.size},)")
+    free = clamp.isnan()
+    filler = unit.values(unit.sample_(unit.noise_field(1), Stream(0, "filler"))).to(clamp)
+    values = torch.where(free, filler, clamp)
+    unit.validate(values)
+    held = unit.statistics(values).clone()
+    held[free.repeat_interleave(unit.width // unit.size, 1)] = torch.nan
+    return held
+
+
+def _check_count(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise invalid(name, value, f"an integer of at least {least}")

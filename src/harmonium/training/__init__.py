@@ -1,0 +1,8 @@
+"""The training loop, its settings, and runs on disk."""
+
+from ._monitor import pseudo_likelihood
+from ._options import SCHEDULES, Options
+from .checkpoint import RunFolder
+from .fit import History, fit, resume
+
+__all__ = ["SCHEDULES", "History", "Options", "RunFolder", "fit", "pseudo_likelihood", "resume"]

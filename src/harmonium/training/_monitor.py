@@ -1,0 +1,120 @@
+"""What a run tells of itself at the end of each epoch."""
+
+from __future__ import annotations
+
+__all__ = ["Monitor", "pseudo_likelihood"]
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..likelihood import log_likelihood, log_partition
+from ..models import RBM, State
+from ..random import Stream
+from ._options import Options
+
+Record = dict[str, Any]
+
+
+class Monitor:
+    """Creates the monitor of a run.
+
+    Free energies and pseudo-likelihoods are read off the same probe rows, and the same units of them, in
+    every epoch. Training rows and validation rows are kept apart: a growing gap between their free
+    energies is overfitting.
+
+    Arguments:
+        train: Training rows to be scored, or none.
+        validation: Validation rows to be scored, or none.
+        options: The run's settings.
+    """
+
+    def __init__(self, train: Tensor, validation: Tensor, options: Options) -> None:
+        self.options = options
+        self.probes = {"train": train, "validation": validation}
+
+    @torch.no_grad()
+    def epoch(self, model: RBM, before: Tensor, state: State) -> Record:
+        """Return the metrics of an epoch by name.
+
+        Arguments:
+            model: The model as it is to be judged.
+            before: The weights at the epoch's start.
+            state: The rule's state.
+        """
+        record: Record = {}
+        for split, rows in self.probes.items():
+            if len(rows):
+                record |= {f"{split}/{k}": v for k, v in self._scores(model, rows).items()}
+        if len(self.probes["validation"]):
+            gap = record["validation/free_energy"] - record["train/free_energy"]
+            record["free_energy_gap"] = gap
+        norm = float(model.weight.norm())
+        record["weight/norm"] = norm
+        record["weight/update"] = float((model.weight - before).norm()) / max(norm, 1e-30)
+        if "chain.visible" in state:
+            energy = model.free_energy(state["chain.visible"])
+            record["chains/free_energy"] = float(energy.mean())
+            record["chains/free_energy_std"] = float(energy.std()) if len(energy) > 1 else 0.0
+        return record
+
+    @torch.no_grad()
+    def likelihood(self, model: RBM, state: State, seed: int) -> Record:
+        """Return the log-likelihoods of the probes, with both ends."""
+        options = dict(self.options.likelihood)
+        chains = state.get("chain.visible")
+        if chains is not None:
+            options.setdefault("chains", model.visible.values(chains))
+        log_z = log_partition(model, seed=seed, **options)
+        record: Record = {"log_partition": log_z.to_dict()}
+        for split, rows in self.probes.items():
+            if len(rows):
+                result = log_likelihood(model, rows, log_partition=log_z, means=True)
+                record[f"{split}/log_likelihood"] = result.mean
+                record[f"{split}/log_likelihood_lower"] = result.lower
+                record[f"{split}/log_likelihood_upper"] = result.upper
+        return record
+
+    def _scores(self, model: RBM, rows: Tensor) -> dict[str, float]:
+        s = model.visible.statistics(rows.to(model.device))
+        hidden = model.encode(s)
+        error = (model.visible.mean(model.field("visible", {"hidden": hidden})) - s).square().mean()
+        scores = {
+            "free_energy": float(model.free_energy(s).mean()),
+            "reconstruction_error": float(error),
+            "hidden_mean": float(hidden.mean()),
+        }
+        if model.visible.support() is not None:
+            scores["pseudo_likelihood"] = pseudo_likelihood(model, s)
+        return scores
+
+
+@torch.no_grad()
+def pseudo_likelihood(model: RBM, s: Tensor, seed: int = 0) -> float:
+    r"""Estimate the mean log pseudo-likelihood :math:`\sum_i \log p(v_i \mid v_{-i})`, nats per row.
+
+    One unit of each row is looked at, drawn by the seed, and the result scaled up by the number of
+    units; the same seed looks at the same units.
+
+    Arguments:
+        model: A model with discrete visible units.
+        s: Visible statistics, shape (rows, width).
+        seed: Draws the units.
+    """
+    unit = model.visible
+    support = unit.support()
+    assert support is not None
+    values, columns = support.shape
+    u = Stream(seed, "pseudo-likelihood").uniform(len(s), 1, device=s.device)[:, 0]
+    site = (u * unit.size).long().clamp(max=unit.size - 1)
+    place = site[:, None] * columns + torch.arange(columns, device=s.device)
+    energies = [model.free_energy(s)]
+    own = s.gather(1, place)
+    for value in support.to(s):
+        changed = s.scatter(1, place, value.expand(len(s), columns))
+        energy = model.free_energy(changed)
+        same = (own == value).all(1)
+        energies.append(torch.where(same, torch.inf, energy))
+    log_p = -energies[0] - torch.logsumexp(-torch.stack(energies), 0)
+    return float(log_p.mean()) * unit.size

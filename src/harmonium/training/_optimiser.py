@@ -1,0 +1,153 @@
+"""Optimisers of a rule's groups of parameters, and what is done around their steps."""
+
+from __future__ import annotations
+
+__all__ = ["Average", "Optimisers"]
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import choose, invalid
+from ._options import Options
+
+_CLOSURE = ("LBFGS",)
+
+
+class Optimisers:
+    """Creates one optimiser for each group of parameters.
+
+    Weight decay goes to matrices only. The rate of each update is set by the caller.
+
+    Arguments:
+        groups: The parameters by group and name.
+        options: The run's settings.
+        lr: The learning rate.
+
+    Raises:
+        ArgumentError: The optimiser is unknown, or needs a closure.
+    """
+
+    def __init__(
+        self, groups: dict[str, dict[str, nn.Parameter]], options: Options, lr: float
+    ) -> None:
+        self.groups = groups
+        self.options = options
+        self.lr = lr
+        self.optimisers = {name: self._make(list(group.values())) for name, group in groups.items()}
+
+    def set_rate(self, factor: float) -> None:
+        """Set the learning rate of all groups to ``factor`` times its start."""
+        for optimiser in self.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = self.lr * factor
+
+    def apply(self, name: str) -> None:
+        """Clip the gradients of a group and step its optimiser."""
+        if self.options.max_gradient is not None:
+            nn.utils.clip_grad_norm_(self.groups[name].values(), self.options.max_gradient)
+        self.optimisers[name].step()
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the optimisers' state as tensors and JSON values."""
+        tensors: dict[str, Tensor] = {}
+        content: dict[str, Any] = {}
+        for name, optimiser in self.optimisers.items():
+            saved = optimiser.state_dict()
+            content[name] = {"param_groups": saved["param_groups"], "state": {}}
+            for index, values in saved["state"].items():
+                scalars = content[name]["state"].setdefault(str(index), {})
+                for key, value in values.items():
+                    if isinstance(value, Tensor):
+                        tensors[f"{name}/{index}/{key}"] = value
+                    else:
+                        scalars[key] = value
+        return tensors, content
+
+    def load_state(self, tensors: dict[str, Tensor], content: dict[str, Any]) -> None:
+        """Go back to a state that :meth:`state` returned."""
+        for name, optimiser in self.optimisers.items():
+            saved = content[name]
+            state = {int(index): dict(values) for index, values in saved["state"].items()}
+            for path, tensor in tensors.items():
+                group, index, key = path.split("/", 2)
+                if group == name:
+                    state.setdefault(int(index), {})[key] = tensor
+            optimiser.load_state_dict({"param_groups": saved["param_groups"], "state": state})
+
+    def _make(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        matrices = [p for p in parameters if p.ndim > 1]
+        others = [p for p in parameters if p.ndim <= 1]
+        groups = [
+            {"params": matrices, "weight_decay": self.options.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        groups = [group for group in groups if group["params"]]
+        chosen = self.options.optimizer
+        if callable(chosen):
+            return _without_closure(chosen(groups))
+        if chosen.lower() == "sgd":
+            momentum = self.options.momentum
+            return torch.optim.SGD(groups, lr=self.lr, momentum=momentum, fused=True)
+        kinds = {
+            name: kind
+            for name, kind in vars(torch.optim).items()
+            if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)
+        }
+        kind = choose("optimizer", chosen, kinds)
+        if chosen in _CLOSURE:
+            raise _needs_closure(chosen)
+        optimiser: torch.optim.Optimizer = kind(groups, lr=self.lr)
+        return optimiser
+
+
+class Average:
+    r"""Creates a running average of parameters, which evaluation uses.
+
+    .. math:: \bar\theta_t = \bar\theta_{t-1} + w_t (\theta_t - \bar\theta_{t-1}), \qquad
+        w_t = \min(1, 1 / (a\, t))
+
+    remembers about the last share a of the updates, at any time of the run.
+
+    Arguments:
+        parameters: The parameters by name.
+        share: The share a; 0 means no average, and then the parameters stand for it.
+
+    References:
+        | Stochastic gradient descent for non-smooth optimization (Shamir & Zhang, 2013)
+    """
+
+    def __init__(self, parameters: dict[str, nn.Parameter], share: float) -> None:
+        self.parameters = parameters
+        self.share = share
+        self.updates = 0
+        self.values = {name: p.detach().clone() for name, p in parameters.items()} if share else {}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take the parameters in after an update."""
+        self.updates += 1
+        if self.share:
+            weight = min(1.0, 1 / (self.share * self.updates))
+            for name, value in self.values.items():
+                value.lerp_(self.parameters[name], weight)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the parameters and their averages; a second call undoes the first."""
+        for name, value in self.values.items():
+            parameter = self.parameters[name]
+            held = parameter.detach().clone()
+            parameter.copy_(value)
+            value.copy_(held)
+
+
+def _needs_closure(name: str) -> Exception:
+    return invalid("optimizer", name, "one that steps without a closure, such as 'sgd' or 'Adam'")
+
+
+def _without_closure(optimiser: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    if isinstance(optimiser, torch.optim.LBFGS):
+        raise _needs_closure("LBFGS")
+    return optimiser

@@ -1,0 +1,106 @@
+"""The settings of a training run."""
+
+from __future__ import annotations
+
+__all__ = ["SCHEDULES", "Options"]
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from ..errors import choose
+from ..settings import Settings
+
+_FLAT = 0.3
+
+
+def _linear(share: float) -> float:
+    """Constant over the first 30 % of the updates, then on a straight line to zero."""
+    return min(1.0, (1 - share) / (1 - _FLAT))
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda share: 1.0,
+    "linear": _linear,
+    "cosine": lambda share: 0.5 * (1 + math.cos(math.pi * share)),
+    "sqrt": lambda share: 1 / math.sqrt(1 + 10 * share),
+}
+"""What the rate is multiplied by, as a function of the share of the updates that is done."""
+
+
+class Options(Settings):
+    """Creates the settings of a run; each is an argument of :func:`harmonium.fit`.
+
+    Raises:
+        ArgumentError: A name is unknown or a value out of range.
+    """
+
+    epochs: Annotated[int, Field(ge=0, description="passes over the training rows")] = 20
+    batch_size: Annotated[int, Field(ge=1, description="rows in each update")] = 100
+    lr: Annotated[
+        float | None,
+        Field(gt=0, description="learning rate; by default 0.05, 0.005 with Gaussian units"),
+    ] = None
+    schedule: Annotated[
+        str | Callable[[float], float],
+        Field(description="constant, linear, cosine, sqrt, or a function of the share done"),
+    ] = "linear"
+    optimizer: Annotated[
+        str | Callable[..., Any],
+        Field(description="sgd, or any class of torch.optim by name, or a function of groups"),
+    ] = "sgd"
+    momentum: Annotated[float, Field(ge=0, lt=1, description="momentum of sgd")] = 0.5
+    weight_decay: Annotated[
+        float, Field(ge=0, description="L2 penalty on the weights, never on biases")
+    ] = 0.0
+    max_gradient: Annotated[
+        float | None, Field(gt=0, description="clip the norm of the gradient at this")
+    ] = None
+    averaging: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="average the parameters over about this last share of the updates; 0: do not",
+        ),
+    ] = 0.1
+    seed: Annotated[int, Field(ge=0, lt=2**64, description="of everything random")] = 0
+    probe: Annotated[
+        int, Field(ge=2, description="rows of the training and validation sets that monitors read")
+    ] = 1000
+    likelihood_every: Annotated[
+        int, Field(ge=0, description="epochs between estimates of the likelihood; 0: none")
+    ] = 0
+    likelihood: Annotated[
+        dict[str, Any], Field(description="arguments of log_partition for those estimates")
+    ] = Field(default_factory=lambda: {"runs": 100, "betas": 1000, "equilibrate": 100})
+    patience: Annotated[
+        int | None,
+        Field(ge=1, description="stop after this many scores without a better one, keep the best"),
+    ] = None
+    score: Annotated[
+        str | None,
+        Field(description="the metric that patience watches; higher is better"),
+    ] = None
+    checkpoint_every: Annotated[
+        float, Field(gt=0, description="seconds between checkpoints within an epoch")
+    ] = 60.0
+    keep: Annotated[int, Field(ge=1, description="checkpoints to keep")] = 2
+    samples_every: Annotated[
+        int, Field(ge=0, description="epochs between pictures of the chains; 0: none")
+    ] = 0
+    tensorboard: Annotated[bool, Field(description="write TensorBoard events as well")] = False
+
+    @field_validator("schedule")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            choose("schedule", value, SCHEDULES)
+        return value
+
+    def rate(self, share: float) -> float:
+        """Return what the learning rate is multiplied by when ``share`` of the updates is done."""
+        schedule = SCHEDULES[self.schedule] if isinstance(self.schedule, str) else self.schedule
+        return schedule(share)

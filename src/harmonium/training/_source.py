@@ -1,0 +1,172 @@
+"""Batches of training rows, each presented in the form that the model's units take."""
+
+from __future__ import annotations
+
+__all__ = ["Source", "open_source"]
+
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import kernels
+from ..datasets import Dataset
+from ..errors import DataError
+from ..learning import Batch
+from ..random import Stream
+from ..units import Unit
+
+_ROWS = 4096
+
+
+class Source:
+    """Creates the source of a model's batches.
+
+    Grey rows that are binarised by sampling get fresh bits at each presentation; the bits of a row
+    depend on the epoch and the row alone, not on the batch that it comes in.
+
+    Arguments:
+        unit: The visible layer.
+        rows: The training rows, shape (rows, size), as they are stored.
+        stream: Orders the rows and draws their bits.
+        batch_size: Rows in each batch; the last of an epoch may be smaller.
+        levels: The grey level that means 1; none where rows are states.
+        sampled: Whether grey rows are binarised by sampling; else they are used as means.
+        weights: The rows' weights, shape (rows); all equal if not given.
+
+    Raises:
+        DataError: Rows or weights do not fit.
+    """
+
+    def __init__(
+        self,
+        unit: Unit,
+        rows: Tensor,
+        stream: Stream,
+        batch_size: int,
+        *,
+        levels: float | None = None,
+        sampled: bool = False,
+        weights: Tensor | None = None,
+    ) -> None:
+        self.unit = unit
+        self.rows = rows
+        self.batch_size = batch_size
+        self.levels = levels
+        self.sampled = sampled
+        self.order = stream.child("order")
+        self.bits = stream.child("bits")
+        self._check()
+        self.weights = None if weights is None else _relative(weights, len(rows))
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return -(-len(self.rows) // self.batch_size)
+
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch from number ``first`` on."""
+        self.order.step = epoch
+        order = self.order.permutation(len(self.rows))
+        for index in order.split(self.batch_size)[first:]:
+            yield Batch(self.present(index, epoch), self._shares(index), index)
+
+    def present(self, index: Tensor, epoch: int) -> Tensor:
+        """Return the statistics of rows as they are shown in an epoch."""
+        if self.levels is None:
+            return self.unit.statistics(self.rows[index])
+        if not self.sampled:
+            return self.unit.statistics(self.rows[index]) / self.levels
+        bits = torch.empty(len(index), self.rows.shape[1], dtype=self.unit.bias.dtype)
+        kernels.binarise(self.rows, index, self.bits.at(epoch), float(self.levels), bits)
+        return bits.to(self.unit.bias.device)
+
+    def mean(self) -> Tensor:
+        """Return the mean statistics; of discrete units, as if with two more rows without bias."""
+        total = torch.zeros(self.unit.width, dtype=torch.float64)
+        for index in torch.arange(len(self.rows)).split(_ROWS):
+            weights = self._shares(index).double() * len(index)
+            total += weights.cpu() @ self._expected(index).double().cpu()
+        if self.unit.support() is None:
+            return total / len(self.rows)
+        neutral = self.unit.expected_statistics(self.unit.noise_field(1))[0].double().cpu()
+        return (total + 2 * neutral) / (len(self.rows) + 2)
+
+    def fingerprint(self) -> str:
+        """Return a hash that tells these training rows from others."""
+        digest = sha256(f"{self.rows.dtype} {tuple(self.rows.shape)} {self.levels}".encode())
+        for block in self.rows.split(_ROWS):
+            digest.update(block.contiguous().view(torch.uint8).numpy().data)
+        return digest.hexdigest()[:16]
+
+    def _expected(self, index: Tensor) -> Tensor:
+        statistics = self.unit.statistics(self.rows[index])
+        return statistics if self.levels is None else statistics / self.levels
+
+    def _shares(self, index: Tensor) -> Tensor:
+        """Weights relative to the mean weight, divided by the number of rows in this batch."""
+        n = len(index)
+        if self.weights is None:
+            return torch.full((n,), 1 / n, dtype=self.unit.bias.dtype, device=self.unit.bias.device)
+        return self.weights[index].to(self.unit.bias) / n
+
+    def _check(self) -> None:
+        if self.levels is None:
+            self.unit.validate(self.rows)
+            return
+        if self.rows.ndim != 2 or self.rows.shape[1] != self.unit.size or not len(self.rows):
+            got = tuple(self.rows.shape)
+            raise DataError(f"data: got shape {got}, expected (rows, {self.unit.size})")
+        if not self.unit.binary or self.unit.kind != "bernoulli":
+            raise DataError(
+                f"data: got grey levels, expected values of {self.unit.kind} units; "
+                "only Bernoulli units take grey values"
+            )
+
+
+def open_source(
+    unit: Unit, data: Any, stream: Stream, batch_size: int, probe: int, weights: Any = None
+) -> tuple[Source, Tensor, Tensor]:
+    """Return the source of ``data``, and probes of its training and validation rows to be scored.
+
+    Arguments:
+        unit: The visible layer.
+        data: A :class:`harmonium.datasets.Dataset`, or rows of shape (rows, size).
+        stream: Orders the rows and draws their bits.
+        batch_size: Rows in each batch.
+        probe: Rows of each probe, at most.
+        weights: The rows' weights, shape (rows).
+
+    Raises:
+        DataError: Rows or weights do not fit.
+    """
+    shares = None if weights is None else torch.as_tensor(weights)
+    if not isinstance(data, Dataset):
+        rows = torch.as_tensor(data)
+        return Source(unit, rows, stream, batch_size, weights=shares), rows[:probe], rows[:0]
+    source = Source(
+        unit,
+        data.train,
+        stream,
+        batch_size,
+        levels=data.levels,
+        sampled=data.binarisation == "sampled",
+        weights=shares,
+    )
+    if len(data.validation):
+        unit.validate(data.validation, means=data.binarisation == "none")
+    return source, data.fixed("train", probe), data.validation[:probe]
+
+
+def _relative(weights: Tensor, n: int) -> Tensor:
+    weights = weights.double()
+    if weights.shape != (n,):
+        raise DataError(f"weights: got shape {tuple(weights.shape)}, expected ({n},)")
+    bad = ~(weights.isfinite() & (weights >= 0))
+    if bool(bad.any()):
+        row = int(bad.nonzero()[0])
+        raise DataError(f"weights: got {weights[row]:g} at row {row}, expected a number >= 0")
+    if float(weights.sum()) == 0:
+        raise DataError("weights: got only zeros, expected some positive weight")
+    return weights / weights.mean()

@@ -1,0 +1,185 @@
+"""The one training loop, for every model and every rule."""
+
+from __future__ import annotations
+
+__all__ = ["History", "fit", "resume"]
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import invalid
+from ..learning import PCD, Rule
+from ..models import RBM
+from ._options import Options
+from ._run import Run, rebuild
+from .checkpoint import RunFolder
+
+Callback = Callable[[dict[str, Any]], bool | None]
+
+
+@dataclass(frozen=True)
+class History:
+    """What a run leaves behind, besides the trained model."""
+
+    model: RBM
+    records: list[dict[str, Any]]
+    """One for each epoch: metrics by name."""
+    chains: Tensor | None
+    """Values of the persistent chains, shape (chains, size); none where the rule has none."""
+    stopped: str
+    """Why the run ended before its last epoch; empty if it did not."""
+
+
+def fit(
+    model: RBM,
+    data: Any,
+    rule: Rule | None = None,
+    *,
+    out: str | Path | None = None,
+    weights: Any = None,
+    validation: Any = None,
+    callback: Callback | None = None,
+    config: dict[str, Any] | None = None,
+    **options: Any,
+) -> History:
+    """Train a model, and leave it with the averaged parameters (or the best ones).
+
+    Ctrl-C and SIGTERM end the run after the update at hand; what there is gets saved and returned.
+
+    Arguments:
+        model: The model; if it is fresh, its visible biases and base rates are set from the data.
+        data: A :class:`harmonium.datasets.Dataset`, or rows of shape (rows, size).
+        rule: The learning rule; persistent chains by default.
+        out: A new folder for the run: configuration, log and checkpoints.
+        weights: The rows' weights, shape (rows).
+        validation: Rows to judge the model by, where ``data`` brings none.
+        callback: Called with each epoch's record; the run ends when it returns True.
+        config: What else to write into the folder's ``config.json``.
+        options: See :class:`harmonium.training.Options`: ``epochs``, ``batch_size``, ``lr``, ``seed``, ...
+
+    Raises:
+        ArgumentError: An option is unknown or out of range, or the rule does not fit the model.
+        DataError: The data do not fit the model's units.
+        FileError: ``out`` exists already or cannot be written.
+        TrainingError: The gradient is no longer finite.
+    """
+    if rule is None:
+        rule = PCD()
+    if not isinstance(rule, Rule):
+        raise invalid("rule", rule, "a learning rule such as hm.PCD()")
+    folder = None if out is None else RunFolder(out)
+    run = Run(model, data, rule, Options(**options), folder, weights, validation)
+    run.start(config or {})
+    return _train(run, callback)
+
+
+def resume(
+    path: str | Path,
+    data: Any,
+    *,
+    weights: Any = None,
+    validation: Any = None,
+    callback: Callback | None = None,
+    **changes: Any,
+) -> History:
+    """Go on with a run from its last checkpoint, bit for bit.
+
+    Arguments:
+        path: The run folder.
+        data: The data that the run began with.
+        weights: Their weights, as then.
+        validation: The validation rows, as then.
+        callback: Called with each epoch's record.
+        changes: Options to change, such as more ``epochs``.
+
+    Raises:
+        FileError: The folder is no run, its checkpoint is damaged, or the data are others.
+    """
+    folder = RunFolder(path)
+    model, rule, options = rebuild(folder, changes)
+    run = Run(model, data, rule, options, folder, weights, validation)
+    run.resume()
+    if changes:
+        run.stopped = ""
+    return _train(run, callback)
+
+
+def _train(run: Run, callback: Callback | None) -> History:
+    model, rule, options = run.model, run.rule, run.options
+    saved = time.monotonic()
+    with _interruptible() as interrupted:
+        while run.epoch < options.epochs and not run.stopped:
+            began = time.monotonic()
+            before = model.weight.detach().clone()
+            for batch in run.source.batches(run.epoch, run.batch):
+                run.optimisers.set_rate(options.rate(run.share))
+                run.state, _ = rule.update(
+                    model, batch, run.state, run.stream, run.optimisers.apply
+                )
+                if not run.finite():
+                    raise run.fail()
+                run.average.update()
+                run.batch += 1
+                run.updates += 1
+                if interrupted.is_set():
+                    run.stopped = "interrupted"
+                    break
+                if time.monotonic() - saved > options.checkpoint_every:
+                    run.save()
+                    saved = time.monotonic()
+            seconds = time.monotonic() - began
+            run.seconds += seconds
+            if run.stopped:
+                break
+            run.epoch, run.batch = run.epoch + 1, 0
+            record = run.judge(before, seconds)
+            run.log.write(record)
+            if callback is not None and callback(record):
+                run.stopped = "by the callback"
+            run.save()
+    interruption = run.stopped == "interrupted"
+    if interruption:
+        run.stopped = ""
+        run.save()
+    run.finish()
+    chains = run.state.get("chain.visible")
+    return History(
+        model=model,
+        records=run.log.records,
+        chains=None if chains is None else model.visible.values(chains),
+        stopped="interrupted" if interruption else run.stopped,
+    )
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Turn the first SIGINT or SIGTERM into a flag; a second one acts as ever."""
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.getsignal(number) for number in signals}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        flag.set()
+        for other, handler in previous.items():
+            signal.signal(other, handler)
+
+    for number in signals:
+        signal.signal(number, handle)
+    try:
+        yield flag
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
