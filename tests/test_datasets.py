@@ -459,9 +459,7 @@ def test_npz_with_and_without_splits(tmp_path):
 )
 def test_npz_with_the_wrong_keys(tmp_path, keys):
     np.savez(tmp_path / "rows.npz", **{key: np.zeros((3, 2)) for key in keys})
-    with pytest.raises(
-        FileError, match=rf"rows.npz: got keys {', '.join(keys)}; expected x_train"
-    ):
+    with pytest.raises(FileError, match=rf"rows.npz: got keys {', '.join(keys)}; expected x_train"):
         load(tmp_path / "rows.npz")
 
 
@@ -625,9 +623,7 @@ def test_idx_files_validate_on_their_last_rows(tmp_path, small, zipped):
     assert [len(everything.train), len(everything.validation)] == [30, 0]
     assert len(everything.labels["validation"]) == 0
     assert torch.equal(everything.fixed(rows=18), load_small(tmp_path, 12).fixed())
-    with pytest.raises(
-        ArgumentError, match="validation=10000: expected to leave at least one of 3"
-    ):
+    with pytest.raises(ArgumentError, match="validation=10000: expected to leave at least one of 3"):
         load("mnist", root=tmp_path / "data")
 
 
@@ -683,9 +679,7 @@ def test_idx_files_cut_short_or_missing_or_mixed(tmp_path, small):
     path.unlink()
     with pytest.raises(FileError, match="only some files, missing t10k-labels-idx1-ubyte"):
         load_small(tmp_path, 0)
-    lay(
-        tmp_path / "wide" / "mnist", {**small, "train-images-idx3-ubyte": idx(np.ones((30, 2, 2)))}
-    )
+    lay(tmp_path / "wide" / "mnist", {**small, "train-images-idx3-ubyte": idx(np.ones((30, 2, 2)))})
     with pytest.raises(DataError, match=r"shape \(2, 2\), expected \(28, 28\)"):
         load("mnist", root=tmp_path / "wide", validation=0)
 
@@ -699,9 +693,7 @@ def test_archives_of_bits_must_hold_bits(tmp_path):
     np.savez(tmp_path / "tables" / "dna.npz", x_train=rows, x_valid=rows)
     with pytest.raises(FileError, match="got rows for train, validation, expected"):
         load("dna", root=tmp_path)
-    with pytest.raises(
-        FileError, match=r"tables/plants.npz: not found in .*; put the set's files into"
-    ):
+    with pytest.raises(FileError, match=r"tables/plants.npz: not found in .*; put the set's files into"):
         load("plants", root=tmp_path)
 
 
@@ -800,9 +792,7 @@ def test_the_second_mirror_stands_in(tmp_path, mirrored, small, way, monkeypatch
             mirrored.files[f"/bad/{name}.gz"] = bad[way]
     mirrored.use("bad", "good")
     if way == "closed":
-        monkeypatch.setitem(
-            datasets.MIRRORS, "mnist", ("http://127.0.0.1:9/", f"{mirrored.url}/good/")
-        )
+        monkeypatch.setitem(datasets.MIRRORS, "mnist", ("http://127.0.0.1:9/", f"{mirrored.url}/good/"))
     assert len(load("mnist", validation=5).train) == 25
     kept = sorted(p.name for p in (tmp_path / "cache" / "mnist").iterdir())
     assert kept == sorted(f"{name}-ubyte.gz" for name in NAMES)

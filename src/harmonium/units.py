@@ -340,7 +340,7 @@ class Categorical(Unit):
 
 
 class Gaussian(Unit):
-    r"""Creates a layer of real units in natural form: :math:`e(x) = \tfrac12 x^\top \mathrm{diag}(\beta) x`.
+    r"""Creates a layer of real units in natural form, :math:`e(x) = x^\top \mathrm{diag}(\beta) x / 2`.
 
     In a field a, a unit is :math:`N(a / \beta, 1 / \beta)`, and
     :math:`A(a) = \sum_i a_i^2 / 2 \beta_i + \tfrac12 \log(2 \pi / \beta_i)`. With precision
@@ -422,9 +422,7 @@ class Gaussian(Unit):
         return {**super().config(), "learn_precision": self.learn_precision}
 
 
-UNITS: dict[str, type[Unit]] = {
-    unit.kind: unit for unit in (Bernoulli, Spin, Categorical, Gaussian)
-}
+UNITS: dict[str, type[Unit]] = {unit.kind: unit for unit in (Bernoulli, Spin, Categorical, Gaussian)}
 """The types of units by name."""
 
 

@@ -61,9 +61,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         raise FileError(f"{path}: got magic number {magic:#010x}, expected {expected:#010x}")
     shape = struct.unpack_from(f">{dimensions}I", data, 4)
     if len(data) - head != math.prod(shape):
-        raise FileError(
-            f"{path}: got {len(data) - head} values, expected {shape} as its head says"
-        )
+        raise FileError(f"{path}: got {len(data) - head} values, expected {shape} as its head says")
     return np.frombuffer(data, np.uint8, offset=head).reshape(shape)
 
 
@@ -152,9 +150,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             with gzip.open(raw) as stream:
                 yield cast(IO[bytes], stream)
     except (OSError, EOFError, zlib.error) as error:
-        raise FileError(
-            f"{path}: cannot be read, it may be damaged or cut short: {error}"
-        ) from error
+        raise FileError(f"{path}: cannot be read, it may be damaged or cut short: {error}") from error
 
 
 @contextmanager
@@ -223,9 +219,7 @@ def _numbers(cells: list[str], names: list[str] | None, where: str) -> list[floa
         if not (_is_number(cell) and math.isfinite(float(cell))):
             name = f" ({names[column]})" if names else ""
             got = repr(cell) if cell.strip() else "an empty cell"
-            raise DataError(
-                f"{where}, column {column + 1}{name}: got {got}, expected a finite number"
-            )
+            raise DataError(f"{where}, column {column + 1}{name}: got {got}, expected a finite number")
     return numbers
 
 

@@ -235,9 +235,7 @@ def _check_arguments(
     """Refuse arguments that fit no data set, before any work."""
     if binarisation is not None:
         choose("binarisation", binarisation, BINARISATIONS)
-    if levels is not None and (
-        isinstance(levels, bool) or not isinstance(levels, int) or levels < 1
-    ):
+    if levels is not None and (isinstance(levels, bool) or not isinstance(levels, int) or levels < 1):
         raise invalid("levels", levels, "a positive integer or None")
     Stream(seed)
     for name, size in sizes.items():

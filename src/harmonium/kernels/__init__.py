@@ -35,9 +35,7 @@ def bernoulli(
     _module(field).sample_bernoulli(field, draw, sample, mean)
 
 
-def spin(
-    field: Tensor, draw: Draw, sample: Tensor | None = None, mean: Tensor | None = None
-) -> None:
+def spin(field: Tensor, draw: Draw, sample: Tensor | None = None, mean: Tensor | None = None) -> None:
     """Write samples in {-1, 1} and means of P(x) proportional to exp(field x)."""
     _module(field).sample_spin(field, draw, sample, mean)
 

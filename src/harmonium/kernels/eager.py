@@ -64,7 +64,7 @@ def sample_categorical(
 
 def sample_gaussian(field: Tensor, draw: Draw, precision: Tensor, sample: Tensor) -> None:
     """See :func:`harmonium.kernels.cpu.sample_gaussian`."""
-    noise = normal(bits(draw, *field.shape, device=field.device), field.dtype)
+    noise = normal(bits(draw, len(field), field.shape[1], field.device), field.dtype)
     sample.copy_(field / precision + noise / precision.sqrt())
 
 
@@ -91,7 +91,7 @@ def binarise(grey: Tensor, index: Tensor, draw: Draw, levels: float, sample: Ten
 
 
 def _uniform(draw: Draw, field: Tensor) -> Tensor:
-    return uniform(bits(draw, *field.shape, device=field.device), field.dtype)
+    return uniform(bits(draw, len(field), field.shape[1], field.device), field.dtype)
 
 
 def _log_normaliser(field: Tensor, spin: bool) -> Tensor:

@@ -39,7 +39,8 @@ class MomentRule(Rule):
 
     steps: Annotated[int, Field(ge=1, description="Gibbs steps in each update")] = 1
     centred: Annotated[
-        bool | None, Field(description="centre the gradient; by default where all units are binary")
+        bool | None,
+        Field(description="centre the gradient; by default where all units are binary"),
     ] = None
     offset_rate: Annotated[
         float, Field(gt=0, le=1, description="how fast the centring offsets follow the means")

@@ -2,7 +2,7 @@ r"""Annealed importance sampling between independent units and the model, in bot
 
 The path from the data's base rates to the model,
 
-.. math:: f_\beta(v) = e^{-e(v) + ((1 - \beta) b_0 + \beta b)^\top s(v) + A_h(\beta (c + W^\top s(v)))},
+.. math:: \log f_\beta(v) = ((1 - \beta) b_0 + \beta b)^\top s(v) - e(v) + A_h(\beta (c + W^\top s(v))),
 
 has the hidden layer summed out. A forward run starts from :math:`p_0` and multiplies the ratios
 :math:`f_{\beta'} / f_\beta` at the states of a chain that follows the path; the mean weight is an
@@ -24,6 +24,7 @@ __all__ = ["SCHEDULES", "Base", "anneal", "log_mean_weight", "schedule"]
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ def anneal(
     shift = model.visible.bias - base.bias
     log_weight = torch.zeros(len(v), dtype=torch.float64, device=v.device)
     steps = betas.tolist()
-    for old, new in zip(steps[:-1], steps[1:], strict=True):
+    for old, new in pairwise(steps):
         field = model.field("hidden", {"visible": v})
         if observe is not None:
             observe(v, field)
@@ -99,9 +100,7 @@ def _hidden_step(
     old, new = betas
     unit = model.hidden
     if unit.binary:
-        kernels.anneal_binary(
-            field, stream.draw(), isinstance(unit, Spin), betas, log_weight, field
-        )
+        kernels.anneal_binary(field, stream.draw(), isinstance(unit, Spin), betas, log_weight, field)
         return field
     log_weight += unit.log_partition(new * field) - unit.log_partition(old * field)
     return unit.sample_(field.mul_(new), stream)
@@ -110,9 +109,7 @@ def _hidden_step(
 def log_mean_weight(log_weight: Tensor) -> tuple[float, float, float]:
     """Return the log of the mean weight, its standard error, and the effective sample size."""
     n = len(log_weight)
-    ess = float(
-        torch.exp(2 * torch.logsumexp(log_weight, 0) - torch.logsumexp(2 * log_weight, 0))
-    )
+    ess = float(torch.exp(2 * torch.logsumexp(log_weight, 0) - torch.logsumexp(2 * log_weight, 0)))
     error = math.sqrt(max(1 / ess - 1 / n, 0.0) * n / max(n - 1, 1))
     return float(torch.logsumexp(log_weight, 0)) - math.log(n), error, ess
 

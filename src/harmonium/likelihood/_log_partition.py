@@ -159,9 +159,7 @@ def _result(
         if ess < _ESS_LIMIT * runs:
             reasons.append(f"{ess:.1f} of {runs} {name} runs carry the weight; use more betas")
     if diagnostics.get("rhat", 1.0) > _RHAT_LIMIT:
-        reasons.append(
-            f"the chains disagree (R-hat {diagnostics['rhat']:.2f}); equilibrate for longer"
-        )
+        reasons.append(f"the chains disagree (R-hat {diagnostics['rhat']:.2f}); equilibrate for longer")
     return LogPartition(
         value=value,
         lower=lower,
@@ -177,9 +175,7 @@ def _result(
     )
 
 
-def _equilibrate(
-    model: RBM, v: Tensor, steps: int, stream: Stream
-) -> tuple[Tensor, dict[str, float]]:
+def _equilibrate(model: RBM, v: Tensor, steps: int, stream: Stream) -> tuple[Tensor, dict[str, float]]:
     """Run the chains, and judge them by the free energies of the second half of their steps."""
     gibbs = Gibbs()
     state = gibbs.init(model, len(v), stream, {"visible": v})

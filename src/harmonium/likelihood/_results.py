@@ -30,7 +30,7 @@ class LogPartition:
     lower_standard_error: float = 0.0
     upper_standard_error: float = 0.0
     diagnostics: dict[str, float] = field(default_factory=dict)
-    """Of the chains that the reverse runs start from: ``rhat``, ``autocorrelation_time``, ``chain_ess``."""
+    """Of the chains that start the reverse runs: ``rhat``, ``autocorrelation_time``, ``chain_ess``."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as JSON values."""

@@ -105,7 +105,7 @@ def pseudo_likelihood(model: RBM, s: Tensor, seed: int = 0) -> float:
     unit = model.visible
     support = unit.support()
     assert support is not None
-    values, columns = support.shape
+    columns = support.shape[1]
     u = Stream(seed, "pseudo-likelihood").uniform(len(s), 1, device=s.device)[:, 0]
     site = (u * unit.size).long().clamp(max=unit.size - 1)
     place = site[:, None] * columns + torch.arange(columns, device=s.device)

@@ -29,9 +29,7 @@ class Optimisers:
         ArgumentError: The optimiser is unknown, or needs a closure.
     """
 
-    def __init__(
-        self, groups: dict[str, dict[str, nn.Parameter]], options: Options, lr: float
-    ) -> None:
+    def __init__(self, groups: dict[str, dict[str, nn.Parameter]], options: Options, lr: float) -> None:
         self.groups = groups
         self.options = options
         self.lr = lr

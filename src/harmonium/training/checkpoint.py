@@ -70,9 +70,7 @@ class RunFolder:
         """Return the checkpoints, oldest first."""
         return sorted(self.checkpoints_path.glob("*.safetensors"))
 
-    def save(
-        self, updates: int, tensors: dict[str, Tensor], content: dict[str, Any], keep: int
-    ) -> None:
+    def save(self, updates: int, tensors: dict[str, Tensor], content: dict[str, Any], keep: int) -> None:
         """Write a checkpoint and drop all but the last ``keep``."""
         path = self.checkpoints_path / f"{updates:09d}.safetensors"
         save_tensors(path, "checkpoint", tensors, content)

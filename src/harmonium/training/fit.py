@@ -14,7 +14,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..errors import invalid
@@ -65,7 +64,7 @@ def fit(
         validation: Rows to judge the model by, where ``data`` brings none.
         callback: Called with each epoch's record; the run ends when it returns True.
         config: What else to write into the folder's ``config.json``.
-        options: See :class:`harmonium.training.Options`: ``epochs``, ``batch_size``, ``lr``, ``seed``, ...
+        options: See :class:`harmonium.training.Options`: ``epochs``, ``batch_size``, ``lr``, ...
 
     Raises:
         ArgumentError: An option is unknown or out of range, or the rule does not fit the model.
@@ -123,9 +122,7 @@ def _train(run: Run, callback: Callback | None) -> History:
             before = model.weight.detach().clone()
             for batch in run.source.batches(run.epoch, run.batch):
                 run.optimisers.set_rate(options.rate(run.share))
-                run.state, _ = rule.update(
-                    model, batch, run.state, run.stream, run.optimisers.apply
-                )
+                run.state, _ = rule.update(model, batch, run.state, run.stream, run.optimisers.apply)
                 if not run.finite():
                     raise run.fail()
                 run.average.update()
