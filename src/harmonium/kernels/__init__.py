@@ -8,10 +8,12 @@ from __future__ import annotations
 
 __all__ = [
     "Draw",
+    "affine",
     "anneal_binary",
     "bernoulli",
     "binarise",
     "categorical",
+    "cross",
     "gaussian",
     "spin",
 ]
@@ -71,6 +73,30 @@ def anneal_binary(
 def binarise(grey: Tensor, index: Tensor, draw: Draw, levels: float, sample: Tensor) -> None:
     """Write fresh bits of the rows ``index`` of ``grey``, P(1) = grey / levels."""
     _module(sample).binarise(grey, index, draw, levels, sample)
+
+
+def affine(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """Return bias + x weight, by sums of rows where x is in {0, 1} and no gradient is wanted.
+
+    Arguments:
+        bias: Shape (columns).
+        x: Shape (rows, inputs).
+        weight: Shape (inputs, columns).
+    """
+    if not torch.is_grad_enabled() and x.ndim == 2 and _module(x) is cpu:
+        out = torch.empty(len(x), weight.shape[1], dtype=x.dtype)
+        if cpu.binary_product(x, weight, bias, out):
+            return out
+    return torch.addmm(bias, x, weight)
+
+
+def cross(x: Tensor, y: Tensor, out: Tensor | None = None) -> Tensor:
+    """Return x' y of shape (columns of x, columns of y), by sums of rows where x is in {0, 1}."""
+    if not torch.is_grad_enabled() and _module(x) is cpu:
+        place = torch.empty(x.shape[1], y.shape[1], dtype=x.dtype) if out is None else out
+        if cpu.binary_product(x.T, y, y.new_zeros(y.shape[1]), place):
+            return place
+    return torch.mm(x.T, y, out=out)
 
 
 def _module(tensor: Tensor) -> ModuleType:

@@ -15,6 +15,7 @@ from __future__ import annotations
 __all__ = [
     "anneal_binary",
     "binarise",
+    "binary_product",
     "sample_bernoulli",
     "sample_categorical",
     "sample_gaussian",
@@ -32,12 +33,13 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from . import _loops
+from . import _binary_product, _loops
 from .philox import Draw
 
 PARALLEL_FROM = 1 << 14
 """How many elements make threads worth waking."""
 
+_MOST = numba.config.NUMBA_NUM_THREADS
 _ENTERED = Lock()
 
 
@@ -53,7 +55,7 @@ class Kernel:
         self.parallel = njit(parallel=True, **options)(_renamed(function))
 
     def __call__(self, elements: int, *arguments: Any) -> None:
-        threads = min(numba.get_num_threads(), torch.get_num_threads())
+        threads = min(_MOST, torch.get_num_threads())
         if elements < PARALLEL_FROM or threads == 1 or not _ENTERED.acquire(blocking=False):
             self.serial(1, *arguments)
             return
@@ -76,6 +78,12 @@ _run_anneal = Kernel(_loops.anneal)
 _run_gaussian = Kernel(_loops.gaussian)
 _run_categorical = Kernel(_loops.categorical)
 _run_binarise = Kernel(_loops.binarise)
+_run_pack = Kernel(_binary_product.pack)
+_run_pack_transposed = Kernel(_binary_product.pack_transposed)
+_run_multiply = Kernel(_binary_product.multiply)
+
+_BUILD = 8
+_GAIN = 0.25
 
 
 def sample_bernoulli(
@@ -130,6 +138,43 @@ def binarise(grey: Tensor, index: Tensor, draw: Draw, levels: float, sample: Ten
     """Write fresh bits of the rows ``index`` of ``grey``, P(1) = grey / levels."""
     arguments = (_array(grey), _array(index), _address(draw), np.float32(levels), _array(sample))
     _run_binarise(sample.numel(), *arguments)
+
+
+def binary_product(x: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> bool:
+    """Write bias + x weight by sums of rows, if x is in {0, 1} and that is worth while.
+
+    Worth while depends on shapes and on how many look-ups the rows of x need, not on timings, so that
+    a run repeats. A weight costs as much to tabulate as ``_BUILD`` look-ups of it, and a look-up as
+    much as 1 / ``_GAIN`` multiplications at most.
+
+    Arguments:
+        x: Shape (rows, inputs), float32; or the transpose of a contiguous matrix.
+        weight: Shape (inputs, columns), float32; or the transpose of a contiguous matrix.
+        bias: Shape (columns).
+        out: Shape (rows, columns), contiguous.
+
+    Returns:
+        Whether ``out`` was written.
+    """
+    rows, inputs = x.shape
+    budget = _GAIN * rows * inputs - _BUILD * inputs
+    if budget <= 0 or not _suits(x) or not _suits(weight) or not out.is_contiguous():
+        return False
+    flat = x.is_contiguous()
+    offsets = np.empty((rows, inputs // 4 + 1), np.int32)
+    counts, other = np.empty(rows, np.int32), np.empty(rows, np.bool_)
+    pack = _run_pack if flat else _run_pack_transposed
+    pack(x.numel(), _array(x if flat else x.T), offsets, counts, other)
+    if other.any() or counts.sum() > budget:
+        return False
+    flipped = not weight.is_contiguous()
+    table = _array(weight.T if flipped else weight)
+    _run_multiply(1 << 30, offsets, counts, table, flipped, _array(bias), _array(out))
+    return True
+
+
+def _suits(matrix: Tensor) -> bool:
+    return matrix.dtype == torch.float32 and (matrix.is_contiguous() or matrix.T.is_contiguous())
 
 
 def _launch(

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .. import kernels
 from ..errors import ArgumentTypeError, invalid
 from ..random import Stream
 from ..units import Bernoulli, Gaussian, Unit, unit_from_config
@@ -75,9 +76,9 @@ class RBM(EnergyModel):
 
     def field(self, block: str, state: State, beta: Tensor | None = None) -> Tensor:
         if block == "visible":
-            field = torch.addmm(self.visible.bias, state["hidden"], self.weight.T)
+            field = kernels.affine(self.visible.bias, state["hidden"], self.weight.T)
         else:
-            field = torch.addmm(self.hidden.bias, state["visible"], self.weight)
+            field = kernels.affine(self.hidden.bias, state["visible"], self.weight)
         return field if beta is None else field * beta.to(field)[:, None]
 
     def energy(self, state: State) -> Tensor:
@@ -94,7 +95,7 @@ class RBM(EnergyModel):
     ) -> dict[str, Tensor]:
         v, h = state["visible"], state["hidden"]
         place = None if out is None else out.get("weight")
-        result = {"weight": torch.mm(v.T, h * weight[:, None], out=place)}
+        result = {"weight": kernels.cross(v, h * weight[:, None], place)}
         for block, unit, x in (("visible", self.visible, v), ("hidden", self.hidden, h)):
             for name, moment in unit.moments(x, weight).items():
                 result[f"{block}.{name}"] = moment
