@@ -61,22 +61,22 @@ class MomentRule(Rule):
 
     @abstractmethod
     def negative(
-        self, model: RBM, data: State, start: Tensor, state: State, stream: Stream
+        self, model: RBM, data: State, field: Tensor, state: State, stream: Stream
     ) -> tuple[State, State]:
         """Return the states that stand for the model, and what of them to keep.
 
         Arguments:
             model: The model.
             data: The data's states; of the hidden block, expected statistics.
-            start: Hidden states drawn given the data.
+            field: The hidden fields given the data; may be overwritten.
             state: The rule's state.
             stream: Where the random bits come from.
         """
 
     def shares(self, batch: Batch, sample: State) -> Tensor:
-        """Return the signed weights of the rows of data and of the sample."""
+        """Return the signed weights of the rows of data and of the sample, which sum to zero."""
         n = len(sample["visible"])
-        return torch.cat((-batch.weights, batch.weights.new_full((n,), 1 / n)))
+        return torch.cat((-batch.weights, (batch.weights.sum() / n).expand(n)))
 
     @torch.no_grad()
     def update(
@@ -84,10 +84,8 @@ class MomentRule(Rule):
     ) -> tuple[State, Metrics]:
         assert isinstance(model, RBM)
         field = model.field("hidden", {"visible": batch.values})
-        mean = torch.empty_like(field)
-        start = model.hidden.sample_(field, stream, mean)
-        data = {"visible": batch.values, "hidden": mean}
-        sample, kept = self.negative(model, data, start, state, stream)
+        data = {"visible": batch.values, "hidden": model.hidden.expected_statistics(field)}
+        sample, kept = self.negative(model, data, field, state, stream)
         shares = self.shares(batch, sample)
         both = likelihood_gradient(model, data, sample, shares)
         offsets = _part(state, _OFFSET)
@@ -113,10 +111,10 @@ class CD(MomentRule):
     name: ClassVar[str] = "cd"
 
     def negative(
-        self, model: RBM, data: State, start: Tensor, state: State, stream: Stream
+        self, model: RBM, data: State, field: Tensor, state: State, stream: Stream
     ) -> tuple[State, State]:
         gibbs = Gibbs(means=True)
-        sample: State = {"visible": data["visible"], "hidden": start}
+        sample: State = {"hidden": model.hidden.sample_(field, stream)}
         info: State = {}
         for _ in range(self.steps):
             sample, info = gibbs.step(model, sample, stream)
@@ -150,7 +148,7 @@ class PCD(MomentRule):
         return {**super().init(model, stream), **_named(_CHAIN, chain)}
 
     def negative(
-        self, model: RBM, data: State, start: Tensor, state: State, stream: Stream
+        self, model: RBM, data: State, field: Tensor, state: State, stream: Stream
     ) -> tuple[State, State]:
         gibbs = Gibbs(means=True)
         chain = _part(state, _CHAIN)

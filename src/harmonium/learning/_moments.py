@@ -39,7 +39,7 @@ def likelihood_gradient(model: RBM, data: State, sample: State, shares: Tensor) 
         model: The model.
         data: States with the data in the visible block.
         sample: States that stand for the model.
-        shares: The weights of both, data first: they sum to -1 over the data, to +1 over the sample.
+        shares: The weights of both, data first, negative over the data, and together zero.
 
     Returns:
         The states of both, one below the other.

@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     values: Tensor
     """Visible statistics, shape (rows, width)."""
     weights: Tensor
-    """The rows' shares, which sum to 1; shape (rows)."""
+    """The rows' shares, shape (rows): of equal rows 1 / rows; with weights they sum to 1 on average."""
     rows: Tensor
     """Their global numbers, shape (rows)."""
 
