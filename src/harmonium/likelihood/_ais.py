@@ -6,9 +6,9 @@ The path from the data's base rates to the model,
 
 has the hidden layer summed out. A forward run starts from :math:`p_0` and multiplies the ratios
 :math:`f_{\beta'} / f_\beta` at the states of a chain that follows the path; the mean weight is an
-unbiased estimate of :math:`Z / Z_0`, so that its logarithm is in expectation a lower bound. A reverse run
-starts from states of the model and walks back, which gives an upper bound as far as those states are
-the model's. Both use one Gibbs step at each :math:`\beta`.
+unbiased estimate of :math:`Z / Z_0`, so that its logarithm is in expectation a lower bound. A reverse
+run starts from states of the model and walks back, which gives an upper bound as far as those states
+are the model's. Both use one Gibbs step at each :math:`\beta`.
 
 References:
     | Annealed importance sampling (Neal, 2001)

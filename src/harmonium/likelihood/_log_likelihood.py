@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..datasets import Dataset
 from ..models import RBM
 from ._log_partition import log_partition as estimate_log_partition
 from ._results import LogLikelihood, LogPartition
@@ -31,7 +32,8 @@ def log_likelihood(
 
     Arguments:
         model: The model.
-        data: Rows of shape (rows, size): values that the visible units can take.
+        data: Rows of shape (rows, size): values that the visible units can take; or a
+            :class:`harmonium.datasets.Dataset`, whose test rows are taken.
         log_partition: An estimate of log Z to use; made here if not given.
         means: Accept means where states are due (binarisation ``none``; the result is then no
             log-likelihood of data that exist).
@@ -41,6 +43,10 @@ def log_likelihood(
         DataError: A value does not fit the visible units.
         ArgumentError: An option is out of range.
     """
+    binarisation = None
+    if isinstance(data, Dataset):
+        binarisation, means = data.binarisation, means or data.binarisation == "none"
+        data = data.test
     rows = torch.as_tensor(data)
     model.visible.validate(rows, means=means)
     if log_partition is None:
@@ -58,6 +64,7 @@ def log_likelihood(
         method=log_partition.method,
         trusted=log_partition.trusted,
         reason=log_partition.reason,
+        binarisation=binarisation,
         log_partition=log_partition,
     )
 

@@ -56,6 +56,8 @@ class LogLikelihood:
     trusted: bool
     reason: str
     log_partition: LogPartition
+    binarisation: str | None = None
+    """How grey data became states, where a data set tells; different ways do not compare."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as JSON values."""
