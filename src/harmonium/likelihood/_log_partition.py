@@ -23,6 +23,7 @@ from ._results import LogPartition
 _RHAT_LIMIT = 1.1
 _ESS_LIMIT = 0.1
 _CROSSING = 4.0
+_AGREEMENT = 0.5
 _DRAWS = 100
 
 
@@ -132,12 +133,24 @@ def _annealed(model: RBM, settings: Annealing, method: str) -> LogPartition:
     )
     say("annealing in reverse")
     reverse, _ = anneal(model, base, betas.flip(0), chains, stream.child("reverse"))
-    return _result(base, forward, reverse, method, diagnostics)
+    given = settings.chains is not None
+    return _result(base, forward, reverse, method, diagnostics, given)
 
 
 def _result(
-    base: Base, forward: Tensor, reverse: Tensor, method: str, diagnostics: dict[str, float]
+    base: Base,
+    forward: Tensor,
+    reverse: Tensor,
+    method: str,
+    diagnostics: dict[str, float],
+    given: bool,
 ) -> LogPartition:
+    """Join the two directions, and say what speaks against them.
+
+    Chains that forget their start slowly (a large R-hat) may still be spread as the model is. That is
+    believed only of chains that were given, since they know nothing of the forward runs, and only if
+    both directions agree.
+    """
     rise, lower_error, forward_ess = log_mean_weight(forward)
     fall, upper_error, reverse_ess = log_mean_weight(reverse)
     lower, upper = base.log_partition + rise, base.log_partition - fall
@@ -158,7 +171,7 @@ def _result(
     ):
         if ess < _ESS_LIMIT * runs:
             reasons.append(f"{ess:.1f} of {runs} {name} runs carry the weight; use more betas")
-    if diagnostics.get("rhat", 1.0) > _RHAT_LIMIT:
+    if diagnostics.get("rhat", 1.0) > _RHAT_LIMIT and not (given and upper - lower < _AGREEMENT):
         reasons.append(f"the chains disagree (R-hat {diagnostics['rhat']:.2f}); equilibrate for longer")
     return LogPartition(
         value=value,
