@@ -1,15 +1,24 @@
-"""Boltzmann machines and their relatives, with likelihoods that can be believed."""
+"""Boltzmann machines and their relatives, with likelihoods that can be believed.
 
-from . import datasets, errors, likelihood, random, samplers, training, units
-from .datasets import Dataset
-from .errors import HarmoniumError
-from .learning import CD, PCD, RULES
-from .likelihood import LogLikelihood, LogPartition, log_likelihood, log_partition
-from .models import RBM, load, save
-from .random import Stream
-from .samplers import Gibbs, sample
-from .training import History, fit, resume
-from .units import UNITS, Bernoulli, Categorical, Gaussian, Spin
+A public name is imported when it is first asked for, so that ``harmonium --help`` need not wait for
+PyTorch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import datasets, errors, likelihood, random, report, samplers, training, units
+    from .datasets import Dataset
+    from .errors import HarmoniumError
+    from .learning import CD, PCD, RULES
+    from .likelihood import LogLikelihood, LogPartition, log_likelihood, log_partition
+    from .models import RBM, load, save
+    from .random import Stream
+    from .samplers import Gibbs, sample
+    from .training import History, resume
+    from .training.fit import fit
+    from .units import UNITS, Bernoulli, Categorical, Gaussian, Spin
 
 __version__ = "0.1.0"
 
@@ -38,6 +47,7 @@ __all__ = [
     "log_likelihood",
     "log_partition",
     "random",
+    "report",
     "resume",
     "sample",
     "samplers",
@@ -45,3 +55,34 @@ __all__ = [
     "training",
     "units",
 ]
+
+_ROOMS = {
+    "datasets": ["Dataset"],
+    "errors": ["HarmoniumError"],
+    "learning": ["CD", "PCD", "RULES"],
+    "likelihood": ["LogLikelihood", "LogPartition", "log_likelihood", "log_partition"],
+    "models": ["RBM", "load", "save"],
+    "random": ["Stream"],
+    "samplers": ["Gibbs", "sample"],
+    "training": ["History", "fit", "resume"],
+    "units": ["UNITS", "Bernoulli", "Categorical", "Gaussian", "Spin"],
+}
+_HOMES = {name: room for room, names in _ROOMS.items() for name in names}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name, or a room, on its first use."""
+        room = f"{__name__}.{_HOMES.get(name, name)}"
+        try:
+            value = import_module(room)
+        except ModuleNotFoundError as error:
+            if error.name != room:
+                raise
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+        globals()[name] = value = getattr(value, name) if name in _HOMES else value
+        return value
+
+    def __dir__() -> list[str]:
+        """List the public names, whether they have been imported or not."""
+        return sorted({*globals(), *__all__})

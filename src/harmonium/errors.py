@@ -15,6 +15,7 @@ __all__ = [
     "TrainingError",
     "choose",
     "invalid",
+    "show",
 ]
 
 from collections.abc import Iterable, Mapping
@@ -22,6 +23,8 @@ from difflib import get_close_matches
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_LONG = 100
 
 
 class HarmoniumError(Exception):
@@ -50,7 +53,13 @@ class TrainingError(HarmoniumError, ValueError):
 
 def invalid(name: str, got: object, expected: str) -> ArgumentError:
     """Return the error for argument ``name`` that came as ``got`` where ``expected`` was due."""
-    return ArgumentError(f"{name}: got {got!r}, expected {expected}")
+    return ArgumentError(f"{name}: got {show(got)}, expected {expected}")
+
+
+def show(value: object) -> str:
+    """Return the value as it is quoted in errors: on one line, and shortened if it is long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _LONG else f"{text[: _LONG - 3]}..."
 
 
 def choose(name: str, key: object, table: Mapping[str, T] | Iterable[str]) -> Any:
@@ -67,4 +76,4 @@ def choose(name: str, key: object, table: Mapping[str, T] | Iterable[str]) -> An
         return table[key] if isinstance(table, Mapping) else key
     near = get_close_matches(str(key), names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ArgumentError(f"{name}: unknown {key!r}, expected one of {', '.join(names)}{hint}")
+    raise ArgumentError(f"{name}: unknown {show(key)}, expected one of {', '.join(names)}{hint}")

@@ -1,13 +1,23 @@
 """Files: written whole or not at all, and checked when read.
 
 A file is written beside its place under a temporary name, synced and renamed, so that a crash leaves
-the old one or the new one. Tensors go into safetensors files whose metadata hold a format version,
-JSON content and a SHA-256 over both; nothing is ever unpickled.
+the old one or the new one. Tensors go into safetensors files whose metadata hold, under one key, a
+format version, JSON content and a SHA-256 over both; nothing is ever unpickled. The same tensors and
+content make the same bytes.
 """
 
 from __future__ import annotations
 
-__all__ = ["load_tensors", "read_json", "save_tensors", "write_bytes", "write_json"]
+__all__ = [
+    "VERSION",
+    "check_version",
+    "load_tensors",
+    "read_json",
+    "save_tensors",
+    "to_json",
+    "write_bytes",
+    "write_json",
+]
 
 import json
 import os
@@ -21,9 +31,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .errors import FileError
+from .errors import FileError, invalid, show
 
 VERSION = 1
+_KEY = "harmonium"
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -33,6 +44,8 @@ def write_bytes(path: str | Path, content: bytes) -> None:
         FileError: The folder cannot be written.
     """
     path = Path(path)
+    if not path.name:
+        raise FileError(f"path: got {str(path)!r}, expected the name of a file")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -40,16 +53,30 @@ def write_bytes(path: str | Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise FileError(f"{path}: cannot be written ({error.strerror})") from error
+        if isinstance(error, OSError):
+            raise FileError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise
 
 
 def write_json(path: str | Path, content: Any) -> None:
     """Replace a file by the JSON text of ``content`` in one step."""
-    text = json.dumps(content, indent=2, allow_nan=False, default=str)
-    write_bytes(path, text.encode() + b"\n")
+    write_bytes(path, to_json(content))
+
+
+def to_json(content: Any) -> bytes:
+    """Return the JSON text of ``content``; what JSON does not know is written as its string.
+
+    Raises:
+        ArgumentError: There is a number that is not finite, or a loop.
+    """
+    try:
+        text = json.dumps(content, indent=2, allow_nan=False, default=str)
+    except (TypeError, ValueError) as error:
+        raise invalid("config", content, f"what JSON can hold ({error})") from error
+    return text.encode() + b"\n"
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
@@ -60,7 +87,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FileError(f"{path}: missing or damaged, expected a JSON object ({error})") from error
     if not isinstance(content, dict):
         raise FileError(f"{path}: got a JSON {type(content).__name__}, expected an object")
@@ -75,16 +102,22 @@ def save_tensors(path: str | Path, kind: str, tensors: dict[str, Tensor], conten
         kind: What the file is, checked on loading: "model", "checkpoint".
         tensors: The tensors by name.
         content: Anything that JSON can hold.
+
+    Raises:
+        FileError: The folder cannot be written, or JSON cannot hold ``content``.
     """
     tensors = {name: t.detach().contiguous().cpu() for name, t in tensors.items()}
-    text = json.dumps(content, allow_nan=False)
-    metadata = {
+    try:
+        text = json.dumps(content, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise FileError(f"{path}: cannot be written ({error})") from error
+    head = {
         "format": f"harmonium {kind}",
-        "version": str(VERSION),
-        "content": text,
+        "version": VERSION,
         "sha256": _digest(tensors, text),
+        "content": content,
     }
-    write_bytes(path, safetensors.torch.save(tensors, metadata))
+    write_bytes(path, safetensors.torch.save(tensors, {_KEY: json.dumps(head)}))
 
 
 def load_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], Any]:
@@ -98,21 +131,33 @@ def load_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], Any]:
         raise FileError(f"{path}: no such file, expected a harmonium {kind}")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            head = json.loads((file.metadata() or {}).get(_KEY, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise FileError(f"{path}: truncated or not a safetensors file ({error})") from error
-    if metadata.get("format") != f"harmonium {kind}":
-        raise FileError(f"{path}: got {metadata.get('format')!r}, expected 'harmonium {kind}'")
-    if int(metadata.get("version", 0)) > VERSION:
-        version = metadata["version"]
-        raise FileError(
-            f"{path}: written in format {version}, this harmonium reads up to {VERSION}; "
-            "update harmonium"
-        )
-    if _digest(tensors, metadata["content"]) != metadata.get("sha256"):
+    if not isinstance(head, dict) or head.get("format") != f"harmonium {kind}":
+        got = show(head.get("format") if isinstance(head, dict) else head)
+        raise FileError(f"{path}: got {got}, expected 'harmonium {kind}'")
+    check_version(path, head.get("version"))
+    content = head.get("content")
+    if _digest(tensors, json.dumps(content)) != head.get("sha256"):
         raise FileError(f"{path}: its checksum does not match its content; the file was altered")
-    return tensors, json.loads(metadata["content"])
+    return tensors, content
+
+
+def check_version(path: Path, version: object) -> None:
+    """Refuse a file whose format version is not one that this library reads.
+
+    Raises:
+        FileError: The version is newer, or none.
+    """
+    number = str(version)
+    if not (number.isascii() and number.isdecimal() and int(number) > 0):
+        raise FileError(f"{path}: got format version {show(version)}, expected a positive number")
+    if int(number) > VERSION:
+        raise FileError(
+            f"{path}: written in format {number}, this harmonium reads up to {VERSION}; update harmonium"
+        )
 
 
 def _digest(tensors: dict[str, Tensor], text: str) -> str:

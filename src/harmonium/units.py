@@ -30,6 +30,8 @@ from .errors import DataError, choose, invalid
 from .random import Stream
 
 _ROWS = 4096
+_EXACT = 40.0
+"""From where on softplus(x) is x to the last digit of float64; torch takes 20 if not told."""
 
 
 class Unit(nn.Module, ABC):
@@ -185,7 +187,7 @@ class Bernoulli(Unit):
     binary = True
 
     def log_partition(self, field: Tensor) -> Tensor:
-        return softplus(field).sum(-1, dtype=torch.float64)
+        return softplus(field, threshold=_EXACT).sum(-1, dtype=torch.float64)
 
     def expected_statistics(self, field: Tensor) -> Tensor:
         return torch.sigmoid(field)
@@ -228,7 +230,7 @@ class Spin(Unit):
     binary = True
 
     def log_partition(self, field: Tensor) -> Tensor:
-        return (softplus(2 * field) - field).sum(-1, dtype=torch.float64)
+        return (softplus(2 * field, threshold=_EXACT) - field).sum(-1, dtype=torch.float64)
 
     def expected_statistics(self, field: Tensor) -> Tensor:
         return torch.tanh(field)
@@ -319,6 +321,7 @@ class Categorical(Unit):
         self._check(x, is_code, f"a code in 0 ... {self.states - 1}")
 
     def _validate_blocks(self, x: Tensor, means: bool) -> None:
+        _check_shape(x, self.width)
         blocks = x.unflatten(-1, (self.size, self.states)).to(torch.float64)
         right = ((blocks.sum(-1) - 1).abs() < 1e-5) & (blocks >= 0).all(-1)
         if not means:

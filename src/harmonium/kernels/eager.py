@@ -95,4 +95,4 @@ def _uniform(draw: Draw, field: Tensor) -> Tensor:
 
 
 def _log_normaliser(field: Tensor, spin: bool) -> Tensor:
-    return softplus(2 * field) - field if spin else softplus(field)
+    return softplus(2 * field, threshold=40) - field if spin else softplus(field, threshold=40)

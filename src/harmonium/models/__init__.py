@@ -1,7 +1,7 @@
 """What a distribution is: energies, conditionals and free energies."""
 
 from ._base import EnergyModel, GenerativeModel, State
-from ._files import MODELS, load, model_from_config, save
+from ._files import MODELS, check_fit, load, model_from_config, save
 from ._rbm import RBM
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "EnergyModel",
     "GenerativeModel",
     "State",
+    "check_fit",
     "load",
     "model_from_config",
     "save",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["MODELS", "load", "model_from_config", "save"]
+__all__ = ["MODELS", "check_fit", "load", "model_from_config", "save"]
 
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from ..errors import FileError, choose
+from ..errors import ArgumentTypeError, FileError, choose, show
 from ..files import load_tensors, save_tensors
 from ._base import GenerativeModel
 from ._rbm import RBM
@@ -22,8 +23,11 @@ def save(model: GenerativeModel, path: str | Path) -> None:
     """Write a model to a safetensors file.
 
     Raises:
+        ArgumentTypeError: ``model`` is no model.
         FileError: The folder cannot be written.
     """
+    if not isinstance(model, GenerativeModel):
+        raise ArgumentTypeError(f"model: got {show(model)}, expected a model such as an RBM")
     save_tensors(path, "model", model.state_dict(), {"kind": model.kind, "config": model.config()})
 
 
@@ -34,14 +38,32 @@ def load(path: str | Path) -> RBM:
         FileError: The file is missing, damaged, or written by a newer version.
     """
     tensors, content = load_tensors(path, "model")
-    model = model_from_config(content["kind"], content["config"])
+    try:
+        model = model_from_config(content["kind"], content["config"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise FileError(f"{path}: describes no model that this harmonium knows ({reason})") from error
     if any(t.dtype == torch.float64 for t in tensors.values()):
         model.double()
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise FileError(f"{path}: its tensors do not fit its configuration ({error})") from error
+    check_fit(path, model, tensors)
+    model.load_state_dict(tensors)
     return model
+
+
+def check_fit(path: str | Path, model: RBM, tensors: dict[str, Tensor]) -> None:
+    """Check that tensors have the names and shapes of the model's own.
+
+    Raises:
+        FileError: One is missing, unknown, or of another shape.
+    """
+    own = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    got = {name: tuple(t.shape) for name, t in tensors.items()}
+    for name in sorted(own.keys() | got.keys()):
+        if own.get(name) != got.get(name):
+            raise FileError(
+                f"{path}: its tensors do not fit its configuration: {name} has shape "
+                f"{got.get(name, 'none')}, expected {own.get(name, 'none')}"
+            )
 
 
 def model_from_config(kind: str, config: dict[str, Any]) -> RBM:

@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ..errors import FileError
+
 
 class Log:
     """Creates the writer of ``metrics.jsonl``.
@@ -17,6 +19,9 @@ class Log:
     Arguments:
         path: The file; none keeps records in memory only.
         size: Bytes to keep of what is there: lines after a checkpoint, and a torn last line, go.
+
+    Raises:
+        FileError: A line that is kept is no record.
     """
 
     def __init__(self, path: Path | None, size: int = 0) -> None:
@@ -25,8 +30,9 @@ class Log:
         if path is None:
             return
         path.touch()
-        os.truncate(path, min(size, path.stat().st_size))
-        self.records = read(path)
+        whole = path.read_bytes()[:size].rfind(b"\n") + 1
+        self.records = read(path, whole)
+        os.truncate(path, whole)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append a record."""
@@ -44,10 +50,23 @@ class Log:
         return 0 if self.path is None else self.path.stat().st_size
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a log, without a torn last line."""
-    *lines, _ = path.read_text().split("\n")
-    return [json.loads(line) for line in lines]
+def read(path: Path, size: int | None = None) -> list[dict[str, Any]]:
+    """Return the records in the first ``size`` bytes of a log, without a torn last line.
+
+    Raises:
+        FileError: A line is no record.
+    """
+    *lines, _ = path.read_bytes()[:size].split(b"\n")
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise FileError(f"{path}: line {number} is damaged, expected JSON ({error})") from error
+        if not isinstance(record, dict):
+            raise FileError(f"{path}: line {number} is damaged, expected a JSON object")
+        records.append(record)
+    return records
 
 
 def _finite(value: Any) -> Any:

@@ -28,19 +28,29 @@ class Monitor:
         train: Training rows to be scored, or none.
         validation: Validation rows to be scored, or none.
         options: The run's settings.
+        states: Whether the rows are states; means have no pseudo-likelihood.
     """
 
-    def __init__(self, train: Tensor, validation: Tensor, options: Options) -> None:
+    def __init__(self, train: Tensor, validation: Tensor, options: Options, states: bool = True) -> None:
         self.options = options
+        self.states = states
         self.probes = {"train": train, "validation": validation}
 
+    def names(self, model: RBM) -> list[str]:
+        """Return the names of the scores that :meth:`epoch` and :meth:`likelihood` give."""
+        scores = ["free_energy", "reconstruction_error", "hidden_mean"]
+        if self._has_pseudo_likelihood(model):
+            scores.append("pseudo_likelihood")
+        if self.options.likelihood_every:
+            scores += ["log_likelihood", "log_likelihood_lower", "log_likelihood_upper"]
+        return [f"{split}/{name}" for split, rows in self.probes.items() if len(rows) for name in scores]
+
     @torch.no_grad()
-    def epoch(self, model: RBM, before: Tensor, state: State) -> Record:
+    def epoch(self, model: RBM, state: State) -> Record:
         """Return the metrics of an epoch by name.
 
         Arguments:
             model: The model as it is to be judged.
-            before: The weights at the epoch's start.
             state: The rule's state.
         """
         record: Record = {}
@@ -50,9 +60,7 @@ class Monitor:
         if len(self.probes["validation"]):
             gap = record["validation/free_energy"] - record["train/free_energy"]
             record["free_energy_gap"] = gap
-        norm = float(model.weight.norm())
-        record["weight/norm"] = norm
-        record["weight/update"] = float((model.weight - before).norm()) / max(norm, 1e-30)
+        record["weight/norm"] = float(model.weight.norm())
         if "chain.visible" in state:
             energy = model.free_energy(state["chain.visible"])
             record["chains/free_energy"] = float(energy.mean())
@@ -62,7 +70,7 @@ class Monitor:
     @torch.no_grad()
     def likelihood(self, model: RBM, state: State, seed: int) -> Record:
         """Return the log-likelihoods of the probes, with both ends."""
-        options = dict(self.options.likelihood)
+        options: dict[str, Any] = dict(self.options.likelihood)
         chains = state.get("chain.visible")
         if chains is not None:
             options.setdefault("chains", model.visible.values(chains))
@@ -85,9 +93,12 @@ class Monitor:
             "reconstruction_error": float(error),
             "hidden_mean": float(hidden.mean()),
         }
-        if model.visible.support() is not None:
+        if self._has_pseudo_likelihood(model):
             scores["pseudo_likelihood"] = pseudo_likelihood(model, s)
         return scores
+
+    def _has_pseudo_likelihood(self, model: RBM) -> bool:
+        return self.states and model.visible.support() is not None
 
 
 @torch.no_grad()

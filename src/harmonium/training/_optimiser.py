@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Average", "Optimisers"]
 
+from inspect import signature
 from typing import Any
 
 import torch
@@ -12,21 +13,31 @@ from torch import Tensor, nn
 from ..errors import choose, invalid
 from ._options import Options
 
-_CLOSURE = ("LBFGS",)
+_UNFIT = {
+    "LBFGS": "one that steps without a closure, such as 'sgd' or 'Adam'",
+    "Muon": "one for biases as well as matrices, such as 'sgd' or 'Adam'",
+    "SparseAdam": "one for dense gradients, such as 'sgd' or 'Adam'",
+}
+_KINDS = {
+    name: kind
+    for name, kind in vars(torch.optim).items()
+    if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer) and name != "Optimizer"
+}
 
 
 class Optimisers:
     """Creates one optimiser for each group of parameters.
 
-    Weight decay goes to matrices only. The rate of each update is set by the caller.
+    Weight decay goes to matrices only. The rate of each update is set by the caller, as a factor of
+    the rates that each optimiser starts with.
 
     Arguments:
         groups: The parameters by group and name.
         options: The run's settings.
-        lr: The learning rate.
+        lr: The learning rate; an optimiser that the user made keeps its own if none is stated.
 
     Raises:
-        ArgumentError: The optimiser is unknown, or needs a closure.
+        ArgumentError: The optimiser is unknown, needs a closure, or knows no weight decay.
     """
 
     def __init__(self, groups: dict[str, dict[str, nn.Parameter]], options: Options, lr: float) -> None:
@@ -34,12 +45,18 @@ class Optimisers:
         self.options = options
         self.lr = lr
         self.optimisers = {name: self._make(list(group.values())) for name, group in groups.items()}
+        own_rates = callable(options.optimizer) and options.lr is None
+        self.rates = {
+            name: [group["lr"] if own_rates else lr for group in optimiser.param_groups]
+            for name, optimiser in self.optimisers.items()
+        }
+        self.lr = next(iter(self.rates.values()))[0]
 
     def set_rate(self, factor: float) -> None:
         """Set the learning rate of all groups to ``factor`` times its start."""
-        for optimiser in self.optimisers.values():
-            for group in optimiser.param_groups:
-                group["lr"] = self.lr * factor
+        for name, optimiser in self.optimisers.items():
+            for group, rate in zip(optimiser.param_groups, self.rates[name], strict=True):
+                group["lr"] = rate * factor
 
     def apply(self, name: str) -> None:
         """Clip the gradients of a group and step its optimiser."""
@@ -64,15 +81,21 @@ class Optimisers:
         return tensors, content
 
     def load_state(self, tensors: dict[str, Tensor], content: dict[str, Any]) -> None:
-        """Go back to a state that :meth:`state` returned."""
+        """Go back to a state that :meth:`state` returned.
+
+        The settings of an optimiser from torch are the options'; one that the user made may have
+        moved its own, which come back with its state.
+        """
         for name, optimiser in self.optimisers.items():
             saved = content[name]
+            own = callable(self.options.optimizer)
+            settings = saved["param_groups"] if own else optimiser.state_dict()["param_groups"]
             state = {int(index): dict(values) for index, values in saved["state"].items()}
             for path, tensor in tensors.items():
                 group, index, key = path.split("/", 2)
                 if group == name:
                     state.setdefault(int(index), {})[key] = tensor
-            optimiser.load_state_dict({"param_groups": saved["param_groups"], "state": state})
+            optimiser.load_state_dict({"param_groups": settings, "state": state})
 
     def _make(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         matrices = [p for p in parameters if p.ndim > 1]
@@ -84,18 +107,15 @@ class Optimisers:
         groups = [group for group in groups if group["params"]]
         chosen = self.options.optimizer
         if callable(chosen):
-            return _without_closure(chosen(groups))
+            return _checked(chosen(groups))
         if chosen.lower() == "sgd":
             momentum = self.options.momentum
             return torch.optim.SGD(groups, lr=self.lr, momentum=momentum, fused=True)
-        kinds = {
-            name: kind
-            for name, kind in vars(torch.optim).items()
-            if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)
-        }
-        kind = choose("optimizer", chosen, kinds)
-        if chosen in _CLOSURE:
-            raise _needs_closure(chosen)
+        kind = choose("optimizer", chosen, _KINDS)
+        if chosen in _UNFIT:
+            raise invalid("optimizer", chosen, _UNFIT[chosen])
+        if self.options.weight_decay and "weight_decay" not in signature(kind).parameters:
+            raise invalid("weight_decay", self.options.weight_decay, f"0, as {chosen} has none")
         optimiser: torch.optim.Optimizer = kind(groups, lr=self.lr)
         return optimiser
 
@@ -141,11 +161,11 @@ class Average:
             value.copy_(held)
 
 
-def _needs_closure(name: str) -> Exception:
-    return invalid("optimizer", name, "one that steps without a closure, such as 'sgd' or 'Adam'")
-
-
-def _without_closure(optimiser: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    if isinstance(optimiser, torch.optim.LBFGS):
-        raise _needs_closure("LBFGS")
+def _checked(optimiser: Any) -> torch.optim.Optimizer:
+    """Return what a user's function made, if it is an optimiser that steps without a closure."""
+    if not isinstance(optimiser, torch.optim.Optimizer):
+        raise invalid("optimizer", optimiser, "a function that returns a torch.optim.Optimizer")
+    for name, kind in _KINDS.items():
+        if name in _UNFIT and isinstance(optimiser, kind):
+            raise invalid("optimizer", name, _UNFIT[name])
     return optimiser

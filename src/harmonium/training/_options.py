@@ -11,9 +11,13 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from ..errors import choose
+from ..likelihood import ESTIMATORS, log_partition
+from ..likelihood import SCHEDULES as ANNEALING
+from ..models import RBM
 from ..settings import Settings
 
 _FLAT = 0.3
+_LIKELIHOOD = ("method", "runs", "betas", "schedule", "equilibrate")
 
 
 def _linear(share: float) -> float:
@@ -28,6 +32,11 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "sqrt": lambda share: 1 / math.sqrt(1 + 10 * share),
 }
 """What the rate is multiplied by, as a function of the share of the updates that is done."""
+
+
+def _quick() -> dict[str, int | str]:
+    """The settings of an estimate in passing."""
+    return {"runs": 100, "betas": 1000, "equilibrate": 100}
 
 
 class Options(Settings):
@@ -74,8 +83,8 @@ class Options(Settings):
         int, Field(ge=0, description="epochs between estimates of the likelihood; 0: none")
     ] = 0
     likelihood: Annotated[
-        dict[str, Any], Field(description="arguments of log_partition for those estimates")
-    ] = Field(default_factory=lambda: {"runs": 100, "betas": 1000, "equilibrate": 100})
+        dict[str, int | str], Field(description="arguments of log_partition for those estimates")
+    ] = Field(default_factory=_quick)
     patience: Annotated[
         int | None,
         Field(ge=1, description="stop after this many scores without a better one, keep the best"),
@@ -89,7 +98,7 @@ class Options(Settings):
     ] = 60.0
     keep: Annotated[int, Field(ge=1, description="checkpoints to keep")] = 2
     samples_every: Annotated[
-        int, Field(ge=0, description="epochs between pictures of the chains; 0: none")
+        int, Field(ge=0, description="epochs between pictures of the chains, for images; 0: none")
     ] = 0
     tensorboard: Annotated[bool, Field(description="write TensorBoard events as well")] = False
 
@@ -98,6 +107,16 @@ class Options(Settings):
     def _known(cls, value: Any) -> Any:
         if isinstance(value, str):
             choose("schedule", value, SCHEDULES)
+        return value
+
+    @field_validator("likelihood")
+    @classmethod
+    def _fit_for_log_partition(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            choose("likelihood", name, _LIKELIHOOD)
+        choose("method", value.get("method", "auto"), ESTIMATORS)
+        choose("schedule", value.get("schedule", "adaptive"), ANNEALING)
+        log_partition(RBM(1, 1), **{**value, "method": "exact"})
         return value
 
     def rate(self, share: float) -> float:

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 __all__ = ["Run"]
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..datasets import Dataset
-from ..errors import FileError, TrainingError
-from ..learning import RULES, Rule
-from ..models import RBM, model_from_config, save
+from ..errors import FileError, TrainingError, show
+from ..learning import Rule
+from ..models import RBM, save
 from ..random import Stream
 from ..units import Gaussian
+from ._checks import check_config, check_finite, check_output, image_shape, watched_score
+from ._events import Events
 from ._log import Log
 from ._monitor import Monitor
 from ._optimiser import Average, Optimisers
 from ._options import Options
-from ._source import open_source
+from ._pictures import Pictures
+from ._rebuild import plain
+from ._source import as_rows, check, open_source
 from .checkpoint import RunFolder
+
+_PLACE = ("epoch", "batch", "updates", "seconds", "since_best", "stopped")
 
 
 class Run:
@@ -39,22 +43,27 @@ class Run:
         validation: Any = None,
     ) -> None:
         rule.check(model)
+        check_output(options, folder)
         self.model, self.rule, self.options, self.folder = model, rule, options, folder
         root = Stream(options.seed, "fit")
         self.stream = root.child("chains")
         self.source, train, held_out = open_source(
             model.visible, data, root.child("data"), options.batch_size, options.probe, weights
         )
+        states = not (isinstance(data, Dataset) and data.binarisation == "none")
         if validation is not None:
-            held_out = torch.as_tensor(validation)
-            model.visible.validate(held_out)
+            held_out = as_rows("validation", validation)
+            check("validation", model.visible, held_out, means=not states)
             held_out = held_out[: options.probe]
-        self.shape = data.shape if isinstance(data, Dataset) else None
-        self.monitor = Monitor(train, held_out, options)
+        self.monitor = Monitor(train, held_out, options, states)
+        self.score = watched_score(options, self.monitor.names(model))
+        shape = image_shape(data, model) if options.samples_every else None
+        self.pictures = Pictures(folder.samples_path, shape, train) if folder and shape else None
         groups = rule.parameters(model)
         self.optimisers = Optimisers(groups, options, options.lr or default_rate(model))
         self.average = Average({k: p for g in groups.values() for k, p in g.items()}, options.averaging)
         self.state: dict[str, Tensor] = {}
+        self.before = model.weight.detach().clone()
         self.best: dict[str, Tensor] = {}
         self.best_score = float("-inf")
         self.since_best = 0
@@ -62,26 +71,53 @@ class Run:
         self.seconds = 0.0
         self.stopped = ""
         self.log = Log(None)
+        self.events: Events | None = None
 
     # --- beginning ------------------------------------------------------------------------------
 
     def start(self, config: dict[str, Any]) -> None:
         """Set the model's first parameters and make the run folder, if there is to be one."""
+        check_finite(self.model)
         if self.folder is not None:
-            self.folder.create({**self.config(), **config})
-            self.log = Log(self.folder.log_path)
+            own = self.config()
+            check_config(config, own)
+            self.folder.create({**own, **config})
+        try:
+            self._begin()
+        except BaseException:
+            if self.folder is not None:
+                self.close()
+                self.folder.clear()
+            raise
+
+    def _begin(self) -> None:
         if bool(self.model.base_rates.isnan().any()):
             self.model.initialise(self.source.mean().to(self.model.weight))
         self.average = Average(self.average.parameters, self.options.averaging)
         self.state = self.rule.init(self.model, self.stream)
+        self._open(0)
         self.save()
+
+    def _open(self, size: int) -> None:
+        """Open the log, of which the first ``size`` bytes are kept, and the events."""
+        if self.folder is None:
+            return
+        self.log = Log(self.folder.log_path, size)
+        if self.options.tensorboard:
+            self.events = Events(self.folder.events_path, self.epoch + 1)
 
     def config(self) -> dict[str, Any]:
         """Return what makes a run like this one, data apart, as JSON values."""
         return {
-            "model": {"kind": self.model.kind, "config": self.model.config()},
+            "model": {
+                "kind": self.model.kind,
+                "config": self.model.config(),
+                "dtype": str(self.model.dtype).removeprefix("torch."),
+                "device": str(self.model.device),
+                "frozen": [k for k, p in self.model.named_parameters() if not p.requires_grad],
+            },
             "rule": {"name": self.rule.name, **self.rule.model_dump(mode="json")},
-            "options": _plain(self.options),
+            "options": plain(self.options),
             "fingerprint": self.source.fingerprint(),
         }
 
@@ -94,21 +130,37 @@ class Run:
         assert self.folder is not None
         saved = self.folder.config()["fingerprint"]
         if self.source.fingerprint() != saved:
-            raise FileError(f"{self.folder.path}: the data are not those that the run began with")
+            raise FileError(
+                f"{self.folder.path}: the data, their weights or their binarisation are not those "
+                "that the run began with"
+            )
         tensors, content = self.folder.load()
-        part = _parts(tensors)
+        try:
+            self._restore(tensors, content)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise FileError(
+                f"{self.folder.path}: its checkpoint does not fit the run ({show(error)})"
+            ) from error
+        self.folder.compare(content)
+        self.folder.sweep()
+        self._open(content["log_size"])
+
+    def _restore(self, tensors: dict[str, Tensor], content: dict[str, Any]) -> None:
+        part = {
+            k: {n: t.to(self.model.device) for n, t in v.items()} for k, v in _parts(tensors).items()
+        }
         self.model.load_state_dict(part["model"])
         self.state, self.best = part.get("state", {}), part.get("best", {})
+        self.before = part["run"]["before"]
         self.optimisers.load_state(part.get("optimiser", {}), content["optimiser"])
         self.average.values = part.get("average", {})
         self.average.updates = content["updates"]
         self.stream.load_state_dict(content["stream"])
         torch.set_rng_state(tensors["torch"])
-        for name in ("epoch", "batch", "updates", "seconds", "since_best", "stopped"):
+        for name in _PLACE:
             setattr(self, name, content[name])
         score = content["best_score"]
         self.best_score = float("-inf") if score is None else score
-        self.log = Log(self.folder.log_path, content["log_size"])
 
     # --- on the way -----------------------------------------------------------------------------
 
@@ -118,55 +170,78 @@ class Run:
         return self.updates / max(self.options.epochs * len(self.source), 1)
 
     def finite(self) -> bool:
-        """Return whether the last gradients were finite (those of the biases tell of all)."""
+        """Return whether the last gradient was finite: a quick look, at the hidden biases' alone."""
         gradient = self.model.hidden.bias.grad
         return gradient is None or bool(torch.isfinite(gradient.sum()))
+
+    def check(self) -> None:
+        """Look at all that the run has learned.
+
+        Raises:
+            TrainingError: Something is not finite.
+        """
+        learned = [*self.model.parameters(), *self.average.values.values(), *self.state.values()]
+        if not all(bool(values.isfinite().all()) for values in learned):
+            raise self.fail()
 
     def fail(self) -> TrainingError:
         """Return the error for values that are no longer finite."""
         kept = ""
-        if self.folder is not None:
+        if self.folder is not None and self.folder.checkpoints():
             kept = f"; the last good checkpoint is {self.folder.checkpoints()[-1]}"
         return TrainingError(
-            f"training: the gradient is not finite at update {self.updates} of epoch {self.epoch}; "
+            f"training: values are no longer finite at update {self.updates} (epoch {self.epoch}); "
             f"lower lr (now {self.optimisers.lr:g}) or set max_gradient{kept}"
         )
 
-    def judge(self, before: Tensor, seconds: float) -> dict[str, Any]:
+    def judge(self, seconds: float) -> dict[str, Any]:
         """Return the record of the epoch that has just ended, read off the averaged model."""
-        options = self.options
+        options, model = self.options, self.model
         record: dict[str, Any] = {"epoch": self.epoch, "updates": self.updates}
         record |= {"seconds": round(self.seconds, 3), "epoch_seconds": round(seconds, 3)}
         record["lr"] = self.optimisers.lr * options.rate(self.share)
+        update = float((model.weight.detach() - self.before).norm())
+        record["weight/update"] = update / max(float(model.weight.detach().norm()), 1e-30)
         self.average.swap()
-        record |= self.monitor.epoch(self.model, before, self.state)
-        every = options.likelihood_every
-        if every and (self.epoch % every == 0 or self.epoch == options.epochs):
-            record |= self.monitor.likelihood(self.model, self.state, options.seed)
-        self._keep_best(record)
-        self.average.swap()
+        try:
+            record |= self.monitor.epoch(model, self.state)
+            if self._due(options.likelihood_every):
+                record |= self.monitor.likelihood(model, self.state, options.seed)
+            if self.pictures is not None and self._due(options.samples_every):
+                self.pictures.write(model, self.state, self.epoch)
+            self._keep_best(record)
+        finally:
+            self.average.swap()
         return record
 
+    def _due(self, every: int) -> bool:
+        return every > 0 and (self.epoch % every == 0 or self.epoch == self.options.epochs)
+
     def _keep_best(self, record: dict[str, Any]) -> None:
-        if self.options.patience is None:
+        if self.options.patience is None or self.score not in record:
             return
-        names = [self.options.score] if self.options.score else _SCORES
-        name = next((name for name in names if name in record), None)
-        if name is None:
-            if self.options.score or not self.options.likelihood_every:
-                known = ", ".join(k for k, v in record.items() if isinstance(v, float))
-                raise TrainingError(f"score: no {' or '.join(names)} to watch, only {known}")
-            return
-        if record[name] > self.best_score:
-            self.best_score, self.since_best = record[name], 0
+        score = record[self.score]
+        if score > self.best_score:
+            self.best_score, self.since_best = score, 0
             self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
             return
         self.since_best += 1
         if self.since_best >= self.options.patience:
-            self.stopped = f"no better {name} in {self.since_best} scores"
+            self.stopped = f"no better {self.score} in {self.since_best} scores"
+
+    def tell(self, record: dict[str, Any]) -> None:
+        """Write the record of an epoch wherever records go."""
+        self.log.write(record)
+        if self.events is not None:
+            self.events.write(record)
 
     def save(self) -> None:
-        """Write a checkpoint, if there is a folder."""
+        """Write a checkpoint, if there is a folder.
+
+        Raises:
+            TrainingError: Something to be written is not finite.
+        """
+        self.check()
         if self.folder is None:
             return
         optimiser, optimiser_content = self.optimisers.state()
@@ -176,6 +251,7 @@ class Run:
             "optimiser": optimiser,
             "state": self.state,
             "best": self.best,
+            "run": {"before": self.before},
         }
         tensors = {f"{g}:{name}": t for g, group in groups.items() for name, t in group.items()}
         tensors["torch"] = torch.get_rng_state()
@@ -184,11 +260,8 @@ class Run:
             "stream": self.stream.state_dict(),
             "log_size": self.log.size,
             "best_score": self.best_score if self.best else None,
-            "saved_with": {"torch": torch.__version__, "threads": torch.get_num_threads()},
-            "time": time.time(),
         }
-        for name in ("epoch", "batch", "updates", "seconds", "since_best", "stopped"):
-            content[name] = getattr(self, name)
+        content |= {name: getattr(self, name) for name in _PLACE}
         self.folder.save(self.updates, tensors, content, self.options.keep)
 
     def finish(self) -> None:
@@ -200,39 +273,16 @@ class Run:
         if self.folder is not None:
             save(self.model, self.folder.model_path)
 
-
-_SCORES = ["validation/log_likelihood", "validation/pseudo_likelihood"]
+    def close(self) -> None:
+        """Close what is open."""
+        if self.events is not None:
+            self.events.close()
 
 
 def default_rate(model: RBM) -> float:
     """Return the learning rate for the units at hand."""
     gaussian = any(isinstance(model.layer(block), Gaussian) for block in model.blocks())
     return 0.005 if gaussian else 0.05
-
-
-def rebuild(folder: RunFolder, changes: dict[str, Any]) -> tuple[RBM, Rule, Options]:
-    """Return the model, the rule and the options that a run folder tells of."""
-    config = folder.config()
-    model = model_from_config(config["model"]["kind"], config["model"]["config"])
-    rule = dict(config["rule"])
-    name = rule.pop("name")
-    options = {k: v for k, v in config["options"].items() if not _is_callable_note(v)}
-    missing = set(config["options"]) - set(options) - set(changes)
-    if missing:
-        raise FileError(
-            f"{folder.path}: the run was given a function as {', '.join(sorted(missing))}, "
-            "which no file can hold; give it again"
-        )
-    return model, RULES[name](**rule), Options(**{**options, **changes})
-
-
-def _plain(options: Options) -> dict[str, Any]:
-    values = {name: getattr(options, name) for name in type(options).model_fields}
-    return {k: {"callable": repr(v)} if isinstance(v, Callable) else v for k, v in values.items()}  # type: ignore[arg-type]
-
-
-def _is_callable_note(value: Any) -> bool:
-    return isinstance(value, dict) and "callable" in value
 
 
 def _parts(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["Source", "open_source"]
+__all__ = ["Source", "as_rows", "check", "open_source"]
 
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .. import kernels
 from ..datasets import Dataset
-from ..errors import DataError
+from ..errors import ArgumentTypeError, DataError
 from ..learning import Batch
 from ..random import Stream
 from ..units import Unit
@@ -94,10 +95,12 @@ class Source:
         return (total + 2 * neutral) / (len(self.rows) + 2)
 
     def fingerprint(self) -> str:
-        """Return a hash that tells these training rows from others."""
-        digest = sha256(f"{self.rows.dtype} {tuple(self.rows.shape)} {self.levels}".encode())
-        for block in self.rows.split(_ROWS):
-            digest.update(block.contiguous().view(torch.uint8).numpy().data)
+        """Return a hash that tells these training rows, and how they are presented, from others."""
+        kind = (self.rows.dtype, tuple(self.rows.shape), self.levels, self.sampled)
+        digest = sha256(" ".join(map(str, kind)).encode())
+        for table in (self.rows, self.weights):
+            for block in () if table is None else table.split(_ROWS):
+                digest.update(block.cpu().contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()[:16]
 
     def _expected(self, index: Tensor) -> Tensor:
@@ -141,9 +144,9 @@ def open_source(
     Raises:
         DataError: Rows or weights do not fit.
     """
-    shares = None if weights is None else torch.as_tensor(weights)
+    shares = None if weights is None else as_rows("weights", weights)
     if not isinstance(data, Dataset):
-        rows = torch.as_tensor(data)
+        rows = as_rows("data", data)
         return Source(unit, rows, stream, batch_size, weights=shares), rows[:probe], rows[:0]
     source = Source(
         unit,
@@ -155,8 +158,44 @@ def open_source(
         weights=shares,
     )
     if len(data.validation):
-        unit.validate(data.validation, means=data.binarisation == "none")
+        check("validation", unit, data.validation, means=data.binarisation == "none")
     return source, data.fixed("train", probe), data.validation[:probe]
+
+
+def as_rows(name: str, values: Any) -> Tensor:
+    """Return an argument as a tensor, where possible of the same memory.
+
+    Raises:
+        ArgumentTypeError: It is no array of real numbers.
+    """
+    try:
+        rows = values if isinstance(values, Tensor) else _from_array(np.asarray(values))
+    except (TypeError, ValueError) as error:
+        kind = type(values).__name__
+        raise ArgumentTypeError(
+            f"{name}: got {kind}, expected an array or a tensor of numbers, or a Dataset"
+        ) from error
+    if rows.is_complex():
+        raise ArgumentTypeError(f"{name}: got {rows.dtype}, expected real numbers")
+    return rows.detach()
+
+
+def check(name: str, unit: Unit, rows: Tensor, *, means: bool = False) -> None:
+    """Check rows as :meth:`Unit.validate` does, and call them by the argument's name.
+
+    Raises:
+        DataError: A value is none that the unit can take.
+    """
+    try:
+        unit.validate(rows, means=means)
+    except DataError as error:
+        raise DataError(str(error).replace("data:", f"{name}:", 1)) from None
+
+
+def _from_array(array: np.ndarray[Any, Any]) -> Tensor:
+    """Return the array as a tensor; one that torch cannot share memory with is copied."""
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return torch.from_numpy(np.require(native, requirements=["C", "W"]))
 
 
 def _relative(weights: Tensor, n: int) -> Tensor:

@@ -9,15 +9,29 @@ from __future__ import annotations
 
 __all__ = ["RunFolder"]
 
+import logging
+import os
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from ..errors import FileError
-from ..files import load_tensors, read_json, save_tensors, write_json
+from ..errors import ArgumentTypeError, FileError, show
+from ..files import (
+    VERSION,
+    check_version,
+    load_tensors,
+    read_json,
+    save_tensors,
+    to_json,
+    write_bytes,
+)
 
-VERSION = 1
+_LOGGER = logging.getLogger("harmonium")
+_PARTS = {"model": dict, "rule": dict, "options": dict, "fingerprint": str}
 
 
 class RunFolder:
@@ -25,46 +39,75 @@ class RunFolder:
 
     Arguments:
         path: The folder.
+
+    Raises:
+        ArgumentTypeError: ``path`` is no path.
     """
 
     def __init__(self, path: str | Path) -> None:
+        if not isinstance(path, (str, os.PathLike)):
+            raise ArgumentTypeError(f"out: got {show(path)}, expected the path of a folder")
         self.path = Path(path)
         self.config_path = self.path / "config.json"
         self.log_path = self.path / "metrics.jsonl"
         self.model_path = self.path / "model.safetensors"
         self.samples_path = self.path / "samples"
         self.checkpoints_path = self.path / "checkpoints"
+        self.events_path = self.path / "tensorboard"
+        self._fresh = False
 
     def create(self, config: dict[str, Any]) -> None:
-        """Make the folder and write its configuration.
+        """Make the folder and write its configuration, or nothing at all.
 
         Raises:
+            ArgumentError: JSON cannot hold the configuration.
             FileError: The folder holds something already, or cannot be written.
         """
+        text = to_json({"version": VERSION, **config})
         try:
-            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            self._fresh = not self.path.exists()
+            if not self._fresh and (not self.path.is_dir() or any(self.path.iterdir())):
                 raise FileError(f"out: {self.path} exists already, expected a new or empty folder")
             self.checkpoints_path.mkdir(parents=True)
             self.samples_path.mkdir()
         except OSError as error:
             raise FileError(f"out: {self.path} cannot be written ({error.strerror})") from error
-        write_json(self.config_path, {"version": VERSION, **config})
+        try:
+            write_bytes(self.config_path, text)
+        except BaseException:
+            self.clear()
+            raise
+
+    def clear(self) -> None:
+        """Remove what :meth:`create` has just made, and the run that could not begin in it."""
+        for part in (self.checkpoints_path, self.samples_path, self.events_path):
+            shutil.rmtree(part, ignore_errors=True)
+        for part in (self.config_path, self.log_path):
+            part.unlink(missing_ok=True)
+        if self._fresh:
+            self.path.rmdir()
 
     def config(self) -> dict[str, Any]:
         """Return the configuration.
 
         Raises:
-            FileError: The folder is no run, or of a newer version.
+            FileError: The folder is no run, damaged, or of a newer version.
         """
         if not self.config_path.is_file():
             raise FileError(f"{self.path}: no run folder, expected one with a config.json")
         config = read_json(self.config_path)
-        if config.get("version", 0) > VERSION:
-            raise FileError(
-                f"{self.config_path}: written in format {config['version']}, this harmonium reads "
-                f"up to {VERSION}; update harmonium"
-            )
+        check_version(self.config_path, config.get("version"))
+        for name, kind in _PARTS.items():
+            if not isinstance(config.get(name), kind):
+                got = show(config.get(name))
+                raise FileError(f"{self.config_path}: {name}: got {got}, expected a {kind.__name__}")
         return config
+
+    def change(self, options: dict[str, Any]) -> None:
+        """Write changed options into the configuration."""
+        config = self.config()
+        config["options"] |= options
+        write_bytes(self.config_path, to_json(config))
 
     def checkpoints(self) -> list[Path]:
         """Return the checkpoints, oldest first."""
@@ -73,6 +116,7 @@ class RunFolder:
     def save(self, updates: int, tensors: dict[str, Tensor], content: dict[str, Any], keep: int) -> None:
         """Write a checkpoint and drop all but the last ``keep``."""
         path = self.checkpoints_path / f"{updates:09d}.safetensors"
+        content = {**content, "time": time.time(), "saved_with": _surroundings()}
         save_tensors(path, "checkpoint", tensors, content)
         for old in self.checkpoints()[:-keep]:
             old.unlink(missing_ok=True)
@@ -85,5 +129,26 @@ class RunFolder:
         """
         paths = self.checkpoints()
         if not paths:
-            raise FileError(f"{self.path}: no checkpoint to resume from")
+            raise FileError(f"{self.path}: no checkpoint to resume from; begin anew in another folder")
         return load_tensors(paths[-1], "checkpoint")
+
+    def compare(self, content: dict[str, Any]) -> None:
+        """Say so where a checkpoint is continued in other surroundings than it was saved in."""
+        saved, now = content.get("saved_with", {}), _surroundings()
+        changed = [f"{k} was {saved.get(k)}, is {v}" for k, v in now.items() if saved.get(k) != v]
+        if changed:
+            _LOGGER.warning(
+                "%s: the last bits may differ from those of a run in one go: %s",
+                self.path,
+                ", ".join(changed),
+            )
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half written."""
+        for aside in [*self.path.rglob(".*.tmp"), *self.path.rglob(".*.part")]:
+            aside.unlink(missing_ok=True)
+
+
+def _surroundings() -> dict[str, Any]:
+    """Return what the last bits of float sums depend on, besides the run itself."""
+    return {"torch": torch.__version__, "threads": torch.get_num_threads()}

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -16,11 +16,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import invalid
+from ..errors import ArgumentTypeError, show
 from ..learning import PCD, Rule
 from ..models import RBM
 from ._options import Options
-from ._run import Run, rebuild
+from ._rebuild import rebuild
+from ._run import Run
 from .checkpoint import RunFolder
 
 Callback = Callable[[dict[str, Any]], bool | None]
@@ -74,8 +75,11 @@ def fit(
     """
     if rule is None:
         rule = PCD()
+    if not isinstance(model, RBM):
+        raise ArgumentTypeError(f"model: got {show(model)}, expected an RBM")
     if not isinstance(rule, Rule):
-        raise invalid("rule", rule, "a learning rule such as hm.PCD()")
+        raise ArgumentTypeError(f"rule: got {show(rule)}, expected a learning rule such as hm.PCD()")
+    _check_callback(callback)
     folder = None if out is None else RunFolder(out)
     run = Run(model, data, rule, Options(**options), folder, weights, validation)
     run.start(config or {})
@@ -99,27 +103,32 @@ def resume(
         weights: Their weights, as then.
         validation: The validation rows, as then.
         callback: Called with each epoch's record.
-        changes: Options to change, such as more ``epochs``.
+        changes: Options to change, such as more ``epochs``; the folder remembers them.
 
     Raises:
+        ArgumentError: An option is unknown, out of range, or one that cannot be changed.
         FileError: The folder is no run, its checkpoint is damaged, or the data are others.
     """
+    _check_callback(callback)
     folder = RunFolder(path)
     model, rule, options = rebuild(folder, changes)
     run = Run(model, data, rule, options, folder, weights, validation)
     run.resume()
     if changes:
         run.stopped = ""
+        folder.change(run.config()["options"])
     return _train(run, callback)
 
 
 def _train(run: Run, callback: Callback | None) -> History:
     model, rule, options = run.model, run.rule, run.options
+    stopped = ""
     saved = time.monotonic()
-    with _interruptible() as interrupted:
-        while run.epoch < options.epochs and not run.stopped:
+    with closing(run), _interruptible() as interrupted:
+        while run.epoch < options.epochs and not (run.stopped or stopped):
             began = time.monotonic()
-            before = model.weight.detach().clone()
+            if run.batch == 0:
+                run.before = model.weight.detach().clone()
             for batch in run.source.batches(run.epoch, run.batch):
                 run.optimisers.set_rate(options.rate(run.share))
                 run.state, _ = rule.update(model, batch, run.state, run.stream, run.optimisers.apply)
@@ -129,33 +138,35 @@ def _train(run: Run, callback: Callback | None) -> History:
                 run.batch += 1
                 run.updates += 1
                 if interrupted.is_set():
-                    run.stopped = "interrupted"
                     break
                 if time.monotonic() - saved > options.checkpoint_every:
                     run.save()
                     saved = time.monotonic()
             seconds = time.monotonic() - began
             run.seconds += seconds
-            if run.stopped:
-                break
-            run.epoch, run.batch = run.epoch + 1, 0
-            record = run.judge(before, seconds)
-            run.log.write(record)
-            if callback is not None and callback(record):
-                run.stopped = "by the callback"
+            if interrupted.is_set():
+                stopped = "interrupted"
+            else:
+                run.epoch, run.batch = run.epoch + 1, 0
+                run.check()
+                record = run.judge(seconds)
+                run.tell(record)
+                if callback is not None and callback(record):
+                    stopped = "by the callback"
             run.save()
-    interruption = run.stopped == "interrupted"
-    if interruption:
-        run.stopped = ""
-        run.save()
-    run.finish()
+        run.finish()
     chains = run.state.get("chain.visible")
     return History(
         model=model,
         records=run.log.records,
         chains=None if chains is None else model.visible.values(chains),
-        stopped="interrupted" if interruption else run.stopped,
+        stopped=stopped or run.stopped,
     )
+
+
+def _check_callback(callback: object) -> None:
+    if callback is not None and not callable(callback):
+        raise ArgumentTypeError(f"callback: got {show(callback)}, expected a function of the record")
 
 
 @contextmanager

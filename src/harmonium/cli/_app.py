@@ -1,0 +1,244 @@
+"""The commands' names, arguments and help."""
+
+from __future__ import annotations
+
+__all__ = ["app", "main"]
+
+import os
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from ..errors import ArgumentError, ArgumentTypeError, HarmoniumError
+
+INTERRUPTED = 130
+
+
+class Commands(TyperGroup):
+    """Creates the group of all commands, which words every mistake in one line."""
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> NoReturn:
+        """Run a command and leave with its exit code."""
+        try:
+            code = super().main(args, "harmonium", standalone_mode=False)
+        except (ArgumentError, ArgumentTypeError) as error:
+            _fail(str(error), 2)
+        except HarmoniumError as error:
+            _fail(str(error), 1)
+        except BrokenPipeError:
+            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+            sys.exit(1)
+        except OSError as error:
+            _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+        except Exception as error:
+            if not hasattr(error, "format_message"):
+                raise
+            _fail(_usage(error), getattr(error, "exit_code", 2))
+        if code == INTERRUPTED:
+            _fail("interrupted", INTERRUPTED)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage(error: Any) -> str:
+    """Word a mistake in the use of a command, and say where its help is."""
+    message = error.format_message().rstrip(".")
+    if "extra argument" in message and "=" in message:
+        message += "; every setting needs a --set of its own"
+    context = getattr(error, "ctx", None)
+    place = context.command_path if context is not None else "harmonium"
+    return f"{message} (see {place} --help)"
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    sys.exit(code)
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="harmonium",
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line.
+
+    Arguments:
+        arguments: What was typed after ``harmonium``; by default what the shell gave.
+    """
+    app(None if arguments is None else list(arguments))
+
+
+class Start(StrEnum):
+    """Where chains start."""
+
+    noise = "noise"
+    data = "data"
+    chains = "chains"
+
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; give it again for another."),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object instead of words.", show_default=False)
+]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.", show_default=False)]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print("harmonium", installed_version("harmonium"))
+        raise typer.Exit
+
+
+def _print_settings(wanted: bool) -> None:
+    if wanted:
+        from ._settings import print_settings
+
+        print_settings()
+        raise typer.Exit
+
+
+@app.callback(epilog="Start here: harmonium demo", invoke_without_command=True)
+def _harmonium(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Boltzmann machines and their relatives, with likelihoods that can be believed."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command(
+    epilog="Example: harmonium train rbm --data digits --out runs/digits --set hidden=128 "
+    "--set epochs=50 --set rule=pcd --set rule.chains=500"
+)
+def train(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The kind of model: rbm.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME_OR_PATH",
+            help="A data set by name (see: harmonium data), or an .npy, .npz, .csv or .tsv file.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="A new folder for the run.")],
+    settings: Settings = None,
+    listing: Annotated[
+        bool,
+        typer.Option(
+            "--settings",
+            help="List every key of --set with its meaning, and stop.",
+            callback=_print_settings,
+            is_eager=True,
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model, and keep the run in a folder.
+
+    The folder holds config.json, metrics.jsonl, checkpoints and, at the end, model.safetensors. Ctrl-C
+    ends training after the update at hand and saves what there is; harmonium resume goes on from there.
+    """
+    from ._train import train
+
+    train(model, data, out, settings or [], as_json)
+
+
+@app.command(epilog="Example: harmonium resume runs/digits --set epochs=100")
+def resume(run: Run, settings: Settings = None, as_json: Json = False) -> None:
+    """Go on with a run from its last checkpoint, bit for bit.
+
+    Settings of the fit may change, such as epochs; they are kept in config.json.
+    """
+    from ._train import resume
+
+    resume(run, settings or [], as_json)
+
+
+@app.command(epilog="Example: harmonium evaluate runs/digits --set runs=500 --set betas=10000")
+def evaluate(
+    run: Run,
+    split: Annotated[str, typer.Option(help="The rows to score: test, validation or train.")] = "test",
+    method: Annotated[
+        str, typer.Option(help="How log Z is estimated: auto, exact, ais or bridge.")
+    ] = "auto",
+    settings: Settings = None,
+    report: Annotated[bool, typer.Option(help="Write report.html as well.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Estimate a run's log-likelihood, with both ends and their errors.
+
+    The estimate goes into evaluation.json, in place of an earlier one of the same split.
+    """
+    from ._evaluate import evaluate
+
+    evaluate(run, split, method, settings or [], report, as_json)
+
+
+@app.command(epilog="Example: harmonium sample runs/digits --n 100 --means --out samples.png")
+def sample(
+    run: Run,
+    out: Annotated[Path, typer.Option(help="Where to write: .png is a picture, .npy or .csv rows.")],
+    n: Annotated[int, typer.Option("--n", help="How many samples.")] = 100,
+    steps: Annotated[int, typer.Option(help="Gibbs steps of each chain.")] = 1000,
+    temperature: Annotated[float, typer.Option(help="Below 1 more typical, above 1 more varied.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="The seed of the chains.")] = 0,
+    means: Annotated[
+        bool, typer.Option("--means/--no-means", help="Write the means of the units, not draws.")
+    ] = False,
+    start: Annotated[
+        Start, typer.Option("--from", help="Where the chains start; training's own are 'chains'.")
+    ] = Start.noise,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Draw samples from a run's model, as a picture or as rows."""
+    from ._sample import sample
+
+    sample(run, out, n, steps, temperature, seed, means, start.value, force, as_json)
+
+
+@app.command(epilog="Example: harmonium data digits --set binarisation=threshold")
+def data(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME_OR_PATH]", help="A data set.", show_default=False)
+    ] = None,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """List the data sets, or describe one."""
+    from ._data import data
+
+    data(name, settings or [], as_json)
+
+
+@app.command(epilog="Example: harmonium demo --out my-first-run")
+def demo(
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="A new folder; by default harmonium-demo, with a number if need be."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a machine on digits in about a minute, evaluate it, and write a report."""
+    from ._demo import demo
+
+    demo(out, as_json)

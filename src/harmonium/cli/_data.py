@@ -1,0 +1,69 @@
+"""The data sets: all of them in a table, or one in full."""
+
+from __future__ import annotations
+
+__all__ = ["data"]
+
+from typing import Any
+
+from ..datasets import DATASETS, load, summary
+from ..errors import ArgumentError
+from ._console import print_json, print_table
+from ._settings import data_keys, read
+
+
+def data(name: str | None, pairs: list[str], as_json: bool) -> None:
+    """Print the table of data sets, or what there is to know of one."""
+    if name is not None:
+        _describe(name, pairs, as_json)
+    elif pairs:
+        raise ArgumentError("--set: expected the name of a data set to load with it")
+    elif as_json:
+        print_json({"data": [_entry(name) for name in DATASETS]})
+    else:
+        rows = [
+            (name, _shape(e.shape), _values(e.levels), e.description) for name, e in DATASETS.items()
+        ]
+        print_table("", ("name", "shape", "values", ""), rows)
+
+
+def _describe(name: str, pairs: list[str], as_json: bool) -> None:
+    keys = data_keys()
+    both = keys | {f"data.{key}": found for key, found in keys.items()}
+    values = {key.removeprefix("data."): value for key, value in read(pairs, both).items()}
+    told = summary(load(name, **values))
+    if as_json:
+        print_json(told)
+        return
+    known = {key: value for key, value in told.items() if value not in (None, {})}
+    print_table("", ("", ""), [(key.replace("_", " "), _told(value)) for key, value in known.items()])
+
+
+def _entry(name: str) -> dict[str, Any]:
+    entry = DATASETS[name]
+    return {
+        "name": name,
+        "description": entry.description,
+        "shape": list(entry.shape),
+        "levels": entry.levels,
+        "source": entry.source,
+    }
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, dict):
+        parts = {key: f"{len(v)} kinds" if isinstance(v, dict) else _told(v) for key, v in value.items()}
+        return ", ".join(f"{key}: {part}" for key, part in parts.items())
+    if isinstance(value, list):
+        return _shape(value)
+    if isinstance(value, float):
+        return f"{value:.3f} nats per row"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _shape(shape: Any) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _values(levels: int | None) -> str:
+    return "bits" if levels is None else f"grey, 0 to {levels}"

@@ -1,0 +1,110 @@
+"""Samples of a run's model, as a picture or as rows."""
+
+from __future__ import annotations
+
+__all__ = ["sample"]
+
+import os
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import FileError, invalid
+from ..files import write_bytes
+from ..plots import save_grid
+from ..random import Stream
+from ..report import OpenRun, open_run
+from ..samplers import sample as draw
+from ._console import Meter, print_json, say
+
+_FORMATS = (".png", ".npy", ".csv")
+
+
+def sample(
+    path: Path,
+    out: Path,
+    n: int,
+    steps: int,
+    temperature: float,
+    seed: int,
+    means: bool,
+    start: str,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Draw samples and write them."""
+    _check(out, force)
+    run = open_run(path)
+    if out.suffix.lower() == ".png":
+        _check_picture(run, means)
+    with Meter("step", steps) as meter:
+        rows = draw(
+            run.model,
+            n,
+            steps=steps,
+            seed=seed,
+            start=_start(run, start, n, seed),
+            temperature=temperature,
+            means=means,
+            progress=meter.step,
+        )
+    _write(run, rows, out)
+    if as_json:
+        print_json({"out": str(out), "rows": len(rows), "columns": rows.shape[1], "means": means})
+    else:
+        say(f"{n} {'means' if means else 'samples'} of {path} in {out}")
+
+
+def _check(out: Path, force: bool) -> None:
+    if out.suffix.lower() not in _FORMATS:
+        raise invalid("--out", str(out), f"a name that ends in {', '.join(_FORMATS)}")
+    if not out.parent.is_dir():
+        raise FileError(f"--out: there is no folder {out.parent}")
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        raise FileError(f"--out: {out} cannot be written")
+    if out.exists() and not force:
+        raise FileError(f"--out: {out} is there already; --force overwrites it")
+
+
+def _check_picture(run: OpenRun, means: bool) -> None:
+    if run.image_shape is None:
+        raise invalid("--out", ".png", f".npy or .csv: the rows of {run.data.name} are no grey images")
+    if means and run.model.visible.width != run.model.visible.size:
+        raise invalid("--out", ".png", ".npy or .csv, since a mean has one number for each state")
+
+
+def _start(run: OpenRun, start: str, n: int, seed: int) -> Tensor | None:
+    """Return the states that chains start from, each used as often as the others."""
+    if start == "noise":
+        return None
+    if start == "chains":
+        if run.chains is None:
+            raise invalid("--from", start, f"noise or data: the run {run.folder.path} left no chains")
+        return run.chains[torch.arange(n) % len(run.chains)]
+    rows = run.data.fixed("train")
+    order = Stream(seed, "start").permutation(len(rows))
+    return rows[order[torch.arange(n) % len(rows)]]
+
+
+def _write(run: OpenRun, rows: Tensor, out: Path) -> None:
+    if out.suffix.lower() == ".png":
+        assert run.image_shape is not None
+        save_grid(rows, run.image_shape, out, limits=run.limits, overwrite=True)
+        return
+    values = _narrow(rows).numpy()
+    memory = BytesIO()
+    if out.suffix.lower() == ".npy":
+        np.save(memory, values)
+    else:
+        np.savetxt(memory, values, fmt="%d" if values.dtype.kind == "i" else "%.7g", delimiter=",")
+    write_bytes(out, memory.getvalue())
+
+
+def _narrow(rows: Tensor) -> Tensor:
+    """Return whole numbers as integers of one or two bytes, and all else as it is."""
+    if bool((rows != rows.round()).any()):
+        return rows.cpu()
+    return rows.cpu().to(torch.int8 if rows.abs().max() < 128 else torch.int16)

@@ -1,0 +1,242 @@
+"""The keys of ``--set``: every argument of the model, the rule, the fit and the data set.
+
+Keys, types, defaults and meanings are read off the signatures, settings and docstrings of the library,
+so that a new argument is a new key. A value is read as JSON where it is JSON (``5``, ``0.1``, ``true``,
+``null``), and as plain text otherwise.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Key",
+    "Keys",
+    "data_keys",
+    "estimate_keys",
+    "model_keys",
+    "option_keys",
+    "print_settings",
+    "read",
+    "refuse_others",
+    "rule_keys",
+    "signature_keys",
+    "under",
+]
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Annotated, Any, NamedTuple, TypeAlias, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from ..datasets import BINARISATIONS, load
+from ..errors import ArgumentError, choose
+from ..learning import RULES
+from ..likelihood import ESTIMATORS, log_partition
+from ..likelihood import SCHEDULES as ANNEALING
+from ..models import MODELS
+from ..settings import Settings
+from ..training import SCHEDULES, Options
+from ..units import UNITS
+from ._console import print_table
+
+_NO_SETTING = ("self", "source", "model", "size", "columns", "chains", "progress", "visible", "hidden")
+_CLOSE = 0.5
+
+
+class Key(NamedTuple):
+    """What is known of one key."""
+
+    hint: Any
+    default: Any
+    meaning: str
+    choices: Collection[str] = ()
+
+
+Keys: TypeAlias = dict[str, Key]
+
+
+def read(pairs: Sequence[str], keys: Keys) -> dict[str, Any]:
+    """Return the values of ``key=value`` pairs, checked, by their key.
+
+    Raises:
+        ArgumentError: A pair is none, a key is unknown or comes twice, or a value does not fit.
+    """
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ArgumentError(f"--set: got {pair!r}, expected KEY=VALUE")
+        if name in values:
+            raise ArgumentError(f"--set: {name} comes twice")
+        if name not in keys:
+            raise ArgumentError(f"--set: unknown key {name!r}{_nearest(name, keys)}")
+        values[name] = _value(name, text, keys[name])
+    return values
+
+
+def under(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values whose keys start with ``prefix``, by the rest of their key."""
+    return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
+
+
+def refuse_others(prefix: str, values: Mapping[str, Any], owner: str, own: Collection[str]) -> None:
+    """Refuse values under a prefix that are no settings of what was chosen.
+
+    Raises:
+        ArgumentError: With the settings that it has.
+    """
+    for name in under(prefix, values):
+        if name not in own:
+            has = ", ".join(own) or "none"
+            raise ArgumentError(f"{prefix}{name}: no setting of {owner}, which has {has}")
+
+
+def model_keys(*models: str) -> Keys:
+    """Return the keys of models, of their layers, and of the types of their units."""
+    keys = {
+        "hidden": Key(int, None, "The number of hidden units; it must be given."),
+        "hidden_units": Key(str, "bernoulli", "The type of the hidden units.", UNITS),
+        "visible": Key(
+            str, None, "The type of the visible units; by default one that fits the data.", UNITS
+        ),
+    }
+    for model in models:
+        keys |= {f"model.{name}": key for name, key in signature_keys(MODELS[model]).items()}
+    for layer in ("visible", "hidden"):
+        for kind, unit in UNITS.items():
+            for name, key in signature_keys(unit).items():
+                meaning = f"{key.meaning} ({kind})"
+                keys[f"{layer}.{name}"] = key._replace(meaning=meaning)
+    return keys
+
+
+def rule_keys(*rules: str) -> Keys:
+    """Return the keys of learning rules."""
+    keys = {"rule": Key(str, "pcd", "The learning rule.", RULES)}
+    for rule in rules:
+        keys |= {f"rule.{name}": key for name, key in _field_keys(RULES[rule]).items()}
+    return keys
+
+
+def option_keys() -> Keys:
+    """Return the keys of a fit, and of the estimates that it makes on the way."""
+    keys = _field_keys(Options)
+    keys["schedule"] = keys["schedule"]._replace(choices=SCHEDULES)
+    own = keys.pop("likelihood").default
+    for name, key in estimate_keys().items():
+        if name != "seed":
+            keys[f"likelihood.{name}"] = key._replace(default=own.get(name, key.default))
+    return keys
+
+
+def estimate_keys() -> Keys:
+    """Return the keys of an estimate of log Z."""
+    keys = signature_keys(log_partition)
+    keys["method"] = keys["method"]._replace(choices=ESTIMATORS)
+    keys["schedule"] = keys["schedule"]._replace(choices=ANNEALING)
+    return keys
+
+
+def data_keys() -> Keys:
+    """Return the keys of loading a data set."""
+    keys = signature_keys(load)
+    keys["binarisation"] = keys["binarisation"]._replace(choices=BINARISATIONS)
+    return keys
+
+
+def signature_keys(function: Callable[..., Any]) -> Keys:
+    """Return the keys that are the arguments of a function or a class."""
+    target = function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
+    hints = get_type_hints(target)
+    meanings = _meanings(inspect.getdoc(function) or "")
+    return {
+        name: Key(hints[name], _default(argument.default), meanings.get(name, ""))
+        for name, argument in inspect.signature(target).parameters.items()
+        if name not in _NO_SETTING
+    }
+
+
+def print_settings() -> None:
+    """Print every key of ``harmonium train --set``."""
+    groups = {
+        "The model": model_keys(*MODELS),
+        "The learning rule": rule_keys(*RULES),
+        "The fit": option_keys(),
+        "The data": {f"data.{name}": key for name, key in data_keys().items()},
+    }
+    for title, keys in groups.items():
+        rows = [(name, _shown(key.default), _told(key)) for name, key in keys.items()]
+        print_table(title, ("key", "default", "meaning"), rows)
+
+
+def _field_keys(settings: type[Settings]) -> Keys:
+    return {
+        name: Key(
+            Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation,
+            field.get_default(call_default_factory=True),
+            field.description or "",
+        )
+        for name, field in settings.model_fields.items()
+    }
+
+
+def _value(name: str, text: str, key: Key) -> Any:
+    """Return the value that a text stands for."""
+    adapter: TypeAdapter[Any] = TypeAdapter(key.hint, config=ConfigDict(arbitrary_types_allowed=True))
+    try:
+        value = adapter.validate_python(_parsed(text))
+    except ValidationError as first:
+        try:
+            value = adapter.validate_python(text)
+        except ValidationError:
+            expected = first.errors()[0]["msg"].removeprefix("Input should be ")
+            raise ArgumentError(f"{name}: got {text!r}, expected {expected}") from None
+    if key.choices and value is not None:
+        choose(name, value, key.choices)
+    return value
+
+
+def _parsed(text: str) -> Any:
+    if text in ("True", "False", "None"):
+        return {"True": True, "False": False, "None": None}[text]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _nearest(name: str, keys: Keys) -> str:
+    """Return the words that offer the key that was meant."""
+    group, _, last = name.rpartition(".")
+    own = [key for key in keys if group and key.startswith(f"{group}.")]
+    near = [
+        *get_close_matches(name, own, n=1, cutoff=_CLOSE),
+        *(key for key in keys if key.rpartition(".")[2] == last),
+        *get_close_matches(name, keys, n=1, cutoff=_CLOSE),
+    ]
+    return f"; did you mean {near[0]!r}?" if near else "; harmonium train --settings lists them"
+
+
+def _meanings(doc: str) -> dict[str, str]:
+    """Return the meanings of arguments by name, as a docstring lists them."""
+    _, _, rest = doc.partition("Arguments:\n")
+    block = re.split(r"\n(?=\S)", rest, maxsplit=1)[0]
+    found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", block, flags=re.MULTILINE)
+    return {name: " ".join(text.replace("``", "").split()) for name, text in found}
+
+
+def _default(value: Any) -> Any:
+    return None if value is inspect.Parameter.empty else value
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _told(key: Key) -> str:
+    if all(name in key.meaning for name in key.choices):
+        return key.meaning
+    return f"{key.meaning} One of {', '.join(key.choices)}."

@@ -1,0 +1,248 @@
+"""What a report says in words and tables."""
+
+from __future__ import annotations
+
+__all__ = [
+    "Table",
+    "commands",
+    "diagnostics",
+    "main_evaluation",
+    "numbers",
+    "settings",
+    "short",
+    "summary",
+    "title",
+    "verdict",
+]
+
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ..units import Unit
+from ._opened import OpenRun, environment
+
+_SPLITS = ("test", "validation", "train")
+_RULES = {"pcd": "persistent contrastive divergence", "cd": "contrastive divergence"}
+
+
+class Table(NamedTuple):
+    """A table of the page: its head, and its rows of text."""
+
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def title(run: OpenRun) -> str:
+    """Name the model and the data."""
+    layers = "–".join(str(run.model.layer(block).size) for block in run.model.blocks())
+    return f"{run.model.kind.upper()} {layers} on {run.data.name}"
+
+
+def main_evaluation(run: OpenRun) -> dict[str, Any] | None:
+    """Return the evaluation to speak of: that of the test set, or else another."""
+    found = run.evaluations()
+    return next((found[split] for split in _SPLITS if split in found), None)
+
+
+def verdict(evaluation: dict[str, Any] | None) -> tuple[str, str]:
+    """Return whether to trust the numbers (``good``, ``bad``, ``none``), and a line that says so."""
+    if evaluation is None:
+        return "none", "Not evaluated yet"
+    if evaluation["trusted"]:
+        return "good", "The two ends of the likelihood agree: it can be trusted"
+    return "bad", f"Do not trust the likelihood: {evaluation['reason']}"
+
+
+def summary(run: OpenRun) -> list[str]:
+    """Tell in plain English what was done and what came out, a paragraph each."""
+    return [_minus(text) for text in (_training(run), *_quality(run))]
+
+
+def numbers(run: OpenRun) -> Table:
+    """Return the log-likelihoods with both ends and their errors."""
+    head = ("rows", "mean", "lower end", "upper end", "± Monte Carlo", "± rows", "baseline", "trusted")
+    rows = []
+    for split, found in run.evaluations().items():
+        values = [_number(found.get(name), 3) for name in ("mean", "lower", "upper")]
+        errors = [short(found.get(f"{name}standard_error")) for name in ("", "data_")]
+        baseline = _number(found.get("baseline_log_likelihood"), 3)
+        trusted = "yes" if found["trusted"] else "no"
+        rows.append((f"{split} ({found['rows']:,})", *values, *errors, baseline, trusted))
+    return Table(head, rows)
+
+
+def diagnostics(run: OpenRun) -> Table:
+    """Return what tells whether the numbers and the chains can be believed."""
+    rows: list[tuple[str, ...]] = []
+    evaluation = main_evaluation(run)
+    if evaluation is not None:
+        rows += _of_evaluation(evaluation)
+    if run.records:
+        rows += _of_training(run.records[-1])
+    rows = [(name, _minus(value), meaning) for name, value, meaning in rows]
+    return Table(("quantity", "value", "what it tells"), rows)
+
+
+def settings(run: OpenRun) -> Table:
+    """Return everything that made the run: model, rule, options, data, versions."""
+    config = run.config
+    place = config.get("environment") or environment()
+    seed = config["options"].get("seed")
+    data = config.get("data", {"source": run.data.name}) | {"fingerprint": config["fingerprint"]}
+    groups = [
+        ("model", config["model"]),
+        ("rule", config["rule"]),
+        ("data", data),
+        ("fit", config["options"]),
+        ("made with", {**place, "seed": seed}),
+    ]
+    rows: list[tuple[str, ...]] = [(group, *pair) for group, values in groups for pair in _flat(values)]
+    return Table(("part", "setting", "value"), rows)
+
+
+def commands(run: OpenRun) -> list[str]:
+    """Return the commands that repeat the run in a new folder; none if it was made from Python."""
+    given = run.config.get("commands", [])
+    again = f"{run.folder.path.name}-again"
+    lines = [shlex.join(["harmonium", *_into(command, again)]) for command in given]
+    evaluation = main_evaluation(run)
+    if lines and evaluation is not None and "command" in evaluation:
+        lines.append(shlex.join(["harmonium", *_into(evaluation["command"], again)]))
+    return lines
+
+
+def _into(command: list[str], folder: str) -> list[str]:
+    return [folder if part == "RUN" else part for part in command]
+
+
+def _training(run: OpenRun) -> str:
+    model, rule = run.model, run.config["rule"]
+    layers = [f"{_units(model.layer(block))} as its {block} layer" for block in model.blocks()]
+    epochs, seconds = len(run.records), _last(run, "seconds")
+    details = ", ".join(f"{name} {rule[name]}" for name in ("chains", "steps") if name in rule)
+    text = (
+        f"A restricted Boltzmann machine with {' and '.join(layers)} was trained for {epochs:,} "
+        f"epoch{'s' if epochs != 1 else ''} on {len(run.data.train):,} rows of {run.data.name} by "
+        f"{_RULES.get(rule['name'], rule['name'])}"
+    )
+    text += f" ({details})" if details else ""
+    return text + (f", which took {_duration(seconds)}." if seconds else ".")
+
+
+def _quality(run: OpenRun) -> Iterator[str]:
+    found = main_evaluation(run)
+    if found is None:
+        yield (
+            "It has not been evaluated. Until then the curves below tell whether training went on, "
+            "but not how good the model is."
+        )
+        return
+    states = f" ({found['binarisation']} bits)" if found.get("binarisation") else ""
+    text = (
+        f"On {found['rows']:,} {found['split']} rows{states} its mean log-likelihood is "
+        f"{found['mean']:.2f} nats a row, with a Monte-Carlo error of {short(found['standard_error'])}"
+    )
+    if found["method"] == "exact":
+        text += "; the partition function was enumerated, so there is nothing to bracket."
+    else:
+        low, high = found["lower"], found["upper"]
+        ends = f"between {low:.3f} and {high:.3f}"
+        if low > high:
+            errors = "within" if found["trusted"] else "beyond"
+            ends = f"at {low:.3f} and {high:.3f}, ends that cross {errors} their errors"
+        text += (
+            f". Annealing in both directions puts it {ends}. "
+            f"Another {found['split']} set of this size would move it by about "
+            f"{short(found['data_standard_error'])}."
+        )
+    yield text
+    baseline = found.get("baseline_log_likelihood")
+    if baseline is not None:
+        gain = found["mean"] - baseline
+        yield (
+            f"A model in which all units are independent reaches {baseline:.2f}; the machine is "
+            f"{abs(gain):.2f} nats a row {'better' if gain > 0 else 'worse'} than that."
+        )
+    if found.get("note"):
+        yield f"Mind that {found['note']}."
+
+
+def _of_evaluation(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    z = found["log_partition"]
+    error = short(z["standard_error"])
+    yield "log Z", f"{z['value']:.3f} ± {error}", f"by {z['method']}; from it comes the likelihood"
+    if z["method"] == "exact":
+        return
+    for name, end in (("forward", "lower"), ("reverse", "upper")):
+        value = f"{z[end]:.3f} ± {short(z[f'{end}_standard_error'])}"
+        yield f"{name} estimate", value, "the two should agree within their errors"
+    size = f"{z['effective_sample_size']:.1f} of {found['settings']['runs']}"
+    yield "effective runs", size, "of the worse direction; below a tenth the number is not trusted"
+    chains = z["diagnostics"]
+    if "rhat" in chains:
+        yield (
+            "R-hat of the chains",
+            f"{chains['rhat']:.3f}",
+            "near 1 if they agree, above 1.1 if they do not",
+        )
+        time = f"{chains['autocorrelation_time']:.1f} steps"
+        yield "autocorrelation time", time, "Gibbs steps from one fresh sample to the next"
+        yield (
+            "effective samples",
+            f"{chains['chain_ess']:,.0f}",
+            "independent draws that the chains are worth",
+        )
+
+
+def _of_training(last: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    meanings = {
+        "train/free_energy": "of training rows, in nats; lower is more probable",
+        "chains/free_energy": "of the chains; should come near that of the rows as the model does",
+        "free_energy_gap": "validation less training rows; a large one is overfitting",
+        "validation/pseudo_likelihood": "log pseudo-likelihood of validation rows, nats per row",
+        "validation/reconstruction_error": "mean squared; no measure of quality, only of change",
+        "train/hidden_mean": "mean activity of the hidden units; at 0 or 1 they are dead",
+        "weight/norm": "of all weights; should level off",
+        "weight/update": "how far the last epoch moved the weights, relative to their norm",
+    }
+    for name, meaning in meanings.items():
+        if last.get(name) is not None:
+            yield name.replace("/", ": ").replace("_", " "), f"{last[name]:.4g}", meaning
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, "default" if value is None else str(value)
+
+
+def _units(unit: Unit) -> str:
+    return f"{unit.size:,} {unit.kind.capitalize() if unit.kind != 'spin' else 'spin'} units"
+
+
+def _last(run: OpenRun, name: str) -> float | None:
+    return run.records[-1].get(name) if run.records else None
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def _minus(text: str) -> str:
+    """Put the sign of minus before negative numbers."""
+    return re.sub(r"(?<!\S)-(?=\d)", "−", text)
+
+
+def short(value: float | None) -> str:
+    """Word an error in two digits."""
+    return "unknown" if value is None else f"{value:.2g}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,59 @@
+"""What is checked of a run before any work, beyond its options and its data."""
+
+from __future__ import annotations
+
+__all__ = ["check_config", "check_finite", "check_output", "image_shape", "watched_score"]
+
+from typing import Any
+
+from ..datasets import Dataset
+from ..errors import ArgumentError, choose, invalid
+from ..models import RBM
+from ._events import require
+from ._options import Options
+from .checkpoint import RunFolder
+
+
+def check_output(options: Options, folder: RunFolder | None) -> None:
+    """Check that what is to be written has a folder, and its package."""
+    for name in ("samples_every", "tensorboard"):
+        value = getattr(options, name)
+        if value and folder is None:
+            raise invalid(name, value, f"{type(value)()!r}, or a folder as out")
+    if options.tensorboard:
+        require()
+
+
+def check_finite(model: RBM) -> None:
+    """Check that all parameters are finite before the first update."""
+    for name, parameter in model.named_parameters():
+        if not bool(parameter.isfinite().all()):
+            raise ArgumentError(f"model: got {name} with values that are not finite")
+
+
+def check_config(config: dict[str, Any], own: dict[str, Any]) -> None:
+    """Check that the user's part of a configuration does not hide the run's own."""
+    for name in config:
+        if name in own:
+            raise invalid("config", name, f"keys other than {', '.join(own)}")
+
+
+def watched_score(options: Options, names: list[str]) -> str:
+    """Return the name of the score that patience watches; empty without patience."""
+    if options.patience is None:
+        return ""
+    if options.score is not None:
+        choose("score", options.score, names)
+        return options.score
+    kind = "log_likelihood" if options.likelihood_every else "pseudo_likelihood"
+    if f"validation/{kind}" not in names:
+        raise invalid("patience", options.patience, f"a score= to watch: one of {', '.join(names)}")
+    return f"validation/{kind}"
+
+
+def image_shape(data: Any, model: RBM) -> tuple[int, int] | None:
+    """Return the height and the width of a row, if it is a grey image."""
+    shape = tuple(n for n in data.shape if n > 1) if isinstance(data, Dataset) else ()
+    if len(shape) != 2 or shape[0] * shape[1] != model.visible.size:
+        return None
+    return shape[0], shape[1]

@@ -1,0 +1,58 @@
+"""Pictures of the chains of a run, one grid of images at a time."""
+
+from __future__ import annotations
+
+__all__ = ["Pictures"]
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..models import RBM, State
+from ..samplers import sample
+
+_IMAGES = 100
+_STEPS = 200
+
+
+class Pictures:
+    """Creates the painter of a run's chains.
+
+    Shown are the visible means given the chains' hidden states, or codes for categorical units. A rule
+    that keeps no chains is shown by short ones that start from training rows.
+
+    Arguments:
+        path: The folder of the pictures.
+        shape: The height and the width of an image.
+        rows: Training rows of shape (rows, size).
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int], rows: Tensor) -> None:
+        self.path, self.shape, self.rows = path, shape, rows[:_IMAGES]
+
+    @torch.no_grad()
+    def write(self, model: RBM, state: State, epoch: int) -> None:
+        """Write the picture of an epoch."""
+        from ..plots import save_grid
+
+        unit = model.visible
+        hidden = state.get("chain.hidden")
+        if hidden is None:
+            n = len(self.rows)
+            images = sample(model, n, steps=_STEPS, start=self.rows, means=True)
+        else:
+            images = unit.mean(model.field("visible", {"hidden": hidden[:_IMAGES]}))
+        if unit.width != unit.size:
+            images = unit.values(images)
+        path = self.path / f"epoch-{epoch:05d}.png"
+        save_grid(images, self.shape, path, limits=self._limits(model), overwrite=True)
+
+    def _limits(self, model: RBM) -> tuple[float, float] | None:
+        """Return the values of black and white, if they are not those of bits or spins."""
+        unit = model.visible
+        support = unit.support()
+        if support is None:
+            low, high = float(self.rows.min()), float(self.rows.max())
+            return low, max(high, low + 1e-6)
+        return (0, len(support) - 1) if unit.width != unit.size else None

@@ -1,0 +1,68 @@
+"""From a run folder's configuration back to the model, the rule and the options."""
+
+from __future__ import annotations
+
+__all__ = ["plain", "rebuild"]
+
+from typing import Any
+
+import torch
+
+from ..errors import FileError, HarmoniumError, choose, invalid, show
+from ..learning import RULES, Rule
+from ..models import RBM, model_from_config
+from ._options import Options
+from .checkpoint import RunFolder
+
+_FIXED = {"seed", "batch_size", "averaging", "optimizer"}
+
+
+def rebuild(folder: RunFolder, changes: dict[str, Any]) -> tuple[RBM, Rule, Options]:
+    """Return the model, the rule and the options that a run folder tells of.
+
+    Raises:
+        ArgumentError: An option cannot be changed, or not in that way.
+        FileError: The folder is no run, or its configuration is damaged.
+    """
+    config = folder.config()
+    noted = config["options"]
+    given = {name: value for name, value in noted.items() if not _is_callable_note(value)}
+    try:
+        model = _remake(config["model"])
+        rule = dict(config["rule"])
+        kind: type[Rule] = choose("rule", rule.pop("name", None), RULES)
+        made = kind(**rule)
+        Options(**given)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = error if isinstance(error, HarmoniumError) else show(error)
+        raise FileError(f"{folder.config_path}: damaged ({reason})") from error
+    missing = set(noted) - set(given) - set(changes)
+    if missing:
+        raise FileError(
+            f"{folder.path}: the run was given a function as {', '.join(sorted(missing))}, "
+            "which no file can hold; give it again"
+        )
+    for name in sorted(_FIXED & changes.keys() & given.keys()):
+        if changes[name] != given[name]:
+            raise invalid(name, changes[name], f"{given[name]!r}, as the run began")
+    return model, made, Options(**{**given, **changes})
+
+
+def _remake(config: dict[str, Any]) -> RBM:
+    model = model_from_config(config["kind"], config["config"])
+    for name in config["frozen"]:
+        model.get_parameter(name).requires_grad_(False)
+    device = torch.device(config["device"])
+    there = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_available())
+    dtype = {"float32": torch.float32, "float64": torch.float64}[config["dtype"]]
+    return model.to(device if there else "cpu", dtype)
+
+
+def plain(options: Options) -> dict[str, Any]:
+    """Return the options as JSON values, with a note in place of each function."""
+    values = {name: getattr(options, name) for name in type(options).model_fields}
+    return {name: {"callable": repr(v)} if callable(v) else v for name, v in values.items()}
+
+
+def _is_callable_note(value: Any) -> bool:
+    return isinstance(value, dict) and "callable" in value

@@ -1,0 +1,35 @@
+"""Fixtures that several tests share."""
+
+import pytest
+import torch
+
+from harmonium import kernels
+from harmonium.kernels import eager as reference
+
+pytest.register_assert_rewrite("_checks", "_models")
+
+
+@pytest.fixture(params=["fused", "eager"])
+def path(request):
+    """Take the fused kernels, or plain torch in their place."""
+    if request.param == "eager":
+        request.getfixturevalue("eager")
+    return request.param
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """Replace each fused kernel by its reference in plain torch."""
+    for name in ("bernoulli", "spin", "categorical", "gaussian"):
+        monkeypatch.setattr(kernels, name, getattr(reference, f"sample_{name}"))
+    for name in ("anneal_binary", "binarise"):
+        monkeypatch.setattr(kernels, name, getattr(reference, name))
+    monkeypatch.setattr(kernels, "affine", torch.addmm)
+
+
+@pytest.fixture
+def threads():
+    """Return the function that sets torch's number of threads, which is put back afterwards."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)

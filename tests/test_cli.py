@@ -1,0 +1,400 @@
+"""The command line: what each command leaves, prints and refuses, and with which exit code."""
+
+import ast
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+import harmonium as hm
+from harmonium.cli import _demo, _train, app
+from harmonium.cli._train import understand
+from harmonium.training import RunFolder
+
+COMMANDS = ("train", "resume", "evaluate", "sample", "data", "demo")
+SMALL = ["hidden=8", "epochs=2", "batch_size=200", "rule.chains=20", "lr=0.1", "seed=5"]
+QUICK = ["runs=20", "betas=100", "equilibrate=20"]
+
+
+def harmonium(*arguments):
+    """Run a command in this process."""
+    return CliRunner().invoke(app, [str(part) for part in arguments])
+
+
+def sets(pairs):
+    """Return settings as they are typed."""
+    return [part for pair in pairs for part in ("--set", pair)]
+
+
+def succeed(*arguments):
+    """Run a command that must succeed, and return the JSON object that it prints."""
+    result = harmonium(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def refuse(code, *arguments):
+    """Run a command that must be refused in one line, and return the line."""
+    result = harmonium(*arguments)
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def model_of(run):
+    """Return the parameters that a run left."""
+    return hm.load(Path(run) / "model.safetensors").state_dict()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Return a small run on digits, with what the command printed of it."""
+    path = tmp_path_factory.mktemp("runs") / "small"
+    told = succeed("train", "rbm", "--data", "digits", "--out", path, *sets(SMALL))
+    return path, told
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """Return a copy of the small run."""
+    return Path(shutil.copytree(trained[0], tmp_path / "run"))
+
+
+# --- help -----------------------------------------------------------------------------------------
+
+
+def test_help_names_each_command_and_imports_nothing_heavy():
+    command = [sys.executable, "-X", "importtime", "-m", "harmonium", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert all(f" {name} " in result.stdout for name in COMMANDS)
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert "harmonium.cli._app" in imported
+    assert not {"torch", "numba", "pydantic", "matplotlib", "sklearn"} & imported
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_an_example_of_options_that_exist(name):
+    text = harmonium(name, "--help").stdout
+    words = text.partition("Example: ")[2].split()
+    assert words[:2] == ["harmonium", name]
+    assert "--json" in text
+    for word in words:
+        if word.startswith("--"):
+            assert word in text.partition("Example: ")[0]
+
+
+def test_version_is_the_installed_one():
+    result = harmonium("--version")
+    assert (result.exit_code, result.stdout) == (0, f"harmonium {hm.__version__}\n")
+
+
+def test_every_setting_is_listed():
+    text = harmonium("train", "--settings").stdout
+    keys = (
+        "hidden_units",
+        "visible.states",
+        "rule.chains",
+        "batch_size",
+        "likelihood.runs",
+        "data.seed",
+    )
+    assert all(key in text for key in keys)
+    assert "persistent chains" in text
+
+
+# --- mistakes ---------------------------------------------------------------------------------------
+
+TRAIN = ("train", "rbm", "--data", "digits", "--out", "new")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["tarin"], "Did you mean 'train'?"),
+        (["train"], "Missing argument"),
+        (["train", "--nothing"], "No such option"),
+        (["train", "dbn", *TRAIN[2:]], "MODEL: unknown 'dbn', expected one of rbm"),
+        (["train", "rbm", "--data", "digit", "--out", "new", "--set", "hidden=3"], "mean 'digits'?"),
+        ([*TRAIN], "hidden: missing"),
+        ([*TRAIN, "--set", "hidden"], "expected KEY=VALUE"),
+        ([*TRAIN, "--set", "hidden=3", "epochs=2"], "every setting needs a --set of its own"),
+        ([*TRAIN, *sets(["hidden=3", "hidden=4"])], "hidden comes twice"),
+        ([*TRAIN, *sets(["hidden=3", "epoch=4"])], "unknown key 'epoch'; did you mean 'epochs'?"),
+        ([*TRAIN, *sets(["hidden=3", "steps=4"])], "did you mean 'rule.steps'?"),
+        ([*TRAIN, *sets(["hidden=3", "rule.chain=4"])], "did you mean 'rule.chains'?"),
+        ([*TRAIN, *sets(["hidden=3", "rule=pdc"])], "did you mean 'pcd'?"),
+        ([*TRAIN, *sets(["hidden=3", "rule=cd", "rule.chains=4"])], "no setting of cd, which has steps"),
+        ([*TRAIN, *sets(["hidden=3", "visible.states=4"])], "no setting of bernoulli units"),
+        ([*TRAIN, *sets(["hidden=3", "hidden_units=categorical"])], "hidden.states: missing"),
+        ([*TRAIN, *sets(["hidden=three"])], "hidden: got 'three', expected a valid integer"),
+        ([*TRAIN, *sets(["hidden=3", "lr=-1"])], "lr: got '-1', expected greater than 0"),
+        ([*TRAIN, *sets(["hidden=3", "data.binarisation=treshold"])], "did you mean 'threshold'?"),
+        ([*TRAIN, *sets(["hidden=3", "likelihood.method=exat"])], "did you mean 'exact'?"),
+        (["data", "fashon-mnist"], "did you mean 'fashion-mnist'?"),
+        (["data", "--set", "seed=3"], "expected the name of a data set"),
+    ],
+)
+def test_what_is_mistyped_is_one_line_and_code_2(arguments, line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert line in refuse(2, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["evaluate", "RUN", "--split", "tset"], "did you mean 'test'?"),
+        (["evaluate", "RUN", "--method", "bridges"], "did you mean 'bridge'?"),
+        (["evaluate", "RUN", "--set", "run=3"], "did you mean 'runs'?"),
+        (["evaluate", "RUN", "--set", "runs=1"], "runs: got 1"),
+        (["resume", "RUN", "--set", "rule.steps=3"], "unknown key 'rule.steps'"),
+        (["sample", "RUN", "--out", "x.jpg"], "a name that ends in .png, .npy, .csv"),
+        (["sample", "RUN", "--out", "x.png", "--n", "0"], "n: got 0"),
+        (["sample", "RUN", "--out", "x.png", "--from", "nois"], "noise"),
+    ],
+)
+def test_what_is_mistyped_about_a_run_is_code_2(arguments, line, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert line in refuse(2, *(run if part == "RUN" else part for part in arguments))
+
+
+def test_what_fails_is_one_line_and_code_1(run, tmp_path):
+    (tmp_path / "file").touch()
+    train = ("train", "rbm", "--data", "digits", "--set", "hidden=3", "--out")
+    assert "exists already" in refuse(1, *train, run)
+    assert "cannot be written" in refuse(1, *train, tmp_path / "file" / "run")
+    assert "no such file" in refuse(1, "data", tmp_path / "none.npy")
+    for command in (["resume"], ["evaluate"], ["sample", "--out", tmp_path / "x.npy"]):
+        assert "no run folder" in refuse(1, command[0], tmp_path / "none", *command[1:])
+    for out in (tmp_path / "none" / "x.npy", tmp_path / "file" / "x.npy"):
+        assert "no folder" in refuse(1, "sample", run, "--out", out)
+
+
+def test_damaged_files_are_refused(run):
+    model, (*_, checkpoint) = run / "model.safetensors", RunFolder(run).checkpoints()
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(whole[:-40])
+    assert "truncated" in refuse(1, "resume", run)
+    checkpoint.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert "altered" in refuse(1, "evaluate", run)
+    checkpoint.write_bytes(whole)
+    whole = model.read_bytes()
+    model.write_bytes(whole[:100])
+    assert "truncated" in refuse(1, "evaluate", run)
+    model.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert "altered" in refuse(1, "sample", run, "--out", run / "x.npy")
+    model.unlink()
+    assert "harmonium resume" in refuse(1, "evaluate", run)
+    (run / "config.json").write_text("{")
+    assert "damaged" in refuse(1, "resume", run)
+
+
+def test_a_run_made_from_python_names_no_data(tmp_path):
+    data = hm.datasets.load("digits")
+    hm.fit(hm.RBM(64, 2), data, out=tmp_path / "run", epochs=0)
+    assert "made from Python" in refuse(1, "evaluate", tmp_path / "run")
+
+
+# --- train and resume -------------------------------------------------------------------------------
+
+
+def test_train_leaves_all_that_made_the_run(trained):
+    path, told = trained
+    config = RunFolder(path).config()
+    assert (told["epochs"], told["of"], told["stopped"]) == (2, 2, "")
+    assert told["last"]["validation/pseudo_likelihood"] < 0
+    assert config["data"] == {"source": "digits", "arguments": {}}
+    assert config["rule"]["chains"] == 20
+    assert config["options"]["seed"] == 5
+    assert config["model"]["config"]["hidden"] == {"kind": "bernoulli", "size": 8}
+    assert config["commands"][0][:3] == ["train", "rbm", "--data"]
+    assert config["environment"]["torch"] == torch.__version__
+
+
+def test_the_command_equals_the_python_call(trained):
+    data = hm.datasets.load("digits")
+    rbm = hm.RBM(64, 8)
+    hm.fit(rbm, data, hm.PCD(chains=20), epochs=2, batch_size=200, lr=0.1, seed=5)
+    for name, value in model_of(trained[0]).items():
+        assert torch.equal(value, rbm.state_dict()[name])
+
+
+def test_a_run_that_was_stopped_resumes_to_the_same_parameters(trained, tmp_path):
+    wish = understand("rbm", "digits", SMALL)
+    parts = {"out": tmp_path / "run", "config": wish.config, **wish.options}
+    hm.fit(wish.model, wish.data, wish.rule, callback=lambda record: True, **parts)
+    assert len(RunFolder(tmp_path / "run").checkpoints()) == 2
+    told = succeed("resume", tmp_path / "run")
+    assert (told["epochs"], told["stopped"]) == (2, "")
+    expected = model_of(trained[0])
+    for name, value in model_of(tmp_path / "run").items():
+        assert torch.equal(value, expected[name])
+
+
+def test_resume_takes_more_epochs_and_remembers_them(run):
+    assert "has all its 2 epochs" in harmonium("resume", run).stderr
+    assert succeed("resume", run, "--set", "epochs=3", *sets(["likelihood.runs=7"]))["of"] == 3
+    config = RunFolder(run).config()
+    assert config["options"]["likelihood"]["runs"] == 7
+    assert config["options"]["likelihood"]["betas"] > 7
+    assert config["commands"][-1][:4] == ["resume", "RUN", "--set", "epochs=3"]
+
+
+def test_ctrl_c_saves_what_there_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(_train, "watched", lambda record: signal.raise_signal(signal.SIGINT) or "")
+    pairs = sets(["hidden=4", "epochs=1000000", "rule.chains=5"])
+    result = harmonium(*TRAIN[:-1], tmp_path / "run", *pairs)
+    assert result.exit_code == 0, result.output
+    assert "1 of 1000000 epochs, stopped early: interrupted" in result.stdout
+    assert f"harmonium resume {tmp_path / 'run'}" in result.stdout
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "more", "kind"),
+    [
+        (np.random.default_rng(0).normal(size=(40, 3)), [], "gaussian"),
+        (np.random.default_rng(0).integers(0, 4, (40, 3)), [], "categorical"),
+        (np.random.default_rng(0).choice([-1, 1], (40, 3)), [], "spin"),
+        (np.random.default_rng(0).integers(0, 2, (40, 3)), ["hidden_units=spin"], "bernoulli"),
+        (np.random.default_rng(0).integers(0, 2, (40, 3)), ["visible=gaussian"], "gaussian"),
+    ],
+)
+def test_the_visible_units_fit_the_data(rows, more, kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("rows.npy", rows)
+    pairs = ["hidden=2", "epochs=1", "data.test=5", *more]
+    succeed("train", "rbm", "--data", "rows.npy", "--out", "run", *sets(pairs))
+    config = RunFolder("run").config()
+    assert config["model"]["config"]["visible"]["kind"] == kind
+    assert Path(config["data"]["source"]).is_absolute()
+    assert succeed("evaluate", "run", "--no-report")["rows"] == 5
+    succeed("sample", "run", "--out", "x.csv", "--n", "4", "--steps", "2")
+    assert np.loadtxt("x.csv", delimiter=",").shape == (4, 3)
+    refuse(2, "sample", "run", "--out", "x.png")
+
+
+# --- evaluate ---------------------------------------------------------------------------------------
+
+
+def test_evaluate_reports_both_ends_and_keeps_them(run):
+    exact = succeed("evaluate", run, "--no-report")
+    found = succeed("evaluate", run, "--method", "bridge", *sets(QUICK))
+    z = found["log_partition"]
+    assert (exact["method"], found["method"]) == ("exact", "bridge")
+    assert found["lower"] <= found["mean"] + 4 * z["upper_standard_error"]
+    assert found["upper"] >= found["mean"] - 4 * z["lower_standard_error"]
+    assert abs(found["mean"] - exact["mean"]) <= 4 * found["standard_error"] + 1e-6
+    assert found["trusted"]
+    assert (found["rows"], found["binarisation"], found["chains"]) == (250, "sampled", 20)
+    data = hm.datasets.load("digits")
+    assert found["baseline_log_likelihood"] == hm.datasets.summary(data)["baseline_log_likelihood"]
+    assert Path(found["report"]) == run / "report.html"
+    other = succeed("evaluate", run, "--split", "validation", "--no-report")
+    kept = json.loads((run / "evaluation.json").read_text())
+    assert kept["test"]["mean"] == found["mean"]
+    assert kept["validation"]["mean"] == other["mean"]
+    data_error = hm.log_likelihood(hm.load(run / "model.safetensors"), data).data_standard_error
+    assert exact["data_standard_error"] == data_error
+
+
+def test_evaluate_prints_the_numbers(run):
+    text = harmonium("evaluate", run, "--no-report").stdout
+    assert "250 test rows of digits (sampled)" in text
+    assert "independent units" in text
+    assert "trusted" in text
+
+
+# --- sample -----------------------------------------------------------------------------------------
+
+
+def test_samples_are_written_and_never_overwritten_unless_told(run, tmp_path):
+    out = tmp_path / "x.npy"
+    draw = ("sample", run, "--out", out, "--n", "7", "--steps", "5")
+    assert succeed(*draw)["rows"] == 7
+    first = np.load(out)
+    assert first.shape == (7, 64)
+    assert set(np.unique(first)) == {0, 1}
+    assert "--force" in refuse(1, *draw)
+    assert succeed(*draw, "--force", "--seed", "1")["rows"] == 7
+    assert (np.load(out) != first).any()
+    succeed(*draw, "--force")
+    assert (np.load(out) == first).all()
+
+
+@pytest.mark.parametrize("start", ["noise", "data", "chains"])
+def test_samples_start_where_they_are_told(run, tmp_path, start):
+    out = tmp_path / "x.npy"
+    succeed("sample", run, "--out", out, "--n", "50", "--steps", "0", "--from", start)
+    rows = torch.from_numpy(np.load(out)).float()
+    places = {
+        "data": hm.datasets.load("digits").fixed("train").float(),
+        "chains": RunFolder(run).load()[0]["state:chain.visible"],
+    }
+    for place, known in places.items():
+        found = (torch.cdist(rows, known) == 0).any(1).all()
+        assert bool(found) == (place == start)
+
+
+def test_a_picture_has_a_square_for_each_sample(run, tmp_path):
+    out = tmp_path / "x.png"
+    succeed("sample", run, "--out", out, "--n", "4", "--steps", "3", "--means", "--temperature", "0.5")
+    with Image.open(out) as image:
+        width, height = image.size
+    assert width == height > 2 * 64
+
+
+# --- data and demo ----------------------------------------------------------------------------------
+
+
+def test_data_lists_all_sets_and_describes_one():
+    names = [entry["name"] for entry in succeed("data")["data"]]
+    assert names == list(hm.datasets.DATASETS)
+    assert all(name in harmonium("data").stdout for name in names)
+    told = succeed("data", "digits", "--set", "binarisation=threshold")
+    assert told == hm.datasets.summary(hm.datasets.load("digits", binarisation="threshold"))
+    assert "1,297" in harmonium("data", "digits").stdout
+
+
+def test_the_demo_ends_with_commands_that_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_demo, "SETTINGS", ("hidden=8", "epochs=2", "rule.chains=20"))
+    monkeypatch.setattr(_demo, "ESTIMATE", {"method": "bridge", "runs": 20, "betas": 50})
+    first = succeed("demo")
+    assert first["run"] == "harmonium-demo"
+    assert Path(first["report"]).exists()
+    assert first["evaluation"]["mean"] < 0
+    monkeypatch.setattr(_demo, "write_report", lambda path: path / "report.html")
+    text = harmonium("demo").stdout
+    assert Path("harmonium-demo-2", "evaluation.json").exists()
+    commands = [line.split() for line in text.partition("Try next:")[2].splitlines() if line.strip()]
+    assert len(commands) == 3
+    for command in commands:
+        assert command[0] == "harmonium"
+        assert harmonium(*command[1:]).exit_code == 0
+
+
+# --- the package -------------------------------------------------------------------------------------
+
+
+def test_public_names_are_those_that_type_checkers_see():
+    tree = ast.parse(Path(hm.__file__).read_text("utf-8"))
+    (block,) = (n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")
+    seen = {alias.name: node.module for node in block.body for alias in node.names}
+    assert sorted(seen) == sorted(hm.__all__)
+    for name, module in seen.items():
+        room = f"harmonium.{module or name}"
+        value = getattr(hm, name)
+        assert value is (getattr(sys.modules[room], name) if module else sys.modules[room])
+    with pytest.raises(AttributeError, match="no attribute 'fti'"):
+        _ = hm.fti

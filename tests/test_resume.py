@@ -1,0 +1,596 @@
+"""A run that was stopped, wherever and however, goes on as if nothing had happened."""
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from _runs import SMALL, bits, equal, log, same, timeless, train
+
+import harmonium as hm
+from harmonium import files
+from harmonium.errors import ArgumentError, FileError, TrainingError
+from harmonium.learning import RULES
+from harmonium.training import RunFolder
+from harmonium.training._optimiser import Optimisers
+
+UPDATES = 12
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Cut(Exception):
+    """What stops a run in these tests."""
+
+
+class Cutting(hm.PCD):
+    """PCD that fails at its n-th update, for the next process to go on."""
+
+    after: int
+
+    def update(self, model, batch, state, stream, apply):
+        result = super().update(model, batch, state, stream, apply)
+        object.__setattr__(self, "after", self.after - 1)
+        if self.after < 0:
+            raise Cut
+        return result
+
+
+def cut(folder, updates, data=None, **options):
+    """Train until an exception after a number of whole updates."""
+    options = {"checkpoint_every": 1e-9, "keep": 3, **options}
+    with pytest.raises(Cut):
+        train(data, rule=Cutting(chains=10, after=updates), out=folder, **options)
+    config = json.loads((folder / "config.json").read_text())
+    del config["rule"]["after"]
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def last(folder):
+    """Return the last checkpoint, without what the clock says."""
+    tensors, content = RunFolder(folder).load()
+    return tensors, {k: v for k, v in content.items() if k not in ("seconds", "time", "log_size")}
+
+
+def agree(first, second):
+    """Assert that two run folders hold the same run."""
+    ours, theirs = (files.load_tensors(f / "model.safetensors", "model") for f in (first, second))
+    assert equal(ours[0], theirs[0])
+    assert log(first) == log(second)
+    (tensors, content), (others, other_content) = last(first), last(second)
+    assert equal(tensors, others)
+    assert content == other_content
+
+
+OPTIONS = {
+    "sgd": {},
+    "without momentum": {"momentum": 0.0},
+    "plain": {"momentum": 0.0, "averaging": 0.0},
+    "adam": {"optimizer": "Adam", "lr": 0.01},
+    "rmsprop": {"optimizer": "RMSprop", "lr": 0.01, "averaging": 0.5, "max_gradient": 0.1},
+    "asgd": {"optimizer": "ASGD", "lr": 0.01, "weight_decay": 0.01},
+    "nadam": {"optimizer": "NAdam", "lr": 0.01},
+    "patience": {"patience": 2, "lr": 1.0, "score": "train/pseudo_likelihood"},
+    "likelihood": {"likelihood_every": 2, "likelihood": {"method": "exact"}},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_a_run_that_was_cut_goes_on_bit_for_bit(tmp_path, options):
+    whole = train(out=tmp_path / "whole", **options)
+    done = whole.records[-1]["updates"]
+    for after in (0, 1, 2, 3, 7, done - 1):
+        folder = tmp_path / str(after)
+        cut(folder, after, **options)
+        assert last(folder)[1]["updates"] == after
+        assert same(hm.resume(folder, bits(), keep=2, checkpoint_every=60.0), whole), after
+        agree(folder, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("kind", ["cd", "gaussian", "spin", "categorical", "double", "grey", "weights"])
+def test_other_models_and_data_go_on_too(tmp_path, kind):
+    x, rule, arguments = bits(), None, {}
+
+    def model():
+        unit = {
+            "gaussian": hm.Gaussian(6, learn_precision=True),
+            "spin": hm.Spin(6),
+            "categorical": hm.Categorical(6, 2),
+        }.get(kind, hm.Bernoulli(6))
+        made = hm.RBM(unit, hm.Spin(4) if kind == "gaussian" else 4, seed=8)
+        return made.double() if kind == "double" else made
+
+    if kind == "cd":
+        rule = hm.CD(steps=2, centred=True)
+    if kind == "gaussian":
+        x = hm.Stream(3).normal(40, 6)
+    if kind == "spin":
+        x = 2 * x.int() - 1
+    if kind == "grey":
+        x = hm.datasets.from_array(100 * x.numpy() + 20, binarisation="sampled", levels=255)
+    if kind == "weights":
+        arguments["weights"] = torch.arange(40)
+    options = {"checkpoint_every": 1e-9, "keep": 50, **arguments}
+    whole = train(x, model(), rule, out=tmp_path / "whole", **options)
+    for stop in (4, 6):
+        folder = tmp_path / str(stop)
+        train(x, model(), rule, out=folder, **options)
+        back_to(folder, stop)
+        again = hm.resume(folder, x, **arguments)
+        assert same(again, whole)
+        assert again.model.dtype == whole.model.dtype
+        agree(folder, tmp_path / "whole")
+
+
+def back_to(folder, updates):
+    """Make a finished run look as if it had been killed after a number of updates."""
+    for path in (folder / "checkpoints").iterdir():
+        if int(path.stem) > updates:
+            path.unlink()
+    (folder / "model.safetensors").unlink()
+
+
+def test_a_frozen_parameter_stays_frozen(tmp_path):
+    model = hm.RBM(6, 4)
+    model.visible.bias.requires_grad_(False)
+    whole = train(model=model, out=tmp_path / "run", checkpoint_every=1e-9, keep=50)
+    rates = model.base_rates
+    assert torch.allclose(model.visible.bias.sigmoid(), rates)
+    back_to(tmp_path / "run", 5)
+    again = hm.resume(tmp_path / "run", bits())
+    assert same(again, whole)
+    assert not again.model.visible.bias.requires_grad
+
+
+@pytest.mark.parametrize("stop", [1, 2, 4])
+def test_a_run_that_a_callback_stopped_goes_on(tmp_path, stop):
+    whole = train(out=tmp_path / "whole")
+    halted = train(out=tmp_path / "run", callback=lambda record: record["epoch"] == stop)
+    assert halted.stopped == "by the callback"
+    assert timeless(halted.records) == timeless(whole.records)[:stop]
+    assert same(hm.resume(tmp_path / "run", bits()), whole)
+    agree(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_callback_that_fails_costs_nothing_but_its_epoch(tmp_path):
+    def callback(record):
+        if record["epoch"] == 3:
+            raise Cut
+
+    whole = train(out=tmp_path / "whole")
+    with pytest.raises(Cut):
+        train(out=tmp_path / "run", callback=callback)
+    seen = []
+    again = hm.resume(tmp_path / "run", bits(), callback=lambda record: seen.append(record["epoch"]))
+    assert seen == [3, 4]
+    assert same(again, whole)
+    agree(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_finished_run_returns_at_once(tmp_path, monkeypatch):
+    whole = train(out=tmp_path / "run")
+    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    monkeypatch.setattr(hm.PCD, "update", None)
+    assert same(hm.resume(tmp_path / "run", bits()), whole)
+    assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
+
+
+def test_a_run_that_patience_ended_is_finished(tmp_path):
+    options = {"patience": 2, "lr": 3.0, "score": "train/pseudo_likelihood", "epochs": 50}
+    whole = train(out=tmp_path / "run", **options)
+    assert whole.stopped.startswith("no better")
+    again = hm.resume(tmp_path / "run", bits())
+    assert same(again, whole)
+    assert again.stopped == whole.stopped
+    assert len(hm.resume(tmp_path / "run", bits(), patience=5).records) > len(whole.records)
+
+
+@pytest.mark.parametrize("torn", [b'{"epoch": 3, "upd', b"\x00\x00\x00", b'{"epoch": 9}\n{"ep', b""])
+def test_a_torn_last_line_of_the_log_is_mended(tmp_path, torn):
+    whole = train(out=tmp_path / "whole")
+    train(out=tmp_path / "run", callback=lambda record: record["epoch"] == 2)
+    with (tmp_path / "run" / "metrics.jsonl").open("ab") as file:
+        file.write(torn)
+    assert same(hm.resume(tmp_path / "run", bits()), whole)
+    agree(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_damaged_line_within_the_log_is_named(tmp_path):
+    train(out=tmp_path / "run")
+    path = tmp_path / "run" / "metrics.jsonl"
+    for damage in (b"{'epoch': 2}", b"[1, 2]", b"\xff\xfe", b"[" * 100_000):
+        lines = path.read_bytes().splitlines(keepends=True)
+        lines[1] = damage.ljust(len(lines[1]) - 1)[: len(lines[1]) - 1] + b"\n"
+        path.write_bytes(b"".join(lines))
+        with pytest.raises(
+            FileError, match=r"metrics\.jsonl: line 2 is damaged, expected JSON"
+        ) as caught:
+            hm.resume(tmp_path / "run", bits())
+        assert "\n" not in str(caught.value)
+        assert path.read_bytes() == b"".join(lines), "a damaged file is left for its owner to look at"
+
+
+def test_what_a_killed_process_left_half_written_goes(tmp_path):
+    train(out=tmp_path / "run", callback=lambda record: record["epoch"] == 2)
+    leftovers = [
+        tmp_path / "run" / "checkpoints" / ".000000009.safetensors.77.tmp",
+        tmp_path / "run" / "samples" / ".epoch-00002.png.77.part",
+    ]
+    for path in leftovers:
+        path.write_bytes(b"half")
+    hm.resume(tmp_path / "run", bits())
+    assert not any(path.exists() for path in leftovers)
+
+
+# --- options that change ------------------------------------------------------------------------
+
+
+def test_more_epochs_are_remembered(tmp_path):
+    whole = train(out=tmp_path / "whole", epochs=7, schedule="constant")
+    train(out=tmp_path / "run", schedule="constant")
+    halted = hm.resume(tmp_path / "run", bits(), epochs=7, callback=lambda record: record["epoch"] == 5)
+    assert len(halted.records) == 5
+    assert same(hm.resume(tmp_path / "run", bits()), whole)
+    agree(tmp_path / "run", tmp_path / "whole")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config == json.loads((tmp_path / "whole" / "config.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "change", [{"lr": 1.0}, {"momentum": 0.0}, {"weight_decay": 5.0}, {"schedule": "cosine"}]
+)
+def test_changed_options_are_used(tmp_path, change):
+    whole = train(out=tmp_path / "whole", schedule="constant")
+    train(out=tmp_path / "run", schedule="constant", callback=lambda record: record["epoch"] == 2)
+    changed = hm.resume(tmp_path / "run", bits(), **change)
+    assert timeless(changed.records)[:2] == timeless(whole.records)[:2]
+    assert not torch.equal(changed.model.weight, whole.model.weight)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 4}, r"^seed: got 4, expected 3, as the run began"),
+        ({"batch_size": 8}, r"^batch_size: got 8, expected 16, as the run began"),
+        ({"averaging": 0.5}, r"^averaging: got 0.5, expected 0.1, as the run began"),
+        ({"optimizer": "Adam"}, r"^optimizer: got 'Adam', expected 'sgd', as the run began"),
+        ({"epoch": 9}, r"^epoch: unknown, .*did you mean 'epochs'\?"),
+        ({"lr": -1}, r"^lr: got -1, expected greater than 0"),
+    ],
+)
+def test_options_that_cannot_change_are_refused(tmp_path, change, message):
+    train(out=tmp_path / "run")
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    with pytest.raises(ArgumentError, match=message):
+        hm.resume(tmp_path / "run", bits(), **change)
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+
+
+def test_functions_are_given_again(tmp_path):
+    def make(groups):
+        return torch.optim.Adam(groups, lr=0.02)
+
+    given = {"optimizer": make, "schedule": lambda share: 1 - share}
+    whole = train(out=tmp_path / "whole", **given)
+    train(out=tmp_path / "run", callback=lambda record: record["epoch"] == 2, **given)
+    with pytest.raises(FileError, match=r"was given a function as optimizer, schedule, .*give it again"):
+        hm.resume(tmp_path / "run", bits())
+    assert same(hm.resume(tmp_path / "run", bits(), **given), whole)
+    agree(tmp_path / "run", tmp_path / "whole")
+    train(out=tmp_path / "other", callback=lambda record: record["epoch"] == 2, **given)
+    with pytest.raises(FileError, match="does not fit the run"):
+        hm.resume(
+            tmp_path / "other", bits(), schedule="linear", optimizer=lambda groups: make(groups[:1])
+        )
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+
+def test_other_data_are_refused(tmp_path):
+    x = bits()
+    flipped = x.clone()
+    flipped[17, 3] ^= 1
+    train(out=tmp_path / "run")
+    for other in (bits(seed=1), x[:-1], flipped, x.float()):
+        with pytest.raises(FileError, match=r"run: the data, .* are not those that the run began with"):
+            hm.resume(tmp_path / "run", other)
+    with pytest.raises(FileError, match="their weights"):
+        hm.resume(tmp_path / "run", x, weights=torch.ones(40))
+
+
+def test_another_binarisation_is_refused(tmp_path):
+    grey = 100 * bits().numpy() + 20
+    train(hm.datasets.from_array(grey, binarisation="sampled", levels=255), out=tmp_path / "run")
+    for other in ("none", "threshold"):
+        data = hm.datasets.from_array(grey, binarisation=other, levels=255)
+        with pytest.raises(FileError, match="their binarisation"):
+            hm.resume(tmp_path / "run", data)
+
+
+def test_another_runs_checkpoint_is_refused(tmp_path):
+    train(out=tmp_path / "run")
+    train(model=hm.RBM(6, 5), out=tmp_path / "other")
+    for path in (tmp_path / "other" / "checkpoints").iterdir():
+        path.replace(tmp_path / "run" / "checkpoints" / path.name)
+    with pytest.raises(FileError, match="its checkpoint does not fit the run") as caught:
+        hm.resume(tmp_path / "run", bits())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_without_a_checkpoint_is_refused(tmp_path):
+    train(out=tmp_path / "run")
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        path.unlink()
+    with pytest.raises(FileError, match="no checkpoint to resume from"):
+        hm.resume(tmp_path / "run", bits())
+    for nothing in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(FileError, match="no run folder, expected one with a config"):
+            hm.resume(nothing, bits())
+
+
+# --- surroundings -------------------------------------------------------------------------------
+
+
+def test_torchs_own_generator_goes_on_too(tmp_path):
+    def drawn(into):
+        return lambda record: into.append(float(torch.rand(1))) or (stop == record["epoch"])
+
+    stop, whole, parts = 0, [], []
+    torch.manual_seed(11)
+    train(out=tmp_path / "whole", callback=drawn(whole))
+    stop = 2
+    torch.manual_seed(11)
+    train(out=tmp_path / "run", callback=drawn(parts))
+    torch.manual_seed(99)
+    stop = 0
+    hm.resume(tmp_path / "run", bits(), callback=drawn(parts))
+    assert parts == whole
+
+
+def test_a_change_of_threads_is_said(tmp_path, caplog):
+    train(out=tmp_path / "run", callback=lambda record: record["epoch"] == 1)
+    hm.resume(tmp_path / "run", bits(), callback=lambda record: record["epoch"] == 2)
+    assert caplog.records == []
+    torch.set_num_threads(2)
+    try:
+        hm.resume(tmp_path / "run", bits())
+    finally:
+        torch.set_num_threads(1)
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("harmonium", logging.WARNING)
+    assert "the last bits may differ" in record.getMessage()
+    assert "threads was 1, is 2" in record.getMessage()
+
+
+def test_a_change_of_the_torch_build_is_said(tmp_path, caplog, monkeypatch):
+    train(out=tmp_path / "run")
+    monkeypatch.setattr(torch, "__version__", "9.9.9+other")
+    hm.resume(tmp_path / "run", bits())
+    assert "is 9.9.9+other" in caplog.text
+    assert "threads" not in caplog.text
+
+
+# --- mutations ----------------------------------------------------------------------------------
+
+
+def forget_optimiser(monkeypatch):
+    monkeypatch.setattr(Optimisers, "load_state", lambda self, tensors, content: None)
+
+
+def forget_chains(monkeypatch):
+    load = RunFolder.load
+
+    def lossy(self):
+        tensors, content = load(self)
+        name = "state:chain.visible"
+        return {
+            **tensors,
+            name: 1 - tensors[name],
+            "state:chain.hidden": 1 - tensors["state:chain.hidden"],
+        }, content
+
+    monkeypatch.setattr(RunFolder, "load", lossy)
+
+
+def forget_stream(monkeypatch):
+    monkeypatch.setattr(hm.Stream, "load_state_dict", lambda self, state: None)
+
+
+def forget_average(monkeypatch):
+    load = RunFolder.load
+
+    def lossy(self):
+        tensors, content = load(self)
+        return {k: t * 1.5 if k.startswith("average:") else t for k, t in tensors.items()}, content
+
+    monkeypatch.setattr(RunFolder, "load", lossy)
+
+
+@pytest.mark.parametrize("forget", [forget_optimiser, forget_chains, forget_stream, forget_average])
+def test_a_resume_that_forgets_is_not_the_same_run(tmp_path, monkeypatch, forget):
+    whole = train(out=tmp_path / "whole", momentum=0.9)
+    cut(tmp_path / "run", 5, momentum=0.9)
+    forget(monkeypatch)
+    assert not same(hm.resume(tmp_path / "run", bits()), whole)
+
+
+# --- signals ------------------------------------------------------------------------------------
+
+PREFIX = """
+    import os, random, signal, sys, time
+    import torch
+    torch.set_num_threads(1)
+    import harmonium as hm
+    from harmonium.errors import FileError
+    sys.path.insert(0, sys.argv[2])
+    from _runs import bits
+    run = sys.argv[1]
+"""
+
+
+def script(text, *arguments):
+    """Start a Python process on a text, with the folder of the tests at hand."""
+    source = textwrap.dedent(PREFIX) + textwrap.dedent(text)
+    first, *others = map(str, arguments)
+    command = [sys.executable, "-W", "error", "-c", source, first, str(Path(__file__).parent), *others]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+LONG = {"epochs": 100_000, "batch_size": 16, "schedule": "constant", "checkpoint_every": 1e9}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_returns_what_there_is(tmp_path, number):
+    text = f"""
+        def callback(record):
+            if record["epoch"] == 3:
+                os.kill(os.getpid(), {int(number)})
+        handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+        history = hm.fit(hm.RBM(6, 4), bits(), out=run, callback=callback, **{LONG})
+        assert handlers == [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+        assert hm.load(run + "/model.safetensors").weight.equal(history.model.weight)
+        print(history.stopped, len(history.records))
+    """
+    process = script(text, tmp_path / "run")
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, "")
+    assert out.split() == ["interrupted", "3"]
+    assert last(tmp_path / "run")[1]["updates"] == 10
+    whole = hm.fit(hm.RBM(6, 4), bits(), out=tmp_path / "whole", **{**LONG, "epochs": 5})
+    again = hm.resume(tmp_path / "run", bits(), epochs=5)
+    assert again.stopped == ""
+    assert same(again, whole)
+
+
+def test_a_second_signal_acts_as_ever(tmp_path):
+    text = f"""
+        class Twice(hm.PCD):
+            def update(self, *arguments):
+                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGINT)
+                return super().update(*arguments)
+        try:
+            hm.fit(hm.RBM(6, 4), bits(), Twice(), **{LONG})
+        except KeyboardInterrupt:
+            print("twice")
+    """
+    process = script(text, tmp_path / "run")
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out.strip(), err) == (0, "twice", "")
+
+
+def test_a_signal_from_outside(tmp_path):
+    process = script(f"print(hm.fit(hm.RBM(6, 4), bits(), out=run, **{LONG}).stopped)", tmp_path / "run")
+    wait_for(tmp_path / "run" / "metrics.jsonl")
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out.strip(), err) == (0, "interrupted", "")
+    assert len(hm.resume(tmp_path / "run", bits(), epochs=1).records) >= 1
+
+
+def wait_for(path):
+    """Wait until a file has something in it."""
+    for _ in range(1200):
+        if path.exists() and path.stat().st_size:
+            return
+        time.sleep(0.05)
+    raise TimeoutError(path)
+
+
+KILLED = """
+    import json
+    options, kills = json.loads(sys.argv[3]), int(sys.argv[4])
+
+    def work():
+        if os.path.exists(run + "/config.json"):
+            hm.resume(run, bits())
+        else:
+            hm.fit(hm.RBM(6, 4), bits(), hm.PCD(chains=10), out=run, **options)
+
+    def child():
+        process = os.fork()
+        if process == 0:
+            try:
+                work()
+            except BaseException as error:
+                print(repr(error), file=sys.stderr, flush=True)
+                os._exit(1)
+            os._exit(0)
+        return process
+
+    dice, killed, longest = random.Random(int(sys.argv[5])), 0, 0.4
+    while killed < kills:
+        process = child()
+        while not os.path.exists(run + "/checkpoints/000000000.safetensors") and killed == 0:
+            time.sleep(0.001)
+        time.sleep(dice.uniform(0.0, longest))
+        os.kill(process, signal.SIGKILL)
+        _, status = os.waitpid(process, 0)
+        if os.WIFEXITED(status):
+            assert os.WEXITSTATUS(status) == 0, "a resumed run failed"
+            print("finished early", file=sys.stderr)
+            break
+        killed += 1
+    _, status = os.waitpid(child(), 0)
+    assert status == 0
+    print(killed)
+"""
+
+
+def kill_and_resume(folder, kills, seed, **options):
+    """Kill a run at random moments, resume it each time, and compare it with one that was not killed."""
+    options = {**SMALL, "checkpoint_every": 0.01, **options}
+    process = script(KILLED, folder / "run", json.dumps(options), kills, seed)
+    out, err = process.communicate(timeout=600)
+    assert (process.returncode, err) == (0, "")
+    assert int(out) == kills
+    train(out=folder / "whole", **options)
+    agree(folder / "run", folder / "whole")
+    assert not list((folder / "run").rglob(".*"))
+
+
+def test_a_run_that_was_killed_three_times_is_the_same_run(tmp_path):
+    kill_and_resume(tmp_path, 3, 0, epochs=800, optimizer="Adam", lr=0.01)
+
+
+@pytest.mark.reproduction
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_run_that_was_killed_twenty_times_is_the_same_run(tmp_path, seed):
+    options = [
+        {"optimizer": "Adam", "lr": 0.01},
+        {"momentum": 0.9, "likelihood_every": 3, "likelihood": {"method": "exact"}},
+        {"averaging": 0.5, "optimizer": "RMSprop", "lr": 0.001},
+    ]
+    kill_and_resume(tmp_path, 20, seed, epochs=4000, **options[seed - 1])
+
+
+# --- the rules' table ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_resumes(tmp_path, name):
+    rule = RULES[name]
+    whole = train(rule=rule(), out=tmp_path / "run", checkpoint_every=1e-9, keep=50)
+    back_to(tmp_path / "run", 4)
+    assert same(hm.resume(tmp_path / "run", bits()), whole)
+
+
+def test_a_failed_run_can_go_on_with_a_lower_rate(tmp_path):
+    rows = bits().float() * 3
+    with pytest.raises(TrainingError):
+        train(rows, hm.RBM(hm.Gaussian(6), 4), lr=1e30, out=tmp_path / "run", epochs=30)
+    history = hm.resume(tmp_path / "run", rows, lr=1e-12, epochs=5)
+    assert all(bool(p.isfinite().all()) for p in history.model.parameters())
