@@ -76,7 +76,7 @@ def check_joint(state, exact):
     free = (exact.deviation > 0).all(0)
     require((partner[:, ~free] == exact.mean[index][:, ~free]).all(), "a clamped unit has moved")
     if free.any():
-        check_normal(((partner - exact.mean[index])[:, free] / exact.deviation[index][:, free]))
+        check_normal((partner - exact.mean[index])[:, free] / exact.deviation[index][:, free])
         mean = exact.p @ exact.mean
         check_mean(partner[:, free], mean[free], 4.5)
         spread = exact.p @ ((exact.mean - mean) ** 2 + exact.deviation**2)
@@ -91,8 +91,7 @@ def start(model, exacts, n, seed):
     generator = np.random.default_rng(seed)
     parts = [exact.sample(n, generator) for exact in exacts]
     return {
-        block: torch.cat([part[block] for part in parts]).to(model.dtype)
-        for block in ("visible", "hidden")
+        block: torch.cat([part[block] for part in parts]).to(model.dtype) for block in ("visible", "hidden")
     }
 
 

@@ -39,8 +39,7 @@ def log(folder):
 def equal(first, second):
     """Return whether two dictionaries of tensors have the same names, types and bits."""
     return first.keys() == second.keys() and all(
-        first[name].dtype == second[name].dtype and torch.equal(first[name], second[name])
-        for name in first
+        first[name].dtype == second[name].dtype and torch.equal(first[name], second[name]) for name in first
     )
 
 

@@ -451,9 +451,7 @@ def test_likelihoods_come_with_both_ends():
     last = history.records[-1]
     for split in ("train", "validation"):
         value, low, high = (last[f"{split}/log_likelihood{end}"] for end in ("", "_lower", "_upper"))
-        exact = hm.log_likelihood(
-            history.model, bits(30, seed=9) if split == "validation" else bits()[:20]
-        )
+        exact = hm.log_likelihood(history.model, bits(30, seed=9) if split == "validation" else bits()[:20])
         assert math.isclose(value, exact.mean, abs_tol=0.2)
         assert math.isclose(low, exact.mean, abs_tol=0.5)
         assert math.isclose(high, exact.mean, abs_tol=0.5)

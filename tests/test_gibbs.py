@@ -150,10 +150,7 @@ def test_sample_means_average_to_the_visible_mean(pair, temperature):
     model = rbm(pair, scale=0.5)
     rows = hm.sample(model, 3000, steps=40, seed=2, temperature=temperature, means=True)
     exact = Exact(model, 1 / temperature)
-    if exact.side == "visible":
-        expected = exact.p @ exact.states
-    else:
-        expected = exact.p @ exact.mean
+    expected = exact.p @ exact.states if exact.side == "visible" else exact.p @ exact.mean
     check_mean(rows.double().numpy(), expected, 4.5)
 
 

@@ -1,5 +1,7 @@
 """Fused kernels against the reference in plain torch, on the same random bits."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -261,7 +263,7 @@ def test_annealing_errors_do_not_add_up(spin):
     weight = torch.zeros(16, dtype=torch.float64)
     sample = torch.empty_like(field)
     grid = np.linspace(0, 1, 2001).tolist()
-    for old, new in zip(grid, grid[1:], strict=False):
+    for old, new in itertools.pairwise(grid):
         kernels.anneal_binary(field, DRAW, spin, (old, new), weight, sample)
     exact = rise_of_log_normaliser(field, (0.0, 1.0), spin)
     np.testing.assert_allclose(weight, exact, atol=2e-3)

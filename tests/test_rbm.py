@@ -225,9 +225,7 @@ def test_double_keeps_the_parameters(pair):
     double = rbm(pair, dtype=torch.float32).double()
     v = states(double)["visible"]
     assert double.free_energy(v).dtype == torch.float64
-    torch.testing.assert_close(
-        single.free_energy(v.float()), double.free_energy(v), rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(single.free_energy(v.float()), double.free_energy(v), rtol=1e-5, atol=1e-5)
 
 
 # --- making one ---------------------------------------------------------------------------------

@@ -135,9 +135,7 @@ def test_the_page_says_how_to_repeat_the_run(report):
     repeat = next(words for words in page.words if words.startswith("harmonium train"))
     train, evaluate = repeat.splitlines()
     assert train.startswith("harmonium train rbm --data digits --out digits-again --set hidden=8")
-    assert evaluate.startswith(
-        "harmonium evaluate digits-again --split test --method bridge --set runs=20"
-    )
+    assert evaluate.startswith("harmonium evaluate digits-again --split test --method bridge --set runs=20")
     for name, value in environment().items():
         assert f"{name} {value}" in page.text
 

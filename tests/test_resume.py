@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import random
 import signal
 import subprocess
 import sys
@@ -215,7 +217,7 @@ def test_a_damaged_line_within_the_log_is_named(tmp_path):
         lines[1] = damage.ljust(len(lines[1]) - 1)[: len(lines[1]) - 1] + b"\n"
         path.write_bytes(b"".join(lines))
         with pytest.raises(
-            FileError, match=r"metrics\.jsonl: line 2 is damaged, expected JSON"
+            FileError, match=r"metrics\.jsonl: line 2 is damaged, expected (a )?JSON"
         ) as caught:
             hm.resume(tmp_path / "run", bits())
         assert "\n" not in str(caught.value)
@@ -291,9 +293,7 @@ def test_functions_are_given_again(tmp_path):
     agree(tmp_path / "run", tmp_path / "whole")
     train(out=tmp_path / "other", callback=lambda record: record["epoch"] == 2, **given)
     with pytest.raises(FileError, match="does not fit the run"):
-        hm.resume(
-            tmp_path / "other", bits(), schedule="linear", optimizer=lambda groups: make(groups[:1])
-        )
+        hm.resume(tmp_path / "other", bits(), schedule="linear", optimizer=lambda groups: make(groups[:1]))
 
 
 # --- what is refused ----------------------------------------------------------------------------
@@ -391,18 +391,11 @@ def forget_optimiser(monkeypatch):
 
 
 def forget_chains(monkeypatch):
-    load = RunFolder.load
+    spoil(monkeypatch, "state:chain.", lambda values: 1 - values)
 
-    def lossy(self):
-        tensors, content = load(self)
-        name = "state:chain.visible"
-        return {
-            **tensors,
-            name: 1 - tensors[name],
-            "state:chain.hidden": 1 - tensors["state:chain.hidden"],
-        }, content
 
-    monkeypatch.setattr(RunFolder, "load", lossy)
+def forget_offsets(monkeypatch):
+    spoil(monkeypatch, "state:offset.", torch.zeros_like)
 
 
 def forget_stream(monkeypatch):
@@ -410,50 +403,109 @@ def forget_stream(monkeypatch):
 
 
 def forget_average(monkeypatch):
+    spoil(monkeypatch, "average:", torch.zeros_like)
+
+
+def forget_batch(monkeypatch):
+    """Begin the epoch anew, as if a checkpoint were always at the end of one."""
+    spoil(monkeypatch, "", lambda values: values, batch=0)
+
+
+def spoil(monkeypatch, prefix, change, **changes):
+    """Change what a checkpoint tells on loading."""
     load = RunFolder.load
 
     def lossy(self):
         tensors, content = load(self)
-        return {k: t * 1.5 if k.startswith("average:") else t for k, t in tensors.items()}, content
+        spoilt = {k: change(t) if k.startswith(prefix) else t for k, t in tensors.items()}
+        return spoilt, {**content, **changes}
 
     monkeypatch.setattr(RunFolder, "load", lossy)
 
 
-@pytest.mark.parametrize("forget", [forget_optimiser, forget_chains, forget_stream, forget_average])
+FORGETFUL = (
+    *(forget_optimiser, forget_chains, forget_offsets, forget_stream),
+    *(forget_average, forget_batch),
+)
+
+
+@pytest.mark.parametrize("forget", FORGETFUL, ids=lambda forget: forget.__name__)
 def test_a_resume_that_forgets_is_not_the_same_run(tmp_path, monkeypatch, forget):
-    whole = train(out=tmp_path / "whole", momentum=0.9)
-    cut(tmp_path / "run", 5, momentum=0.9)
+    options = {"momentum": 0.9, "averaging": 0.9, "lr": 0.5, "epochs": 6}
+    whole = train(out=tmp_path / "whole", **options)
+    cut(tmp_path / "run", 10, **options)
+    cut(tmp_path / "other", 10, **options)
+    assert same(hm.resume(tmp_path / "other", bits()), whole)
     forget(monkeypatch)
     assert not same(hm.resume(tmp_path / "run", bits()), whole)
 
 
 # --- signals ------------------------------------------------------------------------------------
 
-PREFIX = """
-    import os, random, signal, sys, time
-    import torch
-    torch.set_num_threads(1)
-    import harmonium as hm
-    from harmonium.errors import FileError
-    sys.path.insert(0, sys.argv[2])
-    from _runs import bits
-    run = sys.argv[1]
+NURSERY = """
+import json, os, signal, sys, traceback
+import torch
+torch.set_num_threads(1)
+import harmonium as hm
+from harmonium.training import fit
+sys.path.insert(0, sys.argv[1])
+from _runs import bits
+for line in sys.stdin:
+    text, run, said = json.loads(line)
+    process = os.fork()
+    if process == 0:
+        file = os.open(said, os.O_WRONLY | os.O_CREAT)
+        os.dup2(file, 1), os.dup2(file, 2)
+        try:
+            exec(text)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(code)
+    print(process, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
 """
 
 
-def script(text, *arguments):
-    """Start a Python process on a text, with the folder of the tests at hand."""
-    source = textwrap.dedent(PREFIX) + textwrap.dedent(text)
-    first, *others = map(str, arguments)
-    command = [sys.executable, "-W", "error", "-c", source, first, str(Path(__file__).parent), *others]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+class Nursery:
+    """A process that has imported the library, and forks one child at a time to run a text."""
+
+    def __init__(self):
+        command = [sys.executable, "-W", "error", "-c", NURSERY, str(Path(__file__).parent)]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+
+    def start(self, text, run):
+        """Start a child on a text in which ``run`` is a folder; return its number."""
+        self.said = run.parent / "said"
+        self.said.unlink(missing_ok=True)
+        line = json.dumps([textwrap.dedent(text), str(run), str(self.said)])
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def wait(self):
+        """Wait for the child, and return its exit code and what it said."""
+        code = int(self.process.stdout.readline())
+        return code, self.said.read_text() if self.said.exists() else ""
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    made = Nursery()
+    yield made
+    made.process.stdin.close()
+    made.process.wait(60)
+    made.process.stdout.close()
 
 
 LONG = {"epochs": 100_000, "batch_size": 16, "schedule": "constant", "checkpoint_every": 1e9}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_returns_what_there_is(tmp_path, number):
+def test_a_signal_saves_and_returns_what_there_is(tmp_path, nursery, number):
     text = f"""
         def callback(record):
             if record["epoch"] == 3:
@@ -464,10 +516,8 @@ def test_a_signal_saves_and_returns_what_there_is(tmp_path, number):
         assert hm.load(run + "/model.safetensors").weight.equal(history.model.weight)
         print(history.stopped, len(history.records))
     """
-    process = script(text, tmp_path / "run")
-    out, err = process.communicate(timeout=120)
-    assert (process.returncode, err) == (0, "")
-    assert out.split() == ["interrupted", "3"]
+    nursery.start(text, tmp_path / "run")
+    assert nursery.wait() == (0, "interrupted 3\n")
     assert last(tmp_path / "run")[1]["updates"] == 10
     whole = hm.fit(hm.RBM(6, 4), bits(), out=tmp_path / "whole", **{**LONG, "epochs": 5})
     again = hm.resume(tmp_path / "run", bits(), epochs=5)
@@ -475,7 +525,7 @@ def test_a_signal_saves_and_returns_what_there_is(tmp_path, number):
     assert same(again, whole)
 
 
-def test_a_second_signal_acts_as_ever(tmp_path):
+def test_a_second_signal_acts_as_ever(tmp_path, nursery):
     text = f"""
         class Twice(hm.PCD):
             def update(self, *arguments):
@@ -487,94 +537,85 @@ def test_a_second_signal_acts_as_ever(tmp_path):
         except KeyboardInterrupt:
             print("twice")
     """
-    process = script(text, tmp_path / "run")
-    out, err = process.communicate(timeout=120)
-    assert (process.returncode, out.strip(), err) == (0, "twice", "")
+    nursery.start(text, tmp_path / "run")
+    assert nursery.wait() == (0, "twice\n")
 
 
-def test_a_signal_from_outside(tmp_path):
-    process = script(f"print(hm.fit(hm.RBM(6, 4), bits(), out=run, **{LONG}).stopped)", tmp_path / "run")
-    wait_for(tmp_path / "run" / "metrics.jsonl")
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=120)
-    assert (process.returncode, out.strip(), err) == (0, "interrupted", "")
-    assert len(hm.resume(tmp_path / "run", bits(), epochs=1).records) >= 1
+def test_a_signal_from_outside(tmp_path, nursery):
+    run = tmp_path / "run"
+    text = f"print(hm.fit(hm.RBM(6, 4), bits(), out=run, **{LONG}).stopped)"
+    process = nursery.start(text, run)
+    reach(run, 6)
+    os.kill(process, signal.SIGTERM)
+    assert nursery.wait() == (0, "interrupted\n")
+    assert len(hm.resume(run, bits(), epochs=1).records) >= 2
 
 
-def wait_for(path):
-    """Wait until a file has something in it."""
-    for _ in range(1200):
-        if path.exists() and path.stat().st_size:
+@pytest.mark.parametrize("moment", ["Source.mean", "Log.__init__", "RunFolder.save"])
+def test_an_interrupted_start_leaves_no_folder(tmp_path, nursery, moment):
+    owner, name = moment.split(".")
+    text = f"""
+        from harmonium.training import RunFolder, _log, _source
+        Log, Source = _log.Log, _source.Source
+        def interrupt(*arguments):
+            raise KeyboardInterrupt
+        {owner}.{name} = interrupt
+        try:
+            hm.fit(hm.RBM(6, 4), bits(), out=run)
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    nursery.start(text, tmp_path / "run")
+    assert nursery.wait() == (0, "interrupted\n")
+    assert not (tmp_path / "run").exists()
+
+
+def reach(run, updates):
+    """Wait until a run has saved that many updates."""
+    for _ in range(100_000):
+        saved = [int(path.stem) for path in run.glob("checkpoints/*.safetensors")]
+        if max(saved, default=-1) >= updates:
             return
-        time.sleep(0.05)
-    raise TimeoutError(path)
+        time.sleep(0.001)
+    raise TimeoutError(run)
 
 
-KILLED = """
-    import json
-    options, kills = json.loads(sys.argv[3]), int(sys.argv[4])
-
-    def work():
-        if os.path.exists(run + "/config.json"):
-            hm.resume(run, bits())
-        else:
-            hm.fit(hm.RBM(6, 4), bits(), hm.PCD(chains=10), out=run, **options)
-
-    def child():
-        process = os.fork()
-        if process == 0:
-            try:
-                work()
-            except BaseException as error:
-                print(repr(error), file=sys.stderr, flush=True)
-                os._exit(1)
-            os._exit(0)
-        return process
-
-    dice, killed, longest = random.Random(int(sys.argv[5])), 0, 0.4
-    while killed < kills:
-        process = child()
-        while not os.path.exists(run + "/checkpoints/000000000.safetensors") and killed == 0:
-            time.sleep(0.001)
-        time.sleep(dice.uniform(0.0, longest))
-        os.kill(process, signal.SIGKILL)
-        _, status = os.waitpid(process, 0)
-        if os.WIFEXITED(status):
-            assert os.WEXITSTATUS(status) == 0, "a resumed run failed"
-            print("finished early", file=sys.stderr)
-            break
-        killed += 1
-    _, status = os.waitpid(child(), 0)
-    assert status == 0
-    print(killed)
-"""
-
-
-def kill_and_resume(folder, kills, seed, **options):
+def kill_and_resume(folder, nursery, kills, seed, **options):
     """Kill a run at random moments, resume it each time, and compare it with one that was not killed."""
-    options = {**SMALL, "checkpoint_every": 0.01, **options}
-    process = script(KILLED, folder / "run", json.dumps(options), kills, seed)
-    out, err = process.communicate(timeout=600)
-    assert (process.returncode, err) == (0, "")
-    assert int(out) == kills
+    options = {**SMALL, "checkpoint_every": 1e-9, **options}
+    run = folder / "run"
+    fit = f"torch.manual_seed(0); hm.fit(hm.RBM(6, 4), bits(), hm.PCD(chains=10), out=run, **{options})"
+    resume = "hm.resume(run, bits())"
+    dice = random.Random(seed)
+    updates = 3 * options["epochs"]
+    for target in sorted(dice.sample(range(updates * 8 // 10), kills)):
+        process = nursery.start(resume if run.exists() else fit, run)
+        reach(run, target)
+        time.sleep(dice.uniform(0, 0.005))
+        os.kill(process, signal.SIGKILL)
+        assert nursery.wait() == (-signal.SIGKILL, "")
+    nursery.start(resume, run)
+    assert nursery.wait() == (0, "")
+    torch.manual_seed(0)
     train(out=folder / "whole", **options)
-    agree(folder / "run", folder / "whole")
-    assert not list((folder / "run").rglob(".*"))
+    agree(run, folder / "whole")
+    assert not list(run.rglob(".*"))
+    assert (run / "model.safetensors").read_bytes() == (folder / "whole/model.safetensors").read_bytes()
 
 
-def test_a_run_that_was_killed_three_times_is_the_same_run(tmp_path):
-    kill_and_resume(tmp_path, 3, 0, epochs=800, optimizer="Adam", lr=0.01)
+def test_a_run_that_was_killed_three_times_is_the_same_run(tmp_path, nursery):
+    kill_and_resume(tmp_path, nursery, 3, 0, epochs=40, optimizer="Adam", lr=0.01)
 
 
 @pytest.mark.reproduction
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_run_that_was_killed_twenty_times_is_the_same_run(tmp_path, seed):
+def test_a_run_that_was_killed_twenty_times_is_the_same_run(tmp_path, nursery, seed):
     options = [
         {"optimizer": "Adam", "lr": 0.01},
         {"momentum": 0.9, "likelihood_every": 3, "likelihood": {"method": "exact"}},
         {"averaging": 0.5, "optimizer": "RMSprop", "lr": 0.001},
     ]
-    kill_and_resume(tmp_path, 20, seed, epochs=4000, **options[seed - 1])
+    kill_and_resume(tmp_path, nursery, 20, seed, epochs=200, **options[seed - 1])
 
 
 # --- the rules' table ---------------------------------------------------------------------------

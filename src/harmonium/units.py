@@ -210,8 +210,7 @@ class Bernoulli(Unit):
             self._check(x, lambda b: (b >= 0) & (b <= 1), "a mean in [0, 1]")
         else:
             expected = (
-                "0 or 1 (grey values in [0, 1] need a stated binarisation: "
-                "'sampled', 'threshold' or 'none')"
+                "0 or 1 (grey values in [0, 1] need a stated binarisation: 'sampled', 'threshold' or 'none')"
             )
             self._check(x, lambda b: (b == 0) | (b == 1), expected)
 

@@ -175,9 +175,7 @@ def resume(run: Run, settings: Settings = None, as_json: Json = False) -> None:
 def evaluate(
     run: Run,
     split: Annotated[str, typer.Option(help="The rows to score: test, validation or train.")] = "test",
-    method: Annotated[
-        str, typer.Option(help="How log Z is estimated: auto, exact, ais or bridge.")
-    ] = "auto",
+    method: Annotated[str, typer.Option(help="How log Z is estimated: auto, exact, ais or bridge.")] = "auto",
     settings: Settings = None,
     report: Annotated[bool, typer.Option(help="Write report.html as well.")] = True,
     as_json: Json = False,

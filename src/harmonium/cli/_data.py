@@ -21,9 +21,7 @@ def data(name: str | None, pairs: list[str], as_json: bool) -> None:
     elif as_json:
         print_json({"data": [_entry(name) for name in DATASETS]})
     else:
-        rows = [
-            (name, _shape(e.shape), _values(e.levels), e.description) for name, e in DATASETS.items()
-        ]
+        rows = [(name, _shape(e.shape), _values(e.levels), e.description) for name, e in DATASETS.items()]
         print_table("", ("name", "shape", "values", ""), rows)
 
 

@@ -99,9 +99,7 @@ def model_keys(*models: str) -> Keys:
     keys = {
         "hidden": Key(int, None, "The number of hidden units; it must be given."),
         "hidden_units": Key(str, "bernoulli", "The type of the hidden units.", UNITS),
-        "visible": Key(
-            str, None, "The type of the visible units; by default one that fits the data.", UNITS
-        ),
+        "visible": Key(str, None, "The type of the visible units; by default one that fits the data.", UNITS),
     }
     for model in models:
         keys |= {f"model.{name}": key for name, key in signature_keys(MODELS[model]).items()}

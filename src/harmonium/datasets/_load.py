@@ -277,6 +277,4 @@ def _numpy(name: str, values: object) -> NDArray[Any]:
         return (values.float() if half else values).numpy()
     if isinstance(values, np.ndarray) and not isinstance(values, np.ma.MaskedArray):
         return np.asarray(values)
-    raise ArgumentTypeError(
-        f"{name}: got {type(values).__name__}, expected a NumPy array or a dense tensor"
-    )
+    raise ArgumentTypeError(f"{name}: got {type(values).__name__}, expected a NumPy array or a dense tensor")

@@ -57,9 +57,7 @@ def narrow(rows: Rows) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     for name, part in rows.parts.items():
         _check(part, f"{where}: {name}")
         if part.shape[1:] != shape:
-            raise DataError(
-                f"{where}: {name}: got rows of shape {part.shape[1:]}, expected {shape} as train"
-            )
+            raise DataError(f"{where}: {name}: got rows of shape {part.shape[1:]}, expected {shape} as train")
     dtype = _smallest(list(rows.parts.values()))
     values = {k: _tensor(v.reshape(len(v), -1), dtype) for k, v in rows.parts.items()}
     labels = {

@@ -30,9 +30,7 @@ from .philox import Draw
 _EAGER = os.environ.get("HARMONIUM_KERNELS", "") == "eager"
 
 
-def bernoulli(
-    field: Tensor, draw: Draw, sample: Tensor | None = None, mean: Tensor | None = None
-) -> None:
+def bernoulli(field: Tensor, draw: Draw, sample: Tensor | None = None, mean: Tensor | None = None) -> None:
     """Write samples in {0, 1} and means of P(1) = sigmoid(field), each where memory is given."""
     _module(field).sample_bernoulli(field, draw, sample, mean)
 

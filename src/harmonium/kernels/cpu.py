@@ -39,7 +39,7 @@ from .philox import Draw
 PARALLEL_FROM = 1 << 14
 """How many elements make threads worth waking."""
 
-_MOST = numba.config.NUMBA_NUM_THREADS
+_MOST: int = vars(numba.config)["NUMBA_NUM_THREADS"]
 _ENTERED = Lock()
 
 
@@ -93,9 +93,7 @@ def sample_bernoulli(
     _launch(_run_binary, field, draw, _kind(field, 1, 0), (sample, mean))
 
 
-def sample_spin(
-    field: Tensor, draw: Draw, sample: Tensor | None = None, mean: Tensor | None = None
-) -> None:
+def sample_spin(field: Tensor, draw: Draw, sample: Tensor | None = None, mean: Tensor | None = None) -> None:
     """Write samples in {-1, 1} and means of P(x) proportional to exp(field x)."""
     _launch(_run_binary, field, draw, _kind(field, 2, -1), (sample, mean))
 

@@ -33,9 +33,7 @@ def sample_bernoulli(
         sample.copy_(_uniform(draw, field) < probability)
 
 
-def sample_spin(
-    field: Tensor, draw: Draw, sample: Tensor | None = None, mean: Tensor | None = None
-) -> None:
+def sample_spin(field: Tensor, draw: Draw, sample: Tensor | None = None, mean: Tensor | None = None) -> None:
     """See :func:`harmonium.kernels.cpu.sample_spin`."""
     if mean is not None:
         mean.copy_(torch.tanh(field))

@@ -65,9 +65,7 @@ def _curves(run: OpenRun) -> Iterator[Picture]:
         axes = _curve(run, pseudo, "pseudo-log-likelihood (nats per row)")
         yield _picture("learning", "Pseudo-likelihood", caption, axes)
     if any("free_energy_gap" in record for record in run.records):
-        caption = (
-            "Free energy of validation rows less that of training rows; a rising gap is overfitting."
-        )
+        caption = "Free energy of validation rows less that of training rows; a rising gap is overfitting."
         axes = _curve(run, ["free_energy_gap"], "free-energy gap (nats per row)")
         axes.axhline(0, color=plots.INK, linewidth=0.8)
         yield _picture("learning", "Free-energy gap", caption, axes)
@@ -157,6 +155,4 @@ def _picture(section: str, title: str, caption: str, axes: Axes) -> Picture:
     figure = axes.figure
     assert isinstance(figure, Figure)
     figure.savefig(memory, format="png")
-    return Picture(
-        section, title, caption, f"data:image/png;base64,{b64encode(memory.getvalue()).decode()}"
-    )
+    return Picture(section, title, caption, f"data:image/png;base64,{b64encode(memory.getvalue()).decode()}")

@@ -73,9 +73,7 @@ class Gibbs(Sampler):
         return state, {} if mean is None else {"mean": mean}
 
 
-def _draw(
-    model: EnergyModel, block: str, state: State, stream: Stream, mean: Tensor | None = None
-) -> None:
+def _draw(model: EnergyModel, block: str, state: State, stream: Stream, mean: Tensor | None = None) -> None:
     beta = state.get(_BETA)
     field = model.field(block, state, beta)
     state[block] = model.layer(block).sample_(field, stream, mean, beta)

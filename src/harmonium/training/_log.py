@@ -35,12 +35,13 @@ class Log:
         os.truncate(path, whole)
 
     def write(self, record: dict[str, Any]) -> None:
-        """Append a record."""
+        """Append a record; of numbers that are not finite, JSON holds null."""
+        record = _finite(record)
         self.records.append(record)
         if self.path is None:
             return
         with self.path.open("a") as file:
-            file.write(json.dumps(_finite(record)) + "\n")
+            file.write(json.dumps(record) + "\n")
             file.flush()
             os.fsync(file.fileno())
 

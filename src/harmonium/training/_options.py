@@ -61,9 +61,9 @@ class Options(Settings):
         Field(description="sgd, or any class of torch.optim by name, or a function of groups"),
     ] = "sgd"
     momentum: Annotated[float, Field(ge=0, lt=1, description="momentum of sgd")] = 0.5
-    weight_decay: Annotated[
-        float, Field(ge=0, description="L2 penalty on the weights, never on biases")
-    ] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, description="L2 penalty on the weights, never on biases")] = (
+        0.0
+    )
     max_gradient: Annotated[
         float | None, Field(gt=0, description="clip the norm of the gradient at this")
     ] = None

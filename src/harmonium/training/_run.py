@@ -146,9 +146,7 @@ class Run:
         self._open(content["log_size"])
 
     def _restore(self, tensors: dict[str, Tensor], content: dict[str, Any]) -> None:
-        part = {
-            k: {n: t.to(self.model.device) for n, t in v.items()} for k, v in _parts(tensors).items()
-        }
+        part = {k: {n: t.to(self.model.device) for n, t in v.items()} for k, v in _parts(tensors).items()}
         self.model.load_state_dict(part["model"])
         self.state, self.best = part.get("state", {}), part.get("best", {})
         self.before = part["run"]["before"]
