@@ -431,7 +431,7 @@ FORGETFUL = (
 
 @pytest.mark.parametrize("forget", FORGETFUL, ids=lambda forget: forget.__name__)
 def test_a_resume_that_forgets_is_not_the_same_run(tmp_path, monkeypatch, forget):
-    options = {"momentum": 0.9, "averaging": 0.9, "lr": 0.5, "epochs": 6}
+    options = {"rule": hm.PCD(chains=300), "momentum": 0.9, "averaging": 0.9, "lr": 0.5, "epochs": 6}
     whole = train(out=tmp_path / "whole", **options)
     cut(tmp_path / "run", 10, **options)
     cut(tmp_path / "other", 10, **options)
