@@ -50,11 +50,11 @@ class Cutting(hm.PCD):
         return result
 
 
-def cut(folder, updates, data=None, **options):
+def cut(folder, updates, data=None, chains=10, **options):
     """Train until an exception after a number of whole updates."""
     options = {"checkpoint_every": 1e-9, "keep": 3, **options}
     with pytest.raises(Cut):
-        train(data, rule=Cutting(chains=10, after=updates), out=folder, **options)
+        train(data, rule=Cutting(chains=chains, after=updates), out=folder, **options)
     config = json.loads((folder / "config.json").read_text())
     del config["rule"]["after"]
     (folder / "config.json").write_text(json.dumps(config))
@@ -431,10 +431,10 @@ FORGETFUL = (
 
 @pytest.mark.parametrize("forget", FORGETFUL, ids=lambda forget: forget.__name__)
 def test_a_resume_that_forgets_is_not_the_same_run(tmp_path, monkeypatch, forget):
-    options = {"rule": hm.PCD(chains=300), "momentum": 0.9, "averaging": 0.9, "lr": 0.5, "epochs": 6}
-    whole = train(out=tmp_path / "whole", **options)
-    cut(tmp_path / "run", 10, **options)
-    cut(tmp_path / "other", 10, **options)
+    options = {"momentum": 0.9, "averaging": 0.9, "lr": 0.5, "epochs": 6}
+    whole = train(out=tmp_path / "whole", rule=hm.PCD(chains=300), **options)
+    cut(tmp_path / "run", 10, chains=300, **options)
+    cut(tmp_path / "other", 10, chains=300, **options)
     assert same(hm.resume(tmp_path / "other", bits()), whole)
     forget(monkeypatch)
     assert not same(hm.resume(tmp_path / "run", bits()), whole)
