@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from .. import kernels
-from ..errors import choose
+from ..errors import ArgumentError, choose
 from ..models import RBM
 from ..random import Stream
 from ..units import Spin
@@ -44,12 +44,17 @@ class Base:
 
     Arguments:
         model: The model at the other end. Where its base rates are not set, the visible biases serve.
+
+    Raises:
+        ArgumentError: A base rate is one that no field gives, such as 0 or 1 of bits.
     """
 
     def __init__(self, model: RBM) -> None:
         unit = model.visible
         known = not bool(model.base_rates.isnan().any())
         self.bias = unit.natural(model.base_rates) if known else unit.bias.detach().clone()
+        if not bool(self.bias.isfinite().all()):
+            raise ArgumentError("base_rates: got one that no field gives, expected means between the states")
         uncoupled = model.hidden.bias.new_zeros(model.hidden.width)
         log_z = unit.log_partition(self.bias) + model.hidden.log_partition(uncoupled)
         self.log_partition = float(log_z)
@@ -107,10 +112,13 @@ def _hidden_step(
 
 
 def log_mean_weight(log_weight: Tensor) -> tuple[float, float, float]:
-    """Return the log of the mean weight, its standard error, and the effective sample size."""
+    """Return the log of the mean weight, its standard error, and the effective sample size.
+
+    The error of a single weight is infinite: nothing is known of it.
+    """
     n = len(log_weight)
     ess = float(torch.exp(2 * torch.logsumexp(log_weight, 0) - torch.logsumexp(2 * log_weight, 0)))
-    error = math.sqrt(max(1 / ess - 1 / n, 0.0) * n / max(n - 1, 1))
+    error = math.sqrt(max(1 / ess - 1 / n, 0.0) * n / (n - 1)) if n > 1 else math.inf
     return float(torch.logsumexp(log_weight, 0)) - math.log(n), error, ess
 
 
@@ -126,11 +134,9 @@ def schedule(name: str, n: int, model: RBM, base: Base, stream: Stream) -> Tenso
 
 def _bands(n: int, model: RBM, base: Base, stream: Stream) -> Tensor:
     """Salakhutdinov and Murray's three bands: steps of 1e-3, 1e-4 and 1e-5 when n is 14,500."""
-    first, second = max(n * 500 // 14_500, 1), max(n * 4_000 // 14_500, 1)
-    third = max(n - first - second, 1)
-    bands = ((0.0, 0.5, first), (0.5, 0.9, second), (0.9, 1.0, third))
-    parts = [torch.linspace(a, b, k + 1, dtype=torch.float64)[:-1] for a, b, k in bands]
-    return torch.cat((*parts, torch.ones(1, dtype=torch.float64)))
+    knots = torch.tensor([0, 500, 4_500, 14_500], dtype=torch.float64)
+    betas = torch.tensor([0, 0.5, 0.9, 1], dtype=torch.float64)
+    return _interpolate(torch.linspace(0, 14_500, n + 1, dtype=torch.float64), knots, betas)
 
 
 def _linear(n: int, model: RBM, base: Base, stream: Stream) -> Tensor:

@@ -18,6 +18,9 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from ._ais import log_mean_weight
 
 
 def bennett(forward: Tensor, reverse: Tensor) -> tuple[float, float]:
@@ -30,20 +33,23 @@ def bennett(forward: Tensor, reverse: Tensor) -> tuple[float, float]:
     offset = math.log(len(reverse) / len(forward))
     low = float(torch.minimum(forward.min(), (-reverse).min())) - abs(offset) - 50
     high = float(torch.maximum(forward.max(), (-reverse).max())) + abs(offset) + 50
-    for _ in range(200):
+    for _ in range(80):
         middle = 0.5 * (low + high)
         if _excess(middle, forward, reverse, offset) > 0:
             low = middle
         else:
             high = middle
     value = 0.5 * (low + high)
-    parts = (torch.sigmoid(forward - value + offset), torch.sigmoid(reverse + value - offset))
-    variance = sum(float(f.var() / f.mean().square() / len(f)) for f in parts)
-    return value, math.sqrt(variance)
+    mistaken = _log_mistaken(value, forward, reverse, offset)
+    return value, math.hypot(*(log_mean_weight(part)[1] for part in mistaken))
 
 
 def _excess(value: float, forward: Tensor, reverse: Tensor, offset: float) -> float:
-    """The derivative of the log-likelihood: falls from n_F to -n_R as ``value`` grows."""
-    mistaken_forward = torch.sigmoid(forward - value + offset).sum()
-    mistaken_reverse = torch.sigmoid(reverse + value - offset).sum()
-    return float(mistaken_forward - mistaken_reverse)
+    """Return what falls as ``value`` grows, and is zero where the likelihood is greatest."""
+    ahead, back = _log_mistaken(value, forward, reverse, offset)
+    return float(torch.logsumexp(ahead, 0) - torch.logsumexp(back, 0))
+
+
+def _log_mistaken(value: float, forward: Tensor, reverse: Tensor, offset: float) -> tuple[Tensor, Tensor]:
+    """Return the logs of the probabilities that each path was walked the other way."""
+    return logsigmoid(forward - value + offset), logsigmoid(reverse + value - offset)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..datasets import Dataset
+from ..errors import invalid
 from ..models import RBM
 from ._log_partition import log_partition as estimate_log_partition
 from ._results import LogLikelihood, LogPartition
@@ -41,8 +42,11 @@ def log_likelihood(
 
     Raises:
         DataError: A value does not fit the visible units.
-        ArgumentError: An option is out of range.
+        ArgumentError: An option is out of range, or comes beside ``log_partition``.
     """
+    if log_partition is not None and options:
+        name, value = next(iter(options.items()))
+        raise invalid(name, value, "no such argument beside log_partition=")
     binarisation = None
     if isinstance(data, Dataset):
         binarisation, means = data.binarisation, means or data.binarisation == "none"

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import choose, invalid
+from ..errors import ArgumentError, choose, invalid
 from ..models import RBM
 from ..random import Stream
 from ..samplers import Gibbs, autocorrelation_time, effective_sample_size, split_rhat
-from ._ais import Base, anneal, log_mean_weight, schedule
+from ._ais import SCHEDULES, Base, anneal, log_mean_weight, schedule
 from ._bridge import bennett
 from ._exact import LIMIT, exact_log_partition, exact_side
 from ._results import LogPartition
@@ -36,7 +36,7 @@ class Annealing:
     schedule: str
     chains: Tensor | None
     equilibrate: int
-    seed: int
+    stream: Stream
     progress: Callable[[str], None] | None = None
 
 
@@ -72,18 +72,21 @@ def log_partition(
         progress: Called with a line of text now and then.
 
     Raises:
-        ArgumentError: The method is unknown, an argument is out of range, or there are too many
-            states to enumerate.
+        ArgumentError: The method or the schedule is unknown, an argument is out of range, a parameter
+            is not finite, or there are too many states to enumerate.
+        DataError: The chains hold no states of the visible units.
     """
     estimate: Callable[[RBM, Annealing], LogPartition] = choose("method", method, ESTIMATORS)
+    choose("schedule", schedule, SCHEDULES)
     for name, value, least in (("runs", runs, 2), ("equilibrate", equilibrate, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise invalid(name, value, f"an integer of at least {least}")
     _check_betas(betas)
+    _check_finite(model)
     if chains is not None:
         model.visible.validate(torch.as_tensor(chains))
         chains = model.visible.statistics(torch.as_tensor(chains))
-    settings = Annealing(runs, betas, schedule, chains, equilibrate, seed, progress)
+    settings = Annealing(runs, betas, schedule, chains, equilibrate, Stream(seed, "evaluation"), progress)
     return estimate(model, settings)
 
 
@@ -115,7 +118,7 @@ ESTIMATORS: dict[str, Callable[[RBM, Annealing], LogPartition]] = {
 
 def _annealed(model: RBM, settings: Annealing, method: str) -> LogPartition:
     say = settings.progress or (lambda text: None)
-    stream = Stream(settings.seed, "evaluation")
+    stream = settings.stream
     base = Base(model)
     betas = settings.betas
     if isinstance(betas, int):
@@ -169,9 +172,11 @@ def _result(
         ("forward", forward_ess, len(forward)),
         ("reverse", reverse_ess, len(reverse)),
     ):
-        if ess < _ESS_LIMIT * runs:
+        if runs == 1:
+            reasons.append(f"a single {name} run tells nothing of its error; give more chains")
+        elif ess < _ESS_LIMIT * runs:
             reasons.append(f"{ess:.1f} of {runs} {name} runs carry the weight; use more betas")
-    if diagnostics.get("rhat", 1.0) > _RHAT_LIMIT and not (given and upper - lower < _AGREEMENT):
+    if diagnostics.get("rhat", 1.0) > _RHAT_LIMIT and not (given and abs(upper - lower) < _AGREEMENT):
         reasons.append(f"the chains disagree (R-hat {diagnostics['rhat']:.2f}); equilibrate for longer")
     return LogPartition(
         value=value,
@@ -215,6 +220,12 @@ def _resample(states: Tensor, log_weight: Tensor, stream: Stream) -> Tensor:
     offset = float(stream.uniform(1, 1, torch.float64))
     points = (torch.arange(n, dtype=torch.float64, device=states.device) + offset) / n
     return states[torch.searchsorted(cumulative, points).clamp(max=n - 1)]
+
+
+def _check_finite(model: RBM) -> None:
+    for name, parameter in model.named_parameters():
+        if not bool(parameter.isfinite().all()):
+            raise ArgumentError(f"model: got {name} with values that are not finite")
 
 
 def _check_betas(betas: int | Tensor) -> None:
