@@ -161,3 +161,101 @@ def number(rows, states):
     if not np.array_equal(states[found], rows):
         raise AssertionError("a row is none of the layer's states")
     return found
+
+
+# --- gradients by autograd ----------------------------------------------------------------------
+
+
+def log_normaliser(model, block, field, parameters):
+    """Return the log of the sum, or integral, over a block's states in fields of shape (rows, width)."""
+    layer = model.layer(block)
+    if layer.kind == "gaussian":
+        precision = parameters[f"{block}.log_precision"].exp()
+        return (field**2 / (2 * precision) + 0.5 * torch.log(2 * torch.pi / precision)).sum(-1)
+    return torch.logsumexp(field @ torch.from_numpy(configurations(layer)).T, -1)
+
+
+def negative_log_likelihood(model, v, weights, parameters=None):
+    """Return the sum over rows of weight times -log p(v), by enumeration, for autograd.
+
+    Arguments:
+        model: A small machine, float64.
+        v: Visible statistics, shape (rows, width).
+        weights: Shape (rows).
+        parameters: By name, in place of the machine's own.
+    """
+    own = dict(model.named_parameters()) if parameters is None else parameters
+    weight, b, c = own["weight"], own["visible.bias"], own["hidden.bias"]
+    log_f = v @ b + log_normaliser(model, "hidden", c + v @ weight, own)
+    if model.visible.kind == "gaussian":
+        log_f = log_f - 0.5 * v**2 @ own["visible.log_precision"].exp()
+        h = torch.from_numpy(configurations(model.hidden))
+        log_z = torch.logsumexp(h @ c + log_normaliser(model, "visible", b + h @ weight.T, own), 0)
+    else:
+        s = torch.from_numpy(configurations(model.visible))
+        log_z = torch.logsumexp(s @ b + log_normaliser(model, "hidden", c + s @ weight, own), 0)
+    return weights.sum() * log_z - weights @ log_f
+
+
+# --- the Gibbs kernel by enumeration ------------------------------------------------------------
+
+
+def given(model, block, other):
+    """Return the table of a discrete block's states given states of the other, shape (*, states)."""
+    weight = model.weight.detach().numpy()
+    bias = model.layer(block).bias.detach().numpy()
+    field = bias + other @ (weight.T if block == "visible" else weight)
+    table = field @ configurations(model.layer(block)).T
+    return np.exp(table - logsumexp(table, -1)[..., None])
+
+
+def hidden_means(model, v):
+    """Return the expected hidden statistics given visible ones of shape (rows, width)."""
+    if model.hidden.kind == "gaussian":
+        field = model.hidden.bias.detach().numpy() + v @ model.weight.detach().numpy()
+        return field / np.exp(model.hidden.log_precision.detach().numpy())
+    return given(model, "hidden", v) @ configurations(model.hidden)
+
+
+def points(exact, nodes=20):
+    """Return points of the other block given each enumerated state, and their weights.
+
+    They are all its states if it is discrete, else those of a Gauss-Hermite rule.
+
+    Returns:
+        Shapes (states, points, width) and (states, points).
+    """
+    n = len(exact.p)
+    if not exact.continuous:
+        return np.broadcast_to(exact.others, (n, *exact.others.shape)), exact.conditional
+    x, w = np.polynomial.hermite_e.hermegauss(nodes)
+    width = exact.mean.shape[1]
+    grid = np.array(list(product(x, repeat=width)))
+    weights = np.array(list(product(w / w.sum(), repeat=width))).prod(1)
+    places = exact.mean[:, None] + exact.deviation[:, None] * grid
+    return places, np.broadcast_to(weights, (n, len(weights)))
+
+
+def transition(model, exact):
+    """Return the probabilities that a Gibbs step leads from one enumerated state (row) to another."""
+    x, w = points(exact)
+    return np.einsum("sp,spt->st", w, given(model, exact.side, x))
+
+
+def contrastive_states(model, v, weights, steps):
+    """Return the visible states after some exact Gibbs steps from weighted rows, and their weights.
+
+    Arguments:
+        model: A small machine.
+        v: The rows that the steps start from, shape (rows, width).
+        weights: Shape (rows).
+        steps: How many applications of the kernel, at least one.
+    """
+    exact = Exact(model)
+    kernel = transition(model, exact)
+    if exact.side == "visible":
+        start = np.bincount(number(v, exact.states), weights, len(exact.p))
+        return exact.states, start @ np.linalg.matrix_power(kernel, steps)
+    hidden = weights @ given(model, "hidden", v) @ np.linalg.matrix_power(kernel, steps - 1)
+    x, w = points(exact)
+    return x.reshape(-1, x.shape[-1]), (hidden[:, None] * w).ravel()

@@ -148,14 +148,15 @@ class Unit(nn.Module, ABC):
     def natural(self, mean: Tensor) -> Tensor:
         """Return the field in which the expected statistics are ``mean``, shape (*, width)."""
 
-    def moments(self, x: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    def moments(self, x: Tensor, weight: Tensor, out: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Return the sum over rows of weight times -dE/dtheta, by the name of the parameter.
 
         Arguments:
             x: States of shape (rows, width).
             weight: Weights of shape (rows), of either sign.
+            out: Memory for some of the results, by name.
         """
-        return {"bias": weight @ x}
+        return {"bias": torch.mv(x.T, weight, out=_place(out, "bias"))}
 
     def config(self) -> dict[str, Any]:
         """Return what makes a layer like this one, as JSON values."""
@@ -414,10 +415,11 @@ class Gaussian(Unit):
     def natural(self, mean: Tensor) -> Tensor:
         return mean * self.precision.detach()
 
-    def moments(self, x: Tensor, weight: Tensor) -> dict[str, Tensor]:
-        own = super().moments(x, weight)
+    def moments(self, x: Tensor, weight: Tensor, out: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+        own = super().moments(x, weight, out)
         if self.learn_precision:
-            own["log_precision"] = -0.5 * self.precision.detach() * (weight @ (x * x))
+            square = torch.mv((x * x).T, weight, out=_place(out, "log_precision"))
+            own["log_precision"] = square.mul_(-0.5 * self.precision.detach())
         return own
 
     def config(self) -> dict[str, Any]:
@@ -437,6 +439,10 @@ def unit_from_config(config: dict[str, Any]) -> Unit:
     arguments = dict(config)
     kind: type[Unit] = choose("kind", arguments.pop("kind", None), UNITS)
     return kind(**arguments)
+
+
+def _place(out: dict[str, Tensor] | None, name: str) -> Tensor | None:
+    return None if out is None else out.get(name)
 
 
 def _check_shape(x: Tensor, size: int) -> None:

@@ -50,6 +50,7 @@ class MomentRule(Rule):
         if not isinstance(model, RBM):
             raise invalid("rule", self.name, f"a rule that fits a {model.kind}")
 
+    @torch.no_grad()
     def init(self, model: EnergyModel, stream: Stream) -> State:
         assert isinstance(model, RBM)
         binary = all(model.layer(block).binary for block in model.blocks())

@@ -97,8 +97,10 @@ class RBM(EnergyModel):
         place = None if out is None else out.get("weight")
         result = {"weight": kernels.cross(v, h * weight[:, None], place)}
         for block, unit, x in (("visible", self.visible, v), ("hidden", self.hidden, h)):
-            for name, moment in unit.moments(x, weight).items():
-                result[f"{block}.{name}"] = moment
+            prefix = f"{block}."
+            own = {k.removeprefix(prefix): t for k, t in (out or {}).items() if k.startswith(prefix)}
+            for name, moment in unit.moments(x, weight, own).items():
+                result[prefix + name] = moment
         return result
 
     def encode(self, v: Tensor) -> Tensor:
