@@ -19,7 +19,7 @@ from ..learning import Batch
 from ..random import Stream
 from ..units import Unit
 
-_ROWS = 4096
+_ROWS = 512
 
 
 class Source:

@@ -1,0 +1,53 @@
+"""The memory that training takes: the data at one byte a pixel, and a fixed sum that they do not move."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+STATUS = Path("/proc/self/status")
+ROWS, SHAPE = 60_000, (28, 28)
+ALLOWANCE = 300e6
+PROGRAM = f"""
+    import json, sys
+    from pathlib import Path
+    import numpy as np
+    import harmonium as hm
+
+    def peak():
+        lines = Path("{STATUS}").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
+
+    make, fit, machine, rule = hm.datasets.from_array, hm.fit, hm.RBM, hm.PCD
+    before = peak()
+    grey = np.random.default_rng(0).integers(0, 256, ({ROWS}, *{SHAPE}), np.uint8)
+    data = make(grey, validation=grey[:2000].copy(), binarisation="sampled")
+    history = fit(
+        machine(data.train.shape[1], 64),
+        data,
+        rule(chains=500),
+        epochs=2,
+        batch_size=3000,
+        likelihood_every=1,
+        likelihood={{"runs": 50, "betas": 50, "equilibrate": 20}},
+        samples_every=1,
+        patience=5,
+        out=sys.argv[1],
+    )
+    print(json.dumps([before, peak(), len(history.records), history.records[-1]["updates"]]))
+"""
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="the peak of a process is read off Linux's /proc")
+def test_training_takes_the_data_and_little_else(tmp_path):
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(PROGRAM), str(tmp_path / "run")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    before, after, epochs, updates = json.loads(told)
+    assert (epochs, updates) == (2, 40)
+    for part in ("checkpoints/000000040.safetensors", "metrics.jsonl", "samples/epoch-00002.png"):
+        assert (tmp_path / "run" / part).exists()
+    data = ROWS * SHAPE[0] * SHAPE[1]
+    assert data < after - before < data + ALLOWANCE
