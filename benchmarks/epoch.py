@@ -177,6 +177,7 @@ def rbms(rows: torch.Tensor) -> Callable[[], None]:
         vbias=torch.zeros(VISIBLE),
         hbias=torch.zeros(HIDDEN),
     )
+    model.init_grad()
     optimiser = torch.optim.SGD(model.parameters(), lr=0.05, maximize=True)
     weights = torch.ones(ROWS, 1)
     chains = [model.init_chains(BATCH)]
