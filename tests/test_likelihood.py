@@ -21,6 +21,7 @@ from harmonium import Stream
 from harmonium.errors import ArgumentError, DataError
 from harmonium.likelihood import ESTIMATORS, SCHEDULES, _ais, _exact, _log_likelihood, _log_partition
 from harmonium.likelihood._bridge import bennett
+from harmonium.models import _enumeration, choose_side
 
 ALL = pytest.mark.parametrize("pair", PAIRS, ids=name)
 DISCRETE = pytest.mark.parametrize("pair", DISCRETE_PAIRS, ids=name)
@@ -95,7 +96,7 @@ def test_exact_is_the_sum_over_both_layers(pair, dtype, sizes):
     result = hm.log_partition(model, "exact")
     assert result.value == expected
     for side in model.blocks():
-        assert _exact.exact_log_partition(model, side).value == expected
+        assert _exact.exact_log_partition(model, (side,)).value == expected
     assert (result.lower, result.upper, result.standard_error) == (result.value, result.value, 0.0)
     assert (result.method, result.trusted, result.reason) == ("exact", True, "")
 
@@ -108,7 +109,7 @@ def test_exact_of_gaussian_pairs_enumerates_the_other_layer(pair, dtype):
     assert result.value == pytest.approx(exact_value(model), rel=1e-9)
     side = "visible" if pair[0] == "gaussian" else "hidden"
     with pytest.raises(ArgumentError, match=f"the {side} layer has inf states"):
-        _exact.exact_log_partition(model, side)
+        _exact.exact_log_partition(model, (side,))
 
 
 @pytest.mark.parametrize("pair", GAUSSIAN_PAIRS, ids=name)
@@ -133,7 +134,7 @@ def test_exact_in_blocks(pair, monkeypatch):
     """A ragged last block included."""
     model = rbm(pair, (4, 3))
     whole = hm.log_partition(model, "exact").value
-    side, cost = _exact.exact_side(model)
+    (side,), cost = choose_side(model)
     partner = model.layer("hidden" if side == "visible" else "visible")
     sizes, unit = [], type(model.layer(side))
     configure = unit.configurations
@@ -143,7 +144,7 @@ def test_exact_in_blocks(pair, monkeypatch):
         return configure(self, first, last)
 
     monkeypatch.setattr(unit, "configurations", counted)
-    monkeypatch.setattr(_exact, "_BLOCK", 5 * max(model.layer(side).width, partner.width))
+    monkeypatch.setattr(_enumeration, "_BLOCK", 5 * max(model.layer(side).width, partner.width))
     assert hm.log_partition(model, "exact").value == pytest.approx(whole, rel=1e-13)
     states = len(configurations(model.layer(side)))
     assert sizes == [5] * (states // 5) + [states % 5]
@@ -151,11 +152,11 @@ def test_exact_in_blocks(pair, monkeypatch):
 
 
 def test_the_cheaper_layer_is_enumerated():
-    assert _exact.exact_side(hm.RBM(20, 5)) == ("hidden", 2.0**5 * 20)
-    assert _exact.exact_side(hm.RBM(5, 20)) == ("visible", 2.0**5 * 20)
-    assert _exact.exact_side(hm.RBM(hm.Categorical(3, 7), 9)) == ("visible", 7.0**3 * 9)
-    assert _exact.exact_side(hm.RBM(hm.Gaussian(2), 9)) == ("hidden", 2.0**9 * 2)
-    assert _exact.exact_side(hm.RBM(9, hm.Gaussian(2))) == ("visible", 2.0**9 * 2)
+    assert choose_side(hm.RBM(20, 5)) == (("hidden",), 2.0**5 * 20)
+    assert choose_side(hm.RBM(5, 20)) == (("visible",), 2.0**5 * 20)
+    assert choose_side(hm.RBM(hm.Categorical(3, 7), 9)) == (("visible",), 7.0**3 * 9)
+    assert choose_side(hm.RBM(hm.Gaussian(2), 9)) == (("hidden",), 2.0**9 * 2)
+    assert choose_side(hm.RBM(9, hm.Gaussian(2))) == (("visible",), 2.0**9 * 2)
 
 
 def test_auto_decides_by_cost(monkeypatch):
@@ -221,8 +222,9 @@ def test_mean_weight_is_the_ratio_of_partition_functions(pair, direction, path):
     if direction == "forward":
         v = base.sample(model, n, stream)
     else:
-        v, betas, first, last = visible_samples(model, n), betas.flip(0), last, first
-    log_weight, v = _ais.anneal(model, base, betas, v, stream)
+        v, betas, first, last = {"visible": visible_samples(model, n)}, betas.flip(0), last, first
+    log_weight, state = _ais.anneal(model, base, betas, v, stream)
+    v = state["visible"]
     assert log_weight.dtype == torch.float64
     w = torch.exp(log_weight - (last.log_partition - first.log_partition)).numpy()
     assert 0.05 < w.std() < 1.5
@@ -234,8 +236,8 @@ def test_one_step_multiplies_the_ratio_of_the_ends(pair, path):
     """With no state in between, the weights are those of importance sampling, whose law is known."""
     model, start = weak(pair, torch.float64)
     v = visible_samples(start, 50)
-    forward, _ = _ais.anneal(model, base_of(model), torch.tensor([0.0, 1.0]), v, Stream(0))
-    reverse, _ = _ais.anneal(model, base_of(model), torch.tensor([1.0, 0.0]), v, Stream(0))
+    forward, _ = _ais.anneal(model, base_of(model), torch.tensor([0.0, 1.0]), {"visible": v}, Stream(0))
+    reverse, _ = _ais.anneal(model, base_of(model), torch.tensor([1.0, 0.0]), {"visible": v}, Stream(0))
     with torch.no_grad():
         expected = start.free_energy(v) - model.free_energy(v)
     torch.testing.assert_close(forward, expected, rtol=1e-6, atol=1e-6)
@@ -249,8 +251,8 @@ def test_without_base_rates_the_path_starts_from_the_visible_biases(pair):
     with torch.no_grad():
         start.visible.bias.copy_(model.visible.bias)
     base = base_of(model)
-    assert torch.equal(base.bias, model.visible.bias)
-    assert base.bias.data_ptr() != model.visible.bias.data_ptr()
+    assert torch.equal(base.biases["visible"], model.visible.bias)
+    assert base.biases["visible"].data_ptr() != model.visible.bias.data_ptr()
     assert base.log_partition == pytest.approx(exact_value(start), rel=1e-6)
 
 
@@ -674,7 +676,7 @@ def test_forward_states_are_resampled_by_their_weights():
     """Systematically: each as often as its share says, but for rounding up or down."""
     states = torch.arange(40.0)[:, None]
     log_weight = Stream(1).normal(40, 1, torch.float64)[:, 0]
-    drawn = _log_partition._resample(states, log_weight, Stream(2))
+    drawn = _log_partition._resample({"visible": states}, log_weight, Stream(2))["visible"]
     counts = torch.bincount(drawn[:, 0].long(), minlength=40)
     share = 40 * torch.softmax(log_weight, 0)
     assert counts.sum() == 40

@@ -29,7 +29,7 @@ from _models import Exact, rbm
 
 import harmonium as hm
 from harmonium import kernels
-from harmonium.learning import _contrastive
+from harmonium.learning import _moment_rule
 from harmonium.likelihood import _ais, _log_partition
 from harmonium.samplers import Gibbs
 from harmonium.training._monitor import Monitor
@@ -59,8 +59,8 @@ def chains_that_never_move(patch):
     """Each update starts from the chains that the first one began with."""
     negative = hm.PCD.negative
 
-    def forgetful(self, model, data, field, state, stream):
-        sample, _ = negative(self, model, data, field, state, stream)
+    def forgetful(self, model, data, fields, state, stream):
+        sample, _ = negative(self, model, data, fields, state, stream)
         return sample, {key: x for key, x in state.items() if key.startswith("chain.")}
 
     patch.setattr(hm.PCD, "negative", forgetful)
@@ -69,6 +69,7 @@ def chains_that_never_move(patch):
 def sweep_of_stale_fields(patch):
     """The hidden units are drawn given the visible ones of the step before."""
 
+    @torch.no_grad()
     def step(self, model, state, stream):
         state, fields = dict(state), {block: model.field(block, state) for block in model.blocks()}
         mean = torch.empty_like(state["hidden"])
@@ -128,7 +129,7 @@ def shares_of(source, index):
 
 def centring_without_the_biases(patch):
     """The weights take the centred step, and the biases the plain one."""
-    centre = _contrastive.centre
+    centre = _moment_rule.centre
 
     def wrong(model, offsets):
         kept = [layer.bias.grad.clone() for layer in (model.visible, model.hidden)]
@@ -136,7 +137,7 @@ def centring_without_the_biases(patch):
         for layer, plain in zip((model.visible, model.hidden), kept, strict=True):
             layer.bias.grad.copy_(plain)
 
-    patch.setattr(_contrastive, "centre", wrong)
+    patch.setattr(_moment_rule, "centre", wrong)
 
 
 def momentum_times_the_rate(patch):
@@ -162,10 +163,10 @@ def uniform_start(patch):
     """Annealing starts from uniform states, or from unit normals, although base rates are known."""
 
     def init(self, model):
-        self.bias = torch.zeros_like(model.visible.bias)
-        uncoupled = torch.zeros_like(model.hidden.bias)
-        log_z = model.visible.log_partition(self.bias) + model.hidden.log_partition(uncoupled)
-        self.log_partition = float(log_z)
+        layers = {block: model.layer(block) for block in model.blocks()}
+        self.biases = {block: torch.zeros_like(layer.bias) for block, layer in layers.items()}
+        self.log_partition = sum(float(u.log_partition(self.biases[b])) for b, u in layers.items())
+        self.kept = ("visible",)
 
     patch.setattr(_ais.Base, "__init__", init)
 

@@ -12,8 +12,14 @@ if TYPE_CHECKING:
     from .datasets import Dataset
     from .errors import HarmoniumError
     from .learning import CD, PCD, RULES
-    from .likelihood import LogLikelihood, LogPartition, log_likelihood, log_partition
-    from .models import RBM, load, save
+    from .likelihood import (
+        LogLikelihood,
+        LogPartition,
+        conditional_log_likelihood,
+        log_likelihood,
+        log_partition,
+    )
+    from .models import RBM, BoltzmannMachine, load, save
     from .random import Stream
     from .samplers import Gibbs, sample
     from .training import History, resume
@@ -29,6 +35,7 @@ __all__ = [
     "RULES",
     "UNITS",
     "Bernoulli",
+    "BoltzmannMachine",
     "Categorical",
     "Dataset",
     "Gaussian",
@@ -39,6 +46,7 @@ __all__ = [
     "LogPartition",
     "Spin",
     "Stream",
+    "conditional_log_likelihood",
     "datasets",
     "errors",
     "fit",
@@ -60,8 +68,14 @@ _ROOMS = {
     "datasets": ["Dataset"],
     "errors": ["HarmoniumError"],
     "learning": ["CD", "PCD", "RULES"],
-    "likelihood": ["LogLikelihood", "LogPartition", "log_likelihood", "log_partition"],
-    "models": ["RBM", "load", "save"],
+    "likelihood": [
+        "LogLikelihood",
+        "LogPartition",
+        "conditional_log_likelihood",
+        "log_likelihood",
+        "log_partition",
+    ],
+    "models": ["RBM", "BoltzmannMachine", "load", "save"],
     "random": ["Stream"],
     "samplers": ["Gibbs", "sample"],
     "training": ["History", "fit", "resume"],

@@ -120,6 +120,13 @@ class Unit(nn.Module, ABC):
         """Return the statistics of one unit's values, shape (values, columns), if finite."""
         return None
 
+    def count(self) -> float:
+        """Return the number of states of the whole layer; infinite if they are not discrete."""
+        support = self.support()
+        if support is None or self.size * math.log2(len(support)) > 1000:
+            return math.inf
+        return float(len(support)) ** self.size
+
     def configurations(self, first: int, last: int) -> Tensor:
         """Return states number ``first`` to ``last - 1`` of the whole layer, in float64.
 

@@ -129,7 +129,7 @@ def _harmonium(
     "--set epochs=50 --set rule=pcd --set rule.chains=500"
 )
 def train(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="The kind of model: rbm.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The kind of model: rbm or boltzmann.")],
     data: Annotated[
         str,
         typer.Option(

@@ -97,7 +97,7 @@ def refuse_others(prefix: str, values: Mapping[str, Any], owner: str, own: Colle
 def model_keys(*models: str) -> Keys:
     """Return the keys of models, of their layers, and of the types of their units."""
     keys = {
-        "hidden": Key(int, None, "The number of hidden units; it must be given."),
+        "hidden": Key(int, None, "The number of hidden units; an rbm must have some."),
         "hidden_units": Key(str, "bernoulli", "The type of the hidden units.", UNITS),
         "visible": Key(str, None, "The type of the visible units; by default one that fits the data.", UNITS),
     }
@@ -112,10 +112,16 @@ def model_keys(*models: str) -> Keys:
 
 
 def rule_keys(*rules: str) -> Keys:
-    """Return the keys of learning rules."""
+    """Return the keys of learning rules; where they differ by rule, those of the first that has them."""
     keys = {"rule": Key(str, "pcd", "The learning rule.", RULES)}
+    owners: dict[str, list[str]] = {}
     for rule in rules:
-        keys |= {f"rule.{name}": key for name, key in _field_keys(RULES[rule]).items()}
+        for name, key in _field_keys(RULES[rule]).items():
+            keys.setdefault(f"rule.{name}", key)
+            owners.setdefault(f"rule.{name}", []).append(rule)
+    for name, have in owners.items():
+        if len(have) < len(rules):
+            keys[name] = keys[name]._replace(meaning=f"{keys[name].meaning} ({', '.join(have)})")
     return keys
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 __all__ = ["Wish", "resume", "start", "train", "understand", "watched"]
 
 import shlex
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..datasets import DATASETS, Dataset, load
 from ..errors import ArgumentError, choose
 from ..files import write_json
 from ..learning import RULES, Rule
-from ..models import MODELS, RBM
+from ..models import MODELS, PairwiseModel
 from ..report import environment, open_data
 from ..training import History, Options, RunFolder, fit
 from ..training import resume as go_on
@@ -37,7 +40,7 @@ _WATCHED = ("validation/log_likelihood", "validation/pseudo_likelihood", "free_e
 class Wish(NamedTuple):
     """What ``harmonium train`` was asked for."""
 
-    model: RBM
+    model: PairwiseModel
     data: Dataset
     rule: Rule
     options: dict[str, Any]
@@ -63,17 +66,12 @@ def understand(model: str, data: str, pairs: list[str]) -> Wish:
     values = read(pairs, {**model_keys(model), **rule_keys(*RULES), **option_keys(), **loading})
     options = {k: v for k, v in values.items() if k in option_keys()}
     rule = _rule(values)
-    if values.get("hidden") is None:
-        raise ArgumentError("hidden: missing, expected --set hidden=NUMBER")
     source, arguments = _source(data), under("data.", values)
     if arguments.get("root") is not None:
         arguments["root"] = str(Path(arguments["root"]).expanduser().resolve())
     dataset = load(source, **arguments)
-    machine = MODELS[model](
-        _visible(dataset, values),
-        _unit("hidden", values.get("hidden_units", "bernoulli"), values["hidden"], values),
-        **under("model.", values),
-    )
+    own = {k: _array(f"model.{k}", v) for k, v in under("model.", values).items()}
+    machine = MODELS[model](_visible(dataset, values), *_hidden(model, values), **own)
     config = {
         "data": {"source": source, "arguments": arguments},
         "environment": environment(),
@@ -143,6 +141,27 @@ def _rule(values: dict[str, Any]) -> Rule:
     rule: type[Rule] = RULES[name]
     refuse_others("rule.", values, name, rule.model_fields)
     return rule(**under("rule.", values))
+
+
+def _hidden(model: str, values: dict[str, Any]) -> list[Unit]:
+    """Make the hidden layer that was asked for; none where there need be none."""
+    size = values.get("hidden")
+    if size is not None:
+        return [_unit("hidden", values.get("hidden_units", "bernoulli"), size, values)]
+    if signature(MODELS[model]).parameters["hidden"].default is Parameter.empty:
+        raise ArgumentError("hidden: missing, expected --set hidden=NUMBER")
+    return []
+
+
+def _array(name: str, value: Any) -> Any:
+    """Read the array that a path leads to, where an argument takes one; leave all else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return np.load(value) if value.endswith(".npy") else np.loadtxt(value, delimiter=",", dtype=np.int64)
+    except (OSError, ValueError) as error:
+        expected = "the path of an array: .npy, or text with commas"
+        raise ArgumentError(f"{name}: got {value!r}, expected {expected} ({error})") from error
 
 
 def _visible(data: Dataset, values: dict[str, Any]) -> Unit:

@@ -14,96 +14,53 @@ References:
 
 from __future__ import annotations
 
-__all__ = ["CD", "PCD"]
+__all__ = ["CD", "PCD", "ChainRule"]
 
-from abc import abstractmethod
 from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..errors import invalid
-from ..models import RBM, EnergyModel, State
+from ..models import EnergyModel, PairwiseModel, State
 from ..random import Stream
 from ..samplers import Gibbs
-from ._moments import centre, follow_offsets, likelihood_gradient
-from ._rule import Apply, Batch, Metrics, Rule
+from ._moment_rule import MomentRule, named, part
+from ._rule import Batch
 
-_OFFSET = "offset."
 _CHAIN = "chain."
 
 
-class MomentRule(Rule):
-    """Abstract rule whose gradient is a difference of moments between data and chains."""
+class ChainRule(MomentRule):
+    """Abstract moment rule whose states for the model come from a few Gibbs steps."""
 
     steps: Annotated[int, Field(ge=1, description="Gibbs steps in each update")] = 1
-    centred: Annotated[
-        bool | None,
-        Field(description="centre the gradient; by default where all units are binary"),
-    ] = None
-    offset_rate: Annotated[
-        float, Field(gt=0, le=1, description="how fast the centring offsets follow the means")
-    ] = 0.01
 
-    def check(self, model: EnergyModel) -> None:
-        if not isinstance(model, RBM):
-            raise invalid("rule", self.name, f"a rule that fits a {model.kind}")
+    def walk(self, model: PairwiseModel, chain: State, stream: Stream) -> tuple[State, State]:
+        """Take the steps; return the states that stand for the model, and the chains.
 
-    @torch.no_grad()
-    def init(self, model: EnergyModel, stream: Stream) -> State:
-        assert isinstance(model, RBM)
-        binary = all(model.layer(block).binary for block in model.blocks())
-        if not (binary if self.centred is None else self.centred):
-            return {}
-        visible = model.visible.expected_statistics(model.visible.bias.detach())
-        hidden = model.hidden.expected_statistics(model.hidden.bias.detach())
-        return {_OFFSET + "visible": visible, _OFFSET + "hidden": hidden}
-
-    @abstractmethod
-    def negative(
-        self, model: RBM, data: State, field: Tensor, state: State, stream: Stream
-    ) -> tuple[State, State]:
-        """Return the states that stand for the model, and what of them to keep.
-
-        Arguments:
-            model: The model.
-            data: The data's states; of the hidden block, expected statistics.
-            field: The hidden fields given the data; may be overwritten.
-            state: The rule's state.
-            stream: Where the random bits come from.
+        Of a hidden block that is drawn last at once, expected statistics stand for its states.
         """
-
-    def shares(self, batch: Batch, sample: State) -> Tensor:
-        """Return the signed weights of the rows of data and of the sample, which sum to zero."""
-        n = len(sample["visible"])
-        return torch.cat((-batch.weights, (batch.weights.sum() / n).expand(n)))
-
-    @torch.no_grad()
-    def update(
-        self, model: EnergyModel, batch: Batch, state: State, stream: Stream, apply: Apply
-    ) -> tuple[State, Metrics]:
-        assert isinstance(model, RBM)
-        field = model.field("hidden", {"visible": batch.values})
-        data = {"visible": batch.values, "hidden": model.hidden.expected_statistics(field)}
-        sample, kept = self.negative(model, data, field, state, stream)
-        shares = self.shares(batch, sample)
-        both = likelihood_gradient(model, data, sample, shares)
-        offsets = _part(state, _OFFSET)
-        if offsets:
-            offsets = follow_offsets(offsets, both, shares, self.offset_rate)
-            centre(model, offsets)
-        apply("model")
-        return {**kept, **_named(_OFFSET, offsets)}, {}
+        gibbs = Gibbs(means=True)
+        for _ in range(self.steps):
+            chain, info = gibbs.step(model, chain, stream)
+        *_, last = model.blocks()
+        sample = {block: chain[block] for block in model.blocks()}
+        if last != "visible" and "mean" in info:
+            sample[last] = info["mean"]
+        return sample, chain
 
 
-class CD(MomentRule):
+class CD(ChainRule):
     """Creates contrastive divergence with ``steps`` Gibbs steps from the data (CD-k).
 
     Arguments:
         steps: Gibbs steps in each update.
         centred: Whether to centre the gradient; by default where all units are binary.
         offset_rate: How fast the centring offsets follow the means.
+        data_phase: How hidden units that are coupled among each other follow the data:
+            ``mean-field`` or ``gibbs``.
+        data_steps: Sweeps of the data phase.
 
     Raises:
         ArgumentError: An argument is out of range.
@@ -112,20 +69,19 @@ class CD(MomentRule):
     name: ClassVar[str] = "cd"
 
     def negative(
-        self, model: RBM, data: State, field: Tensor, state: State, stream: Stream
+        self, model: PairwiseModel, data: State, fields: State, state: State, stream: Stream
     ) -> tuple[State, State]:
-        gibbs = Gibbs(means=True)
-        sample: State = {"hidden": model.hidden.sample_(field, stream)}
-        info: State = {}
-        for _ in range(self.steps):
-            sample, info = gibbs.step(model, sample, stream)
-        return {"visible": sample["visible"], "hidden": info["mean"]}, {}
+        values = data["visible"]
+        start = {block: model.layer(block).sample_(field, stream) for block, field in fields.items()}
+        chain = Gibbs().init(model, len(values), stream, {"visible": values, **start})
+        sample, _ = self.walk(model, chain, stream)
+        return sample, {}
 
     def shares(self, batch: Batch, sample: State) -> Tensor:
         return torch.cat((-batch.weights, batch.weights))
 
 
-class PCD(MomentRule):
+class PCD(ChainRule):
     """Creates persistent contrastive divergence, or stochastic maximum likelihood (PCD-k).
 
     Arguments:
@@ -133,6 +89,9 @@ class PCD(MomentRule):
         chains: The number of persistent chains, whatever the batch size.
         centred: Whether to centre the gradient; by default where all units are binary.
         offset_rate: How fast the centring offsets follow the means.
+        data_phase: How hidden units that are coupled among each other follow the data:
+            ``mean-field`` or ``gibbs``.
+        data_steps: Sweeps of the data phase.
 
     Raises:
         ArgumentError: An argument is out of range.
@@ -146,22 +105,10 @@ class PCD(MomentRule):
         unit = model.visible
         start = unit.sample_(unit.bias.detach().repeat(self.chains, 1), stream)
         chain = Gibbs().init(model, self.chains, stream, {"visible": start})
-        return {**super().init(model, stream), **_named(_CHAIN, chain)}
+        return {**super().init(model, stream), **named(_CHAIN, chain)}
 
     def negative(
-        self, model: RBM, data: State, field: Tensor, state: State, stream: Stream
+        self, model: PairwiseModel, data: State, fields: State, state: State, stream: Stream
     ) -> tuple[State, State]:
-        gibbs = Gibbs(means=True)
-        chain = _part(state, _CHAIN)
-        info: State = {}
-        for _ in range(self.steps):
-            chain, info = gibbs.step(model, chain, stream)
-        return {"visible": chain["visible"], "hidden": info["mean"]}, _named(_CHAIN, chain)
-
-
-def _part(state: State, prefix: str) -> State:
-    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-
-
-def _named(prefix: str, state: State) -> State:
-    return {prefix + k: v for k, v in state.items()}
+        sample, chain = self.walk(model, part(state, _CHAIN), stream)
+        return sample, named(_CHAIN, chain)

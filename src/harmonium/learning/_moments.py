@@ -11,7 +11,8 @@ brings the step back to the model's own parameters,
 .. math:: \nabla_W &= G_W - \mu\, g_c^\top - g_b\, \lambda^\top \\
     \nabla_b &= g_b - \nabla_W \lambda, \qquad \nabla_c = g_c - \nabla_W^\top \mu
 
-so that learning no longer depends on which value of a unit is called zero. The offsets
+(a bias loses the sum over all the couplings of its layer), so that learning no longer depends on which
+value of a unit is called zero. The offsets
 :math:`\mu, \lambda` follow the average of data and model means (the enhanced gradient).
 
 References:
@@ -28,11 +29,11 @@ __all__ = ["centre", "follow_offsets", "likelihood_gradient"]
 import torch
 from torch import Tensor
 
-from ..models import RBM, State
+from ..models import PairwiseModel, State
 
 
 @torch.no_grad()
-def likelihood_gradient(model: RBM, data: State, sample: State, shares: Tensor) -> State:
+def likelihood_gradient(model: PairwiseModel, data: State, sample: State, shares: Tensor) -> State:
     """Set each parameter's gradient of the mean negative log-likelihood, in place where there is one.
 
     Arguments:
@@ -60,13 +61,24 @@ def follow_offsets(offsets: State, both: State, shares: Tensor, rate: float) -> 
 
 
 @torch.no_grad()
-def centre(model: RBM, offsets: State) -> None:
+def centre(model: PairwiseModel, offsets: State) -> None:
     """Replace the model's gradients by the centred ones."""
-    weight, b, c = model.weight.grad, model.visible.bias.grad, model.hidden.bias.grad
-    assert weight is not None
-    assert b is not None
-    assert c is not None
-    mu, lam = offsets["visible"], offsets["hidden"]
-    weight.addmm_(torch.stack((mu, b), 1), torch.stack((c, lam)), alpha=-1)
-    b -= weight @ lam
-    c -= mu @ weight
+    plain = {block: _gradient(model.layer(block).bias) for block in offsets}
+    inputs = {block: torch.zeros_like(gradient) for block, gradient in plain.items()}
+    for coupling in model.couplings():
+        a, b, name = coupling
+        weight = _gradient(model.get_parameter(name))
+        left, right = torch.stack((offsets[a], plain[a]), 1), torch.stack((plain[b], offsets[b]))
+        weight.addmm_(left, right, alpha=-1)
+        mask = model.mask(coupling)
+        if mask is not None:
+            weight *= mask
+        inputs[a] += weight @ offsets[b]
+        inputs[b] += offsets[a] @ weight
+    for block, gradient in plain.items():
+        gradient -= inputs[block]
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad

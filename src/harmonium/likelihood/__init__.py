@@ -1,6 +1,7 @@
 """How good a model is: partition functions and likelihoods with errors."""
 
 from ._ais import SCHEDULES
+from ._conditional import conditional_log_likelihood
 from ._log_likelihood import log_likelihood
 from ._log_partition import ESTIMATORS, log_partition
 from ._results import LogLikelihood, LogPartition
@@ -10,6 +11,7 @@ __all__ = [
     "SCHEDULES",
     "LogLikelihood",
     "LogPartition",
+    "conditional_log_likelihood",
     "log_likelihood",
     "log_partition",
 ]

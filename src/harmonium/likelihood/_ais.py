@@ -1,14 +1,17 @@
 r"""Annealed importance sampling between independent units and the model, in both directions.
 
-The path from the data's base rates to the model,
+Some blocks, x, are the state of the chain, and the others, y, sum out. The path from independent units
+with the data's base rates to the model leads each field from where it starts to where it ends,
 
-.. math:: \log f_\beta(v) = ((1 - \beta) b_0 + \beta b)^\top s(v) - e(v) + A_h(\beta (c + W^\top s(v))),
+.. math:: \log f_\beta(x) = \sum_{x} \big(b_\beta^\top s(x) - e(x)\big) + \beta \sum_{x, x'}
+    s(x)^\top W s(x') + \sum_y A_y\big((1 - \beta) b_0 + \beta a_y(x)\big),
+    \qquad b_\beta = (1 - \beta) b_0 + \beta b,
 
-has the hidden layer summed out. A forward run starts from :math:`p_0` and multiplies the ratios
-:math:`f_{\beta'} / f_\beta` at the states of a chain that follows the path; the mean weight is an
-unbiased estimate of :math:`Z / Z_0`, so that its logarithm is in expectation a lower bound. A reverse
-run starts from states of the model and walks back, which gives an upper bound as far as those states
-are the model's. Both use one Gibbs step at each :math:`\beta`.
+with base rates for the visible b_0, and zero for the hidden ones. A forward run starts from :math:`p_0` and
+multiplies the ratios :math:`f_{\beta'} / f_\beta` at the states of a chain that follows the path; the mean
+weight is an unbiased estimate of :math:`Z / Z_0`, so that its logarithm is in expectation a lower bound. A
+reverse run starts from states of the model and walks back by the reversed kernels, which gives an upper
+bound as far as those states are the model's. Both use one Gibbs step at each :math:`\beta`.
 
 References:
     | Annealed importance sampling (Neal, 2001)
@@ -24,91 +27,141 @@ __all__ = ["SCHEDULES", "Base", "anneal", "log_mean_weight", "schedule"]
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import torch
 from torch import Tensor
 
 from .. import kernels
 from ..errors import ArgumentError, choose
-from ..models import RBM
+from ..models import PairwiseModel, State
 from ..random import Stream
-from ..units import Spin
+from ..samplers import draw_block
+from ..units import Bernoulli, Spin
 
 _PILOT_STEPS = 300
 _PILOT_RUNS = 64
 
 
 class Base:
-    """Creates the start of the path: visible units with the data's base rates, uncoupled.
+    """Creates the start of the path: visible units with the data's base rates, all units uncoupled.
 
     Arguments:
         model: The model at the other end. Where its base rates are not set, the visible biases serve.
+        clamped: Whether some visible units will be held, so that they cannot sum out.
 
     Raises:
         ArgumentError: A base rate is one that no field gives, such as 0 or 1 of bits.
     """
 
-    def __init__(self, model: RBM) -> None:
+    def __init__(self, model: PairwiseModel, *, clamped: bool = False) -> None:
         unit = model.visible
         known = not bool(model.base_rates.isnan().any())
-        self.bias = unit.natural(model.base_rates) if known else unit.bias.detach().clone()
-        if not bool(self.bias.isfinite().all()):
+        bias = unit.natural(model.base_rates) if known else unit.bias.detach().clone()
+        if not bool(bias.isfinite().all()):
             raise ArgumentError("base_rates: got one that no field gives, expected means between the states")
-        uncoupled = model.hidden.bias.new_zeros(model.hidden.width)
-        log_z = unit.log_partition(self.bias) + model.hidden.log_partition(uncoupled)
-        self.log_partition = float(log_z)
+        layers = {block: model.layer(block) for block in model.blocks()}
+        self.biases: State = {block: torch.zeros_like(layer.bias) for block, layer in layers.items()}
+        self.biases["visible"] = bias
+        self.log_partition = sum(float(u.log_partition(self.biases[block])) for block, u in layers.items())
+        self.kept = _kept(model, clamped)
+        """The blocks that are the state of the chains; the others sum out."""
 
-    def sample(self, model: RBM, n: int, stream: Stream) -> Tensor:
-        """Draw ``n`` visible states."""
-        return model.visible.sample_(self.bias.repeat(n, 1), stream)
+    def sample(self, model: PairwiseModel, n: int, stream: Stream) -> State:
+        """Draw ``n`` states of the blocks that are kept."""
+        biases = {block: self.biases[block].repeat(n, 1) for block in self.kept}
+        return {block: model.layer(block).sample_(bias, stream) for block, bias in biases.items()}
+
+
+def _kept(model: PairwiseModel, clamped: bool) -> tuple[str, ...]:
+    """Return the fewest blocks given which the others are independent, the visible one if it serves."""
+    blocks = model.blocks()
+    joined = [{c.lower, c.upper} for c in model.couplings()]
+    for n in range(1, len(blocks)):
+        for kept in combinations(blocks, n):
+            serves = "visible" in kept or not clamped
+            if serves and not any(pair.isdisjoint(kept) for pair in joined):
+                return kept
+    return blocks
 
 
 @torch.no_grad()
 def anneal(
-    model: RBM,
+    model: PairwiseModel,
     base: Base,
     betas: Tensor,
-    v: Tensor,
+    state: State,
     stream: Stream,
-    observe: Callable[[Tensor, Tensor], None] | None = None,
-) -> tuple[Tensor, Tensor]:
+    observe: Callable[[State, State], None] | None = None,
+    clamp: Tensor | None = None,
+) -> tuple[Tensor, State]:
     r"""Walk along the path and return the log-weights, shape (runs), and the last states.
 
     Arguments:
         model: The model.
         base: The start of the path at beta = 0.
         betas: From 0 up to 1 (forward) or from 1 down to 0 (reverse), float64.
-        v: Visible states drawn at ``betas[0]``, shape (runs, width).
+        state: States of the kept blocks, drawn at ``betas[0]``.
         stream: Where the random bits come from.
-        observe: Called at each step with the visible states and their hidden fields at beta = 1.
+        observe: Called at each step with the kept states and the others' fields at beta = 1.
+        clamp: Visible statistics to keep, shape (runs, width), NaN where a unit is free.
     """
-    shift = model.visible.bias - base.bias
-    log_weight = torch.zeros(len(v), dtype=torch.float64, device=v.device)
+    held = {} if clamp is None else {"visible": ~clamp.isnan()}
     steps = betas.tolist()
+    reverse = steps[0] > steps[-1]
+    state = {block: state[block] for block in base.kept}
+    others = [block for block in model.blocks() if block not in state]
+    log_weight = torch.zeros(len(state[base.kept[0]]), dtype=torch.float64, device=model.device)
     for old, new in pairwise(steps):
-        field = model.field("hidden", {"visible": v})
+        fields = {block: model.field(block, state) for block in others}
         if observe is not None:
-            observe(v, field)
-        log_weight += (new - old) * (v @ shift).double()
-        h = _hidden_step(model, field, (old, new), log_weight, stream)
-        bias = torch.lerp(base.bias, model.visible.bias, new)
-        v = torch.addmm(bias, h, model.weight.T, alpha=new)
-        model.visible.sample_(v, stream)
-    return log_weight, v
+            observe(state, fields)
+        log_weight += (new - old) * slope(model, base, state)
+        for block, field in fields.items():
+            state[block] = _sum_out(model, base, block, field, (old, new), log_weight, stream)
+        for block in reversed(base.kept) if reverse else base.kept:
+            field = model.field(block, state)
+            torch.lerp(base.biases[block].expand_as(field), field, new, out=field)
+            before = state[block]
+            state[block] = draw_block(
+                model, block, field, state, stream, scale=new, held=held.get(block), reverse=reverse
+            )
+            if block in held:
+                state[block] = torch.where(held[block], before, state[block])
+        state = {block: state[block] for block in base.kept}
+    return log_weight, state
 
 
-def _hidden_step(
-    model: RBM, field: Tensor, betas: tuple[float, float], log_weight: Tensor, stream: Stream
+def slope(model: PairwiseModel, base: Base, state: State) -> Tensor:
+    """Return the derivative by beta of the kept blocks' own part of log f, shape (rows)."""
+    biases = {block: model.layer(block).bias - base.biases[block] for block in base.kept}
+    total = sum((state[block] @ bias).double() for block, bias in biases.items())
+    for coupling in model.couplings():
+        if coupling.lower in state and coupling.upper in state:
+            inputs = state[coupling.lower] @ model.matrix(coupling)
+            total = total + (inputs * state[coupling.upper]).sum(-1, dtype=torch.float64)
+    return torch.as_tensor(total)
+
+
+def _sum_out(
+    model: PairwiseModel,
+    base: Base,
+    block: str,
+    field: Tensor,
+    betas: tuple[float, float],
+    log_weight: Tensor,
+    stream: Stream,
 ) -> Tensor:
-    """Add the change of the hidden log-partition to the weights, and draw at the new beta."""
+    """Add the change of a block's log-partition to the weights, and draw the block at the new beta."""
     old, new = betas
-    unit = model.hidden
-    if unit.binary:
+    unit = model.layer(block)
+    if isinstance(unit, (Bernoulli, Spin)) and block != "visible":
         kernels.anneal_binary(field, stream.draw(), isinstance(unit, Spin), betas, log_weight, field)
         return field
-    log_weight += unit.log_partition(new * field) - unit.log_partition(old * field)
-    return unit.sample_(field.mul_(new), stream)
+    start = base.biases[block]
+    ahead = torch.lerp(start, field, new)
+    log_weight += unit.log_partition(ahead) - unit.log_partition(torch.lerp(start, field, old))
+    return unit.sample_(ahead, stream)
 
 
 def log_mean_weight(log_weight: Tensor) -> tuple[float, float, float]:
@@ -122,43 +175,45 @@ def log_mean_weight(log_weight: Tensor) -> tuple[float, float, float]:
     return float(torch.logsumexp(log_weight, 0)) - math.log(n), error, ess
 
 
-def schedule(name: str, n: int, model: RBM, base: Base, stream: Stream) -> Tensor:
+def schedule(name: str, n: int, model: PairwiseModel, base: Base, stream: Stream) -> Tensor:
     """Return ``n + 1`` inverse temperatures from 0 to 1, float64.
 
     Raises:
         ArgumentError: The schedule is unknown.
     """
-    make: Callable[[int, RBM, Base, Stream], Tensor] = choose("schedule", name, SCHEDULES)
+    make: Callable[[int, PairwiseModel, Base, Stream], Tensor] = choose("schedule", name, SCHEDULES)
     return make(n, model, base, stream)
 
 
-def _bands(n: int, model: RBM, base: Base, stream: Stream) -> Tensor:
+def _bands(n: int, model: PairwiseModel, base: Base, stream: Stream) -> Tensor:
     """Salakhutdinov and Murray's three bands: steps of 1e-3, 1e-4 and 1e-5 when n is 14,500."""
     knots = torch.tensor([0, 500, 4_500, 14_500], dtype=torch.float64)
     betas = torch.tensor([0, 0.5, 0.9, 1], dtype=torch.float64)
     return _interpolate(torch.linspace(0, 14_500, n + 1, dtype=torch.float64), knots, betas)
 
 
-def _linear(n: int, model: RBM, base: Base, stream: Stream) -> Tensor:
+def _linear(n: int, model: PairwiseModel, base: Base, stream: Stream) -> Tensor:
     return torch.linspace(0, 1, n + 1, dtype=torch.float64)
 
 
-def _adaptive(n: int, model: RBM, base: Base, stream: Stream) -> Tensor:
+def _adaptive(n: int, model: PairwiseModel, base: Base, stream: Stream) -> Tensor:
     r"""Steps of equal length in the metric of the path, measured by a short pilot run.
 
     The metric is the variance of :math:`\partial_\beta \log f_\beta` over the runs; a walk of constant
     speed in its root minimises the weights' variance (Gelman & Meng, 1998). A tenth of the steps is
     spread evenly, for what the pilot did not see.
     """
-    shift = model.visible.bias.detach() - base.bias
     grid = torch.linspace(0, 1, _PILOT_STEPS + 1, dtype=torch.float64)
     spread: list[Tensor] = []
 
-    def observe(v: Tensor, field: Tensor) -> None:
+    def observe(state: State, fields: State) -> None:
         beta = float(grid[len(spread)])
-        mean = model.hidden.expected_statistics(beta * field)
-        slope = (v @ shift).double() + (field * mean).sum(-1, dtype=torch.float64)
-        spread.append(slope.std())
+        total = slope(model, base, state)
+        for block, field in fields.items():
+            start = base.biases[block]
+            mean = model.layer(block).expected_statistics(torch.lerp(start, field, beta))
+            total += ((field - start) * mean).sum(-1, dtype=torch.float64)
+        spread.append(total.std())
 
     stream = stream.child("pilot")
     anneal(model, base, grid, base.sample(model, _PILOT_RUNS, stream), stream, observe)
@@ -176,7 +231,7 @@ def _interpolate(x: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
     return y.clamp(0, 1)
 
 
-SCHEDULES: dict[str, Callable[[int, RBM, Base, Stream], Tensor]] = {
+SCHEDULES: dict[str, Callable[[int, PairwiseModel, Base, Stream], Tensor]] = {
     "adaptive": _adaptive,
     "bands": _bands,
     "linear": _linear,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..datasets import Dataset
 from ..errors import invalid
-from ..models import RBM
+from ..models import PairwiseModel
 from ._log_partition import log_partition as estimate_log_partition
 from ._results import LogLikelihood, LogPartition
 
@@ -22,7 +22,7 @@ _ROWS = 2048
 
 @torch.no_grad()
 def log_likelihood(
-    model: RBM,
+    model: PairwiseModel,
     data: Any,
     *,
     log_partition: LogPartition | None = None,
@@ -73,7 +73,7 @@ def log_likelihood(
     )
 
 
-def free_energies(model: RBM, rows: Tensor) -> Tensor:
+def free_energies(model: PairwiseModel, rows: Tensor) -> Tensor:
     """Return the free energies of rows, computed in float64 in blocks."""
     double = copy.deepcopy(model).double()
     blocks = rows.split(_ROWS)

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, choose, invalid
-from ..models import RBM
+from ..models import PairwiseModel, State, choose_side
 from ..random import Stream
 from ..samplers import Gibbs, autocorrelation_time, effective_sample_size, split_rhat
 from ._ais import SCHEDULES, Base, anneal, log_mean_weight, schedule
 from ._bridge import bennett
-from ._exact import LIMIT, exact_log_partition, exact_side
+from ._exact import LIMIT, exact_log_partition
 from ._results import LogPartition
 
 _RHAT_LIMIT = 1.1
@@ -42,7 +42,7 @@ class Annealing:
 
 @torch.no_grad()
 def log_partition(
-    model: RBM,
+    model: PairwiseModel,
     method: str = "auto",
     *,
     runs: int = 200,
@@ -76,7 +76,7 @@ def log_partition(
             is not finite, or there are too many states to enumerate.
         DataError: The chains hold no states of the visible units.
     """
-    estimate: Callable[[RBM, Annealing], LogPartition] = choose("method", method, ESTIMATORS)
+    estimate: Callable[[PairwiseModel, Annealing], LogPartition] = choose("method", method, ESTIMATORS)
     choose("schedule", schedule, SCHEDULES)
     for name, value, least in (("runs", runs, 2), ("equilibrate", equilibrate, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -90,24 +90,24 @@ def log_partition(
     return estimate(model, settings)
 
 
-def _auto(model: RBM, settings: Annealing) -> LogPartition:
-    _, cost = exact_side(model)
+def _auto(model: PairwiseModel, settings: Annealing) -> LogPartition:
+    _, cost = choose_side(model)
     return _exact(model, settings) if cost <= LIMIT else _bridge(model, settings)
 
 
-def _exact(model: RBM, settings: Annealing) -> LogPartition:
+def _exact(model: PairwiseModel, settings: Annealing) -> LogPartition:
     return exact_log_partition(model)
 
 
-def _ais(model: RBM, settings: Annealing) -> LogPartition:
+def _ais(model: PairwiseModel, settings: Annealing) -> LogPartition:
     return _annealed(model, settings, "ais")
 
 
-def _bridge(model: RBM, settings: Annealing) -> LogPartition:
+def _bridge(model: PairwiseModel, settings: Annealing) -> LogPartition:
     return _annealed(model, settings, "bridge")
 
 
-ESTIMATORS: dict[str, Callable[[RBM, Annealing], LogPartition]] = {
+ESTIMATORS: dict[str, Callable[[PairwiseModel, Annealing], LogPartition]] = {
     "auto": _auto,
     "exact": _exact,
     "ais": _ais,
@@ -116,7 +116,7 @@ ESTIMATORS: dict[str, Callable[[RBM, Annealing], LogPartition]] = {
 """The methods of :func:`log_partition` by name."""
 
 
-def _annealed(model: RBM, settings: Annealing, method: str) -> LogPartition:
+def _annealed(model: PairwiseModel, settings: Annealing, method: str) -> LogPartition:
     say = settings.progress or (lambda text: None)
     stream = settings.stream
     base = Base(model)
@@ -128,12 +128,11 @@ def _annealed(model: RBM, settings: Annealing, method: str) -> LogPartition:
     start = base.sample(model, settings.runs, ahead)
     forward, last = anneal(model, base, betas, start, ahead)
     say("equilibrating chains")
-    chains = settings.chains
-    if chains is None:
+    if settings.chains is None:
         chains = _resample(last, forward, stream.child("resample"))
-    chains, diagnostics = _equilibrate(
-        model, chains[: settings.runs], settings.equilibrate, stream.child("chains")
-    )
+    else:
+        chains = {"visible": settings.chains[: settings.runs]}
+    chains, diagnostics = _equilibrate(model, chains, settings.equilibrate, stream.child("chains"))
     say("annealing in reverse")
     reverse, _ = anneal(model, base, betas.flip(0), chains, stream.child("reverse"))
     given = settings.chains is not None
@@ -193,36 +192,43 @@ def _result(
     )
 
 
-def _equilibrate(model: RBM, v: Tensor, steps: int, stream: Stream) -> tuple[Tensor, dict[str, float]]:
-    """Run the chains, and judge them by the free energies of the second half of their steps."""
+def _equilibrate(
+    model: PairwiseModel, chains: State, steps: int, stream: Stream
+) -> tuple[State, dict[str, float]]:
+    """Run the chains, and judge them by the energies of the second half of their steps.
+
+    Free energies are judged where the hidden units sum out, else energies of the joint.
+    """
     gibbs = Gibbs()
-    state = gibbs.init(model, len(v), stream, {"visible": v})
+    free = model.hidden_sums_out()
+    state = gibbs.init(model, len(next(iter(chains.values()))), stream, chains)
     every = max(steps // (2 * _DRAWS), 1)
     draws = []
     for step in range(steps):
         state, _ = gibbs.step(model, state, stream)
         if step >= steps // 2 and step % every == 0:
-            draws.append(model.free_energy(state["visible"]))
+            draws.append(model.free_energy(state["visible"]) if free else model.energy(state))
     if len(draws) < 4:
-        return state["visible"], {}
+        return state, {}
     energies = torch.stack(draws).cpu()
-    return state["visible"], {
+    return state, {
         "rhat": split_rhat(energies),
         "autocorrelation_time": every * autocorrelation_time(energies),
         "chain_ess": effective_sample_size(energies),
     }
 
 
-def _resample(states: Tensor, log_weight: Tensor, stream: Stream) -> Tensor:
+def _resample(states: State, log_weight: Tensor, stream: Stream) -> State:
     """Draw as many states in proportion to their weights, by systematic resampling."""
-    n = len(states)
+    n = len(log_weight)
     cumulative = torch.softmax(log_weight, 0).cumsum(0)
     offset = float(stream.uniform(1, 1, torch.float64))
-    points = (torch.arange(n, dtype=torch.float64, device=states.device) + offset) / n
-    return states[torch.searchsorted(cumulative, points).clamp(max=n - 1)]
+    points = (torch.arange(n, dtype=torch.float64, device=log_weight.device) + offset) / n
+    chosen = torch.searchsorted(cumulative, points).clamp(max=n - 1)
+    return {block: x[chosen] for block, x in states.items()}
 
 
-def _check_finite(model: RBM) -> None:
+def _check_finite(model: PairwiseModel) -> None:
     for name, parameter in model.named_parameters():
         if not bool(parameter.isfinite().all()):
             raise ArgumentError(f"model: got {name} with values that are not finite")

@@ -55,7 +55,8 @@ class LogLikelihood:
     method: str
     trusted: bool
     reason: str
-    log_partition: LogPartition
+    log_partition: LogPartition | None
+    """The estimate that it rests on; of a conditional likelihood each row has its own."""
     binarisation: str | None = None
     """How grey data became states, where a data set tells; different ways do not compare."""
 

@@ -1,17 +1,31 @@
 """What a distribution is: energies, conditionals and free energies."""
 
-from ._base import EnergyModel, GenerativeModel, State
+from ._base import Coupling, EnergyModel, GenerativeModel, State
+from ._boltzmann import BoltzmannMachine, lattice
+from ._enumeration import CEILING, choose_side, configurations, count_states, log_sum
 from ._files import MODELS, check_fit, load, model_from_config, save
+from ._layers import as_layer
+from ._pairwise import PairwiseModel
 from ._rbm import RBM
 
 __all__ = [
+    "CEILING",
     "MODELS",
     "RBM",
+    "BoltzmannMachine",
+    "Coupling",
     "EnergyModel",
     "GenerativeModel",
+    "PairwiseModel",
     "State",
+    "as_layer",
     "check_fit",
+    "choose_side",
+    "configurations",
+    "count_states",
+    "lattice",
     "load",
+    "log_sum",
     "model_from_config",
     "save",
 ]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["EnergyModel", "GenerativeModel", "State"]
+__all__ = ["Coupling", "EnergyModel", "GenerativeModel", "State"]
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,15 @@ from ..units import Unit
 
 State: TypeAlias = dict[str, Tensor]
 """The statistics of each block of units, shape (rows, width), by the block's name."""
+
+
+class Coupling(NamedTuple):
+    """A matrix between the statistics of two blocks, or of one block with itself."""
+
+    lower: str
+    upper: str
+    name: str
+    """Of the parameter, of shape (lower width, upper width)."""
 
 
 class GenerativeModel(nn.Module, ABC):
@@ -25,6 +34,11 @@ class GenerativeModel(nn.Module, ABC):
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """Return what makes a model like this one, parameters apart, as JSON values."""
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Make the model that :meth:`config` describes, with fresh parameters."""
 
     @property
     def device(self) -> torch.device:
@@ -40,7 +54,7 @@ class GenerativeModel(nn.Module, ABC):
 class EnergyModel(GenerativeModel):
     r"""Abstract distribution :math:`p(x) = e^{-E(x)} / Z` over blocks of units.
 
-    The units of a block are independent given the other blocks, so that a block is drawn at once.
+    The units of a block are independent given the other blocks, unless :meth:`lateral` couples them.
     """
 
     base_rates: Tensor
@@ -59,9 +73,28 @@ class EnergyModel(GenerativeModel):
 
         Arguments:
             block: The block's name.
-            state: The states of the other blocks.
+            state: The states of the other blocks, as far as they are to count; and of the block itself,
+                where its units are coupled among each other.
             beta: One inverse temperature for each row, shape (rows); 1 if not given.
         """
+
+    @abstractmethod
+    def couplings(self) -> tuple[Coupling, ...]:
+        """Return which blocks are coupled, and by what."""
+
+    def lateral(self, block: str) -> Tensor | None:
+        """Return the symmetric matrix of the couplings within a block, or None if there are none."""
+        return None
+
+    def groups(self, block: str) -> tuple[Tensor, ...] | None:
+        """Return the columns of units that are not coupled among each other, group by group.
+
+        None stands for units that are coupled too densely for groups to be worth while.
+        """
+        return None
+
+    def project(self) -> None:
+        """Bring parameters that say the same in many ways back to the way that is agreed on."""
 
     @abstractmethod
     def energy(self, state: State) -> Tensor:

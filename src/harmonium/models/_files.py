@@ -13,9 +13,11 @@ from torch import Tensor
 from ..errors import ArgumentTypeError, FileError, choose, show
 from ..files import load_tensors, save_tensors
 from ._base import GenerativeModel
+from ._boltzmann import BoltzmannMachine
+from ._pairwise import PairwiseModel
 from ._rbm import RBM
 
-MODELS: dict[str, type[RBM]] = {RBM.kind: RBM}
+MODELS: dict[str, type[PairwiseModel]] = {model.kind: model for model in (RBM, BoltzmannMachine)}
 """The models by name."""
 
 
@@ -31,7 +33,7 @@ def save(model: GenerativeModel, path: str | Path) -> None:
     save_tensors(path, "model", model.state_dict(), {"kind": model.kind, "config": model.config()})
 
 
-def load(path: str | Path) -> RBM:
+def load(path: str | Path) -> PairwiseModel:
     """Read a model that :func:`save` wrote.
 
     Raises:
@@ -50,7 +52,7 @@ def load(path: str | Path) -> RBM:
     return model
 
 
-def check_fit(path: str | Path, model: RBM, tensors: dict[str, Tensor]) -> None:
+def check_fit(path: str | Path, model: PairwiseModel, tensors: dict[str, Tensor]) -> None:
     """Check that tensors have the names and shapes of the model's own.
 
     Raises:
@@ -66,7 +68,7 @@ def check_fit(path: str | Path, model: RBM, tensors: dict[str, Tensor]) -> None:
             )
 
 
-def model_from_config(kind: str, config: dict[str, Any]) -> RBM:
+def model_from_config(kind: str, config: dict[str, Any]) -> PairwiseModel:
     """Make the model that ``config`` describes, with fresh parameters."""
-    family: type[RBM] = choose("model", kind, MODELS)
+    family: type[PairwiseModel] = choose("model", kind, MODELS)
     return family.from_config(config)

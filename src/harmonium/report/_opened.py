@@ -17,7 +17,7 @@ from torch import Tensor
 from ..datasets import Dataset, load
 from ..errors import FileError
 from ..files import read_json
-from ..models import RBM
+from ..models import PairwiseModel
 from ..models import load as load_model
 from ..training import RunFolder
 from ..units import Categorical, Spin
@@ -34,7 +34,7 @@ class OpenRun:
 
     folder: RunFolder
     config: dict[str, Any]
-    model: RBM
+    model: PairwiseModel
     data: Dataset
     records: list[dict[str, Any]]
     """One for each epoch: metrics by name; None where a number was not finite."""

@@ -100,13 +100,13 @@ def _images(run: OpenRun, shape: tuple[int, int], n: int, steps: int, seed: int)
     yield _picture("samples", "Draws", caption, plots.samples(draws, shape, limits=limits))
     if _plain(run):
         means = sample(model, n, steps=1, seed=seed + 1, start=draws, means=True)
-        caption = "The same chains one step later: each pixel's mean given the hidden units."
+        caption = "The same chains one step later: each pixel's mean given the other units."
         yield _picture("samples", "Means", caption, plots.samples(means, shape, limits=limits))
     if run.data.binarisation != "none":
         yield _inpainting(run, shape, seed)
-    if _plain(run):
+    if _plain(run) and "hidden" in model.blocks():
         caption = "The weights of each hidden unit. Red raises a pixel, blue lowers it."
-        axes = plots.filters(model.weight, shape, columns=16, most=_FILTERS)
+        axes = plots.filters(model.get_parameter("weight"), shape, columns=16, most=_FILTERS)
         yield _picture("filters", "Filters", caption, axes)
 
 

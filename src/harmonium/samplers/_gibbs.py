@@ -1,8 +1,8 @@
 r"""Block Gibbs sampling: each block in turn from its conditional distribution.
 
-Since a block's units are independent given the others, one matrix product and one fused pass draw all
-of them. The chain leaves :math:`p(x) \propto e^{-\beta E(x)}` as it is, and with clamped units the
-conditional distribution of the free ones.
+Where a block's units are independent given the others, one matrix product and one fused pass draw all of
+them; where they are coupled among each other, see :func:`draw_block`. The chain leaves :math:`p(x) \propto
+e^{-\beta E(x)}` as it is, and with clamped units the conditional distribution of the free ones.
 
 References:
     | Stochastic relaxation, Gibbs distributions, and the Bayesian restoration of images
@@ -18,9 +18,10 @@ from torch import Tensor
 
 from ..models import EnergyModel, State
 from ..random import Stream
+from ._blocks import draw_block
 from ._sampler import Info, Sampler
 
-_CLAMP = "clamp"
+_CLAMP = "clamp."
 _BETA = "beta"
 
 
@@ -28,7 +29,8 @@ class Gibbs(Sampler):
     """Creates a block Gibbs sampler.
 
     Its info holds, where asked for, the expected statistics of the block drawn last, given the others:
-    a better estimate of that block's means than the draw itself.
+    a better estimate of that block's means than the draw itself. Units that are coupled among each other
+    have none.
 
     Arguments:
         means: Whether to report them, as ``mean``.
@@ -44,19 +46,21 @@ class Gibbs(Sampler):
         n: int,
         stream: Stream,
         start: State | None = None,
-        clamp: Tensor | None = None,
+        clamp: Tensor | State | None = None,
         beta: Tensor | None = None,
     ) -> State:
         state = dict(start or {})
-        if clamp is not None:
-            state[_CLAMP] = clamp
+        if isinstance(clamp, Tensor):
+            clamp = {"visible": clamp}
+        state |= {_CLAMP + block: values for block, values in (clamp or {}).items()}
         if beta is not None:
             state[_BETA] = beta
         first, *rest = model.blocks()
         if not any(block in state for block in model.blocks()):
             unit = model.layer(first)
             state[first] = unit.sample_(unit.noise_field(n), stream)
-        _hold(state)
+        for block in model.blocks():
+            _hold(block, state)
         for block in [*rest, first]:
             if block not in state:
                 _draw(model, block, state, stream)
@@ -68,21 +72,26 @@ class Gibbs(Sampler):
         *rest, last = model.blocks()
         for block in rest:
             _draw(model, block, state, stream)
-        mean = torch.empty_like(state[last]) if self.means else None
+        mean = torch.empty_like(state[last]) if self.means and model.lateral(last) is None else None
         _draw(model, last, state, stream, mean)
         return state, {} if mean is None else {"mean": mean}
 
 
 def _draw(model: EnergyModel, block: str, state: State, stream: Stream, mean: Tensor | None = None) -> None:
-    beta = state.get(_BETA)
+    clamp, beta = state.get(_CLAMP + block), state.get(_BETA)
+    held = None if clamp is None else ~clamp.isnan()
+    if held is not None and block in state and mean is None and bool(held.all()):
+        return
     field = model.field(block, state, beta)
-    state[block] = model.layer(block).sample_(field, stream, mean, beta)
-    if block == model.blocks()[0]:
-        _hold(state)
+    scale = 1.0 if beta is None else beta
+    state[block] = draw_block(
+        model, block, field, state, stream, mean=mean, beta=beta, scale=scale, held=held
+    )
+    _hold(block, state)
 
 
-def _hold(state: State) -> None:
-    """Put clamped visible units back to their values."""
-    if _CLAMP in state and "visible" in state:
-        clamp = state[_CLAMP]
-        state["visible"] = torch.where(clamp.isnan(), state["visible"], clamp)
+def _hold(block: str, state: State) -> None:
+    """Put the clamped units of a block back to their values."""
+    if _CLAMP + block in state and block in state:
+        clamp = state[_CLAMP + block]
+        state[block] = torch.where(clamp.isnan(), state[block], clamp)

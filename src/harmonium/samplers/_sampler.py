@@ -31,7 +31,7 @@ class Sampler(ABC):
         n: int,
         stream: Stream,
         start: State | None = None,
-        clamp: Tensor | None = None,
+        clamp: Tensor | State | None = None,
         beta: Tensor | None = None,
     ) -> State:
         """Return the state of ``n`` chains.
@@ -41,7 +41,8 @@ class Sampler(ABC):
             n: The number of chains.
             stream: Where the random bits come from.
             start: States of some blocks; the others are drawn given them.
-            clamp: Visible statistics of shape (n, width), NaN where a unit is free.
+            clamp: Visible statistics of shape (n, width), NaN where a unit is free; or such statistics
+                of any blocks, by name.
             beta: The chains' inverse temperatures, shape (n).
         """
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..datasets import Dataset
 from ..errors import ArgumentError, choose, invalid
-from ..models import RBM
+from ..models import PairwiseModel
 from ._events import require
 from ._options import Options
 from .checkpoint import RunFolder
@@ -24,7 +24,7 @@ def check_output(options: Options, folder: RunFolder | None) -> None:
         require()
 
 
-def check_finite(model: RBM) -> None:
+def check_finite(model: PairwiseModel) -> None:
     """Check that all parameters are finite before the first update."""
     for name, parameter in model.named_parameters():
         if not bool(parameter.isfinite().all()):
@@ -51,7 +51,7 @@ def watched_score(options: Options, names: list[str]) -> str:
     return f"validation/{kind}"
 
 
-def image_shape(data: Any, model: RBM) -> tuple[int, int] | None:
+def image_shape(data: Any, model: PairwiseModel) -> tuple[int, int] | None:
     """Return the height and the width of a row, if it is a grey image."""
     shape = tuple(n for n in data.shape if n > 1) if isinstance(data, Dataset) else ()
     if len(shape) != 2 or shape[0] * shape[1] != model.visible.size:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["Monitor", "pseudo_likelihood"]
+__all__ = ["Monitor", "matrices", "norm", "pseudo_likelihood"]
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..likelihood import log_likelihood, log_partition
-from ..models import RBM, State
+from ..models import PairwiseModel, State
 from ..random import Stream
+from ..samplers import mean_field
 from ._options import Options
 
 Record = dict[str, Any]
@@ -36,9 +38,11 @@ class Monitor:
         self.states = states
         self.probes = {"train": train, "validation": validation}
 
-    def names(self, model: RBM) -> list[str]:
+    def names(self, model: PairwiseModel) -> list[str]:
         """Return the names of the scores that :meth:`epoch` and :meth:`likelihood` give."""
-        scores = ["free_energy", "reconstruction_error", "hidden_mean"]
+        scores = ["reconstruction_error", "hidden_mean"] if "hidden" in model.blocks() else []
+        if model.hidden_sums_out():
+            scores.append("free_energy")
         if self._has_pseudo_likelihood(model):
             scores.append("pseudo_likelihood")
         if self.options.likelihood_every:
@@ -46,7 +50,7 @@ class Monitor:
         return [f"{split}/{name}" for split, rows in self.probes.items() if len(rows) for name in scores]
 
     @torch.no_grad()
-    def epoch(self, model: RBM, state: State) -> Record:
+    def epoch(self, model: PairwiseModel, state: State) -> Record:
         """Return the metrics of an epoch by name.
 
         Arguments:
@@ -57,18 +61,18 @@ class Monitor:
         for split, rows in self.probes.items():
             if len(rows):
                 record |= {f"{split}/{k}": v for k, v in self._scores(model, rows).items()}
-        if len(self.probes["validation"]):
+        if "validation/free_energy" in record:
             gap = record["validation/free_energy"] - record["train/free_energy"]
             record["free_energy_gap"] = gap
-        record["weight/norm"] = float(model.weight.norm())
-        if "chain.visible" in state:
+        record["weight/norm"] = norm(matrices(model))
+        if "chain.visible" in state and model.hidden_sums_out():
             energy = model.free_energy(state["chain.visible"])
             record["chains/free_energy"] = float(energy.mean())
             record["chains/free_energy_std"] = float(energy.std()) if len(energy) > 1 else 0.0
         return record
 
     @torch.no_grad()
-    def likelihood(self, model: RBM, state: State, seed: int) -> Record:
+    def likelihood(self, model: PairwiseModel, state: State, seed: int) -> Record:
         """Return the log-likelihoods of the probes, with both ends."""
         options: dict[str, Any] = dict(self.options.likelihood)
         chains = state.get("chain.visible")
@@ -84,25 +88,36 @@ class Monitor:
                 record[f"{split}/log_likelihood_upper"] = result.upper
         return record
 
-    def _scores(self, model: RBM, rows: Tensor) -> dict[str, float]:
+    def _scores(self, model: PairwiseModel, rows: Tensor) -> dict[str, float]:
         s = model.visible.statistics(rows.to(model.device))
-        hidden = model.encode(s)
-        error = (model.visible.mean(model.field("visible", {"hidden": hidden})) - s).square().mean()
-        scores = {
-            "free_energy": float(model.free_energy(s).mean()),
-            "reconstruction_error": float(error),
-            "hidden_mean": float(hidden.mean()),
-        }
+        scores = {}
+        if "hidden" in model.blocks():
+            means = mean_field(model, {"visible": s})
+            error = (model.visible.mean(model.field("visible", means)) - s).square().mean()
+            scores["reconstruction_error"] = float(error)
+            scores["hidden_mean"] = float(means["hidden"].mean())
+        if model.hidden_sums_out():
+            scores["free_energy"] = float(model.free_energy(s).mean())
         if self._has_pseudo_likelihood(model):
             scores["pseudo_likelihood"] = pseudo_likelihood(model, s)
         return scores
 
-    def _has_pseudo_likelihood(self, model: RBM) -> bool:
-        return self.states and model.visible.support() is not None
+    def _has_pseudo_likelihood(self, model: PairwiseModel) -> bool:
+        return self.states and model.visible.support() is not None and model.hidden_sums_out()
+
+
+def matrices(model: PairwiseModel) -> dict[str, Tensor]:
+    """Return a copy of a model's couplings, by name."""
+    return {c.name: model.get_parameter(c.name).detach().clone() for c in model.couplings()}
+
+
+def norm(tensors: dict[str, Tensor]) -> float:
+    """Return the Euclidean norm of all elements of some tensors."""
+    return math.sqrt(sum(float(t.double().square().sum()) for t in tensors.values()))
 
 
 @torch.no_grad()
-def pseudo_likelihood(model: RBM, s: Tensor, seed: int = 0) -> float:
+def pseudo_likelihood(model: PairwiseModel, s: Tensor, seed: int = 0) -> float:
     r"""Estimate the mean log pseudo-likelihood :math:`\sum_i \log p(v_i \mid v_{-i})`, nats per row.
 
     One unit of each row is looked at, drawn by the seed, and the result scaled up by the number of

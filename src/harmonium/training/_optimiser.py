@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Average", "Optimisers"]
 
+from collections.abc import Callable
 from inspect import signature
 from typing import Any
 
@@ -35,13 +36,21 @@ class Optimisers:
         groups: The parameters by group and name.
         options: The run's settings.
         lr: The learning rate; an optimiser that the user made keeps its own if none is stated.
+        project: Called after each step, to bring parameters back to where they belong.
 
     Raises:
         ArgumentError: The optimiser is unknown, needs a closure, or knows no weight decay.
     """
 
-    def __init__(self, groups: dict[str, dict[str, nn.Parameter]], options: Options, lr: float) -> None:
+    def __init__(
+        self,
+        groups: dict[str, dict[str, nn.Parameter]],
+        options: Options,
+        lr: float,
+        project: Callable[[], None] | None = None,
+    ) -> None:
         self.groups = groups
+        self.project = project
         self.options = options
         self.lr = lr
         self.optimisers = {name: self._make(list(group.values())) for name, group in groups.items()}
@@ -59,10 +68,12 @@ class Optimisers:
                 group["lr"] = rate * factor
 
     def apply(self, name: str) -> None:
-        """Clip the gradients of a group and step its optimiser."""
+        """Clip the gradients of a group, step its optimiser, and bring its parameters to their gauge."""
         if self.options.max_gradient is not None:
             nn.utils.clip_grad_norm_(self.groups[name].values(), self.options.max_gradient)
         self.optimisers[name].step()
+        if self.project is not None:
+            self.project()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the optimisers' state as tensors and JSON values."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..models import RBM, State
+from ..models import PairwiseModel, State
 from ..samplers import sample
 
 _IMAGES = 100
@@ -32,23 +32,23 @@ class Pictures:
         self.path, self.shape, self.rows = path, shape, rows[:_IMAGES]
 
     @torch.no_grad()
-    def write(self, model: RBM, state: State, epoch: int) -> None:
+    def write(self, model: PairwiseModel, state: State, epoch: int) -> None:
         """Write the picture of an epoch."""
         from ..plots import save_grid
 
         unit = model.visible
-        hidden = state.get("chain.hidden")
-        if hidden is None:
+        if "chain.visible" in state:
+            chains = {block: state[f"chain.{block}"][:_IMAGES] for block in model.blocks()}
+            images = unit.mean(model.field("visible", chains))
+        else:
             n = len(self.rows)
             images = sample(model, n, steps=_STEPS, start=self.rows, means=True)
-        else:
-            images = unit.mean(model.field("visible", {"hidden": hidden[:_IMAGES]}))
         if unit.width != unit.size:
             images = unit.values(images)
         path = self.path / f"epoch-{epoch:05d}.png"
         save_grid(images, self.shape, path, limits=self._limits(model), overwrite=True)
 
-    def _limits(self, model: RBM) -> tuple[float, float] | None:
+    def _limits(self, model: PairwiseModel) -> tuple[float, float] | None:
         """Return the values of black and white, if they are not those of bits or spins."""
         unit = model.visible
         support = unit.support()

@@ -10,14 +10,14 @@ import torch
 
 from ..errors import FileError, HarmoniumError, choose, invalid, show
 from ..learning import RULES, Rule
-from ..models import RBM, model_from_config
+from ..models import PairwiseModel, model_from_config
 from ._options import Options
 from .checkpoint import RunFolder
 
 _FIXED = {"seed", "batch_size", "averaging", "optimizer"}
 
 
-def rebuild(folder: RunFolder, changes: dict[str, Any]) -> tuple[RBM, Rule, Options]:
+def rebuild(folder: RunFolder, changes: dict[str, Any]) -> tuple[PairwiseModel, Rule, Options]:
     """Return the model, the rule and the options that a run folder tells of.
 
     Raises:
@@ -48,7 +48,7 @@ def rebuild(folder: RunFolder, changes: dict[str, Any]) -> tuple[RBM, Rule, Opti
     return model, made, Options(**{**given, **changes})
 
 
-def _remake(config: dict[str, Any]) -> RBM:
+def _remake(config: dict[str, Any]) -> PairwiseModel:
     model = model_from_config(config["kind"], config["config"])
     for name in config["frozen"]:
         model.get_parameter(name).requires_grad_(False)

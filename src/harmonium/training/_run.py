@@ -12,13 +12,13 @@ from torch import Tensor
 from ..datasets import Dataset
 from ..errors import FileError, TrainingError, show
 from ..learning import Rule
-from ..models import RBM, save
+from ..models import PairwiseModel, save
 from ..random import Stream
 from ..units import Gaussian
 from ._checks import check_config, check_finite, check_output, image_shape, watched_score
 from ._events import Events
 from ._log import Log
-from ._monitor import Monitor
+from ._monitor import Monitor, matrices, norm
 from ._optimiser import Average, Optimisers
 from ._options import Options
 from ._pictures import Pictures
@@ -34,7 +34,7 @@ class Run:
 
     def __init__(
         self,
-        model: RBM,
+        model: PairwiseModel,
         data: Any,
         rule: Rule,
         options: Options,
@@ -60,10 +60,10 @@ class Run:
         shape = image_shape(data, model) if options.samples_every else None
         self.pictures = Pictures(folder.samples_path, shape, train) if folder and shape else None
         groups = rule.parameters(model)
-        self.optimisers = Optimisers(groups, options, options.lr or default_rate(model))
+        self.optimisers = Optimisers(groups, options, options.lr or default_rate(model), model.project)
         self.average = Average({k: p for g in groups.values() for k, p in g.items()}, options.averaging)
         self.state: dict[str, Tensor] = {}
-        self.before = model.weight.detach().clone()
+        self.before = matrices(model)
         self.best: dict[str, Tensor] = {}
         self.best_score = float("-inf")
         self.since_best = 0
@@ -92,7 +92,7 @@ class Run:
 
     def _begin(self) -> None:
         if bool(self.model.base_rates.isnan().any()):
-            self.model.initialise(self.source.mean().to(self.model.weight))
+            self.model.initialise(self.source.mean().to(self.model.visible.bias))
         self.average = Average(self.average.parameters, self.options.averaging)
         self.state = self.rule.init(self.model, self.stream)
         self._open(0)
@@ -149,7 +149,7 @@ class Run:
         part = {k: {n: t.to(self.model.device) for n, t in v.items()} for k, v in _parts(tensors).items()}
         self.model.load_state_dict(part["model"])
         self.state, self.best = part.get("state", {}), part.get("best", {})
-        self.before = part["run"]["before"]
+        self.before = part.get("before", {})
         self.optimisers.load_state(part.get("optimiser", {}), content["optimiser"])
         self.average.values = part.get("average", {})
         self.average.updates = content["updates"]
@@ -168,8 +168,8 @@ class Run:
         return self.updates / max(self.options.epochs * len(self.source), 1)
 
     def finite(self) -> bool:
-        """Return whether the last gradient was finite: a quick look, at the hidden biases' alone."""
-        gradient = self.model.hidden.bias.grad
+        """Return whether the last gradient was finite: a quick look, at the last layer's biases alone."""
+        gradient = self.model.layer(self.model.blocks()[-1]).bias.grad
         return gradient is None or bool(torch.isfinite(gradient.sum()))
 
     def check(self) -> None:
@@ -198,8 +198,9 @@ class Run:
         record: dict[str, Any] = {"epoch": self.epoch, "updates": self.updates}
         record |= {"seconds": round(self.seconds, 3), "epoch_seconds": round(seconds, 3)}
         record["lr"] = self.optimisers.lr * options.rate(self.share)
-        update = float((model.weight.detach() - self.before).norm())
-        record["weight/update"] = update / max(float(model.weight.detach().norm()), 1e-30)
+        now = matrices(model)
+        update = norm({name: weight - self.before[name] for name, weight in now.items()})
+        record["weight/update"] = update / max(norm(now), 1e-30)
         self.average.swap()
         try:
             record |= self.monitor.epoch(model, self.state)
@@ -249,7 +250,7 @@ class Run:
             "optimiser": optimiser,
             "state": self.state,
             "best": self.best,
-            "run": {"before": self.before},
+            "before": self.before,
         }
         tensors = {f"{g}:{name}": t for g, group in groups.items() for name, t in group.items()}
         tensors["torch"] = torch.get_rng_state()
@@ -277,7 +278,7 @@ class Run:
             self.events.close()
 
 
-def default_rate(model: RBM) -> float:
+def default_rate(model: PairwiseModel) -> float:
     """Return the learning rate for the units at hand."""
     gaussian = any(isinstance(model.layer(block), Gaussian) for block in model.blocks())
     return 0.005 if gaussian else 0.05

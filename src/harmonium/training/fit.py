@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ..errors import ArgumentTypeError, show
 from ..learning import PCD, Rule
-from ..models import RBM
+from ..models import PairwiseModel
+from ._monitor import matrices
 from ._options import Options
 from ._rebuild import rebuild
 from ._run import Run
@@ -31,7 +32,7 @@ Callback = Callable[[dict[str, Any]], bool | None]
 class History:
     """What a run leaves behind, besides the trained model."""
 
-    model: RBM
+    model: PairwiseModel
     records: list[dict[str, Any]]
     """One for each epoch: metrics by name."""
     chains: Tensor | None
@@ -41,7 +42,7 @@ class History:
 
 
 def fit(
-    model: RBM,
+    model: PairwiseModel,
     data: Any,
     rule: Rule | None = None,
     *,
@@ -75,8 +76,8 @@ def fit(
     """
     if rule is None:
         rule = PCD()
-    if not isinstance(model, RBM):
-        raise ArgumentTypeError(f"model: got {show(model)}, expected an RBM")
+    if not isinstance(model, PairwiseModel):
+        raise ArgumentTypeError(f"model: got {show(model)}, expected a model such as an RBM")
     if not isinstance(rule, Rule):
         raise ArgumentTypeError(f"rule: got {show(rule)}, expected a learning rule such as hm.PCD()")
     _check_callback(callback)
@@ -128,7 +129,7 @@ def _train(run: Run, callback: Callback | None) -> History:
         while run.epoch < options.epochs and not (run.stopped or stopped):
             began = time.monotonic()
             if run.batch == 0:
-                run.before = model.weight.detach().clone()
+                run.before = matrices(model)
             for batch in run.source.batches(run.epoch, run.batch):
                 run.optimisers.set_rate(options.rate(run.share))
                 run.state, _ = rule.update(model, batch, run.state, run.stream, run.optimisers.apply)

@@ -1,0 +1,53 @@
+"""What models ask of their layers."""
+
+from __future__ import annotations
+
+__all__ = ["INITIAL_SCALE", "as_layer", "check_lateral", "check_pair"]
+
+from ..errors import ArgumentTypeError, invalid
+from ..units import Bernoulli, Gaussian, Unit
+
+INITIAL_SCALE = 0.01
+"""The standard deviation of weights before training."""
+
+
+def as_layer(name: str, units: int | Unit) -> Unit:
+    """Return a layer as it is, and a number as so many Bernoulli units.
+
+    Raises:
+        ArgumentError: The number is not positive.
+        ArgumentTypeError: It is neither.
+    """
+    if isinstance(units, Unit):
+        return units
+    if isinstance(units, bool) or not isinstance(units, int):
+        raise ArgumentTypeError(f"{name}: got {units!r}, expected a number of units or a layer")
+    if units < 1:
+        raise invalid(name, units, "a positive number of units, or a layer")
+    return Bernoulli(units)
+
+
+def check_pair(visible: Unit, hidden: Unit) -> None:
+    """Check that a visible and a hidden layer may be coupled.
+
+    Raises:
+        ArgumentError: Their joint need not be normalisable, or a parameter would change nothing.
+    """
+    if isinstance(hidden, Gaussian):
+        if isinstance(visible, Gaussian):
+            expected = "at most one Gaussian layer, or their joint need not be normalisable"
+            raise invalid("hidden", hidden, expected)
+        if hidden.learn_precision:
+            expected = "a fixed precision, since learning it would only rescale the weights"
+            raise invalid("hidden", hidden, expected)
+
+
+def check_lateral(block: str, unit: Unit) -> None:
+    """Check that the units of a layer may be coupled to each other.
+
+    Raises:
+        ArgumentError: They are not discrete, of one kind.
+    """
+    if unit.support() is None:
+        expected = "False, as only Bernoulli, spin or categorical units are coupled within a layer"
+        raise invalid(f"{block}_edges", True, expected)

@@ -1,0 +1,120 @@
+r"""Layers of units that are coupled in pairs: Boltzmann machines of every shape.
+
+.. math:: E(x) = \sum_a E_a(x_a) - \sum_{(a, b)} s(x_a)^\top W_{ab}\, s(x_b)
+
+where :math:`E_a` is the energy of layer a's own units, and a coupling joins two layers, or the units of
+one layer (each pair once). What a unit feels of the others is a field, its bias plus the sum of its
+neighbours' statistics times the couplings; and layers that no coupling joins sum out one by one, whatever
+their units are. Restricted and deep Boltzmann machines differ in which layers are joined, and in nothing
+else.
+"""
+
+from __future__ import annotations
+
+__all__ = ["PairwiseModel"]
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from .. import kernels
+from ._base import Coupling, EnergyModel, State
+from ._enumeration import choose_side, log_sum
+
+
+class PairwiseModel(EnergyModel):
+    """Abstract model of layers that are coupled in pairs."""
+
+    def mask(self, coupling: Coupling) -> Tensor | None:
+        """Return where a coupling may differ from zero, in its parameter's shape; None for everywhere."""
+        return None
+
+    def matrix(self, coupling: Coupling) -> Tensor:
+        """Return a coupling's matrix; within a block it holds each pair once, above the diagonal."""
+        weight = self.get_parameter(coupling.name)
+        mask = self.mask(coupling)
+        return weight if mask is None else weight * mask
+
+    def lateral(self, block: str) -> Tensor | None:
+        for coupling in self.couplings():
+            if coupling.lower == coupling.upper == block:
+                matrix = self.matrix(coupling)
+                return matrix + matrix.T
+        return None
+
+    def field(self, block: str, state: State, beta: Tensor | None = None) -> Tensor:
+        bias = self.layer(block).bias
+        field: Tensor | None = None
+        for other, matrix in self._neighbours(block):
+            if other in state:
+                x = state[other]
+                field = kernels.affine(bias, x, matrix) if field is None else torch.addmm(field, x, matrix)
+        if field is None:
+            rows = len(next(iter(state.values()))) if state else 1
+            field = bias.repeat(rows, 1)
+        return field if beta is None else field * beta.to(field)[:, None]
+
+    def energy(self, state: State) -> Tensor:
+        """Return E of the blocks in ``state`` and of the couplings between them, float64, nats."""
+        energy = sum(self.layer(block).energy(state[block]) for block in self.blocks() if block in state)
+        assert isinstance(energy, Tensor)
+        for coupling in self.couplings():
+            if coupling.lower in state and coupling.upper in state:
+                inputs = state[coupling.lower] @ self.matrix(coupling)
+                energy = energy - (inputs * state[coupling.upper]).sum(-1, dtype=torch.float64)
+        return energy
+
+    def log_sum(self, state: State) -> Tensor:
+        r"""Return :math:`\log \sum e^{-E}` over the blocks that are not in ``state``, float64, nats.
+
+        Raises:
+            ArgumentError: Blocks would have to be enumerated that have too many states.
+        """
+        return log_sum(self, state, choose_side(self, state)[0])
+
+    def free_energy(self, v: Tensor) -> Tensor:
+        return -self.log_sum({"visible": self.visible.statistics(torch.as_tensor(v))})
+
+    def hidden_sums_out(self) -> bool:
+        """Return whether all hidden units are independent given the visible ones."""
+        return choose_side(self, ("visible",))[0] == ()
+
+    def moments(
+        self, state: State, weight: Tensor, out: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        room = out or {}
+        result = {}
+        for coupling in self.couplings():
+            x, y = state[coupling.lower], state[coupling.upper]
+            moment = kernels.cross(x, y * weight[:, None], room.get(coupling.name))
+            mask = self.mask(coupling)
+            result[coupling.name] = moment if mask is None else moment.mul_(mask)
+        for block in self.blocks():
+            prefix = f"{block}."
+            own = {k.removeprefix(prefix): t for k, t in room.items() if k.startswith(prefix)}
+            for name, moment in self.layer(block).moments(state[block], weight, own).items():
+                result[prefix + name] = moment
+        return result
+
+    @torch.no_grad()
+    def initialise(self, mean: Tensor) -> None:
+        """Set the base rates and the visible biases to those of data, as Hinton's guide has it.
+
+        Arguments:
+            mean: The visible statistics' mean over the data, smoothed away from 0 and 1; shape (width).
+        """
+        self.base_rates.copy_(mean)
+        self.visible.bias.copy_(self.visible.natural(mean))
+
+    def _neighbours(self, block: str) -> Iterator[tuple[str, Tensor]]:
+        """Yield the blocks that one is coupled to, each with the matrix that leads from there to it."""
+        for coupling in self.couplings():
+            lower, upper, _ = coupling
+            if lower == upper == block:
+                matrix = self.matrix(coupling)
+                yield block, matrix + matrix.T
+            elif upper == block:
+                yield lower, self.matrix(coupling)
+            elif lower == block:
+                yield upper, self.matrix(coupling).T
