@@ -81,6 +81,15 @@ class Unit(nn.Module, ABC):
     def expected_statistics(self, field: Tensor) -> Tensor:
         """Return the gradient of the log-partition function, E[s(x)], shape (*, width)."""
 
+    @abstractmethod
+    def variance(self, mean: Tensor, weight: Tensor) -> Tensor:
+        r"""Return :math:`w^\top \mathrm{Cov}(s)\, w`, the variances of weighted sums of statistics, shape (*, sums).
+
+        Arguments:
+            mean: The expected statistics, shape (*, width).
+            weight: The weights w of each sum, shape (sums, width).
+        """
+
     def mean(self, field: Tensor) -> Tensor:
         """Return the mean of the units; of categorical ones, the probabilities of their states."""
         return self.expected_statistics(field)
@@ -200,6 +209,9 @@ class Bernoulli(Unit):
     def expected_statistics(self, field: Tensor) -> Tensor:
         return torch.sigmoid(field)
 
+    def variance(self, mean: Tensor, weight: Tensor) -> Tensor:
+        return (mean * (1 - mean)) @ weight.square().T
+
     def sample_(
         self,
         field: Tensor,
@@ -241,6 +253,9 @@ class Spin(Unit):
 
     def expected_statistics(self, field: Tensor) -> Tensor:
         return torch.tanh(field)
+
+    def variance(self, mean: Tensor, weight: Tensor) -> Tensor:
+        return (1 - mean * mean) @ weight.square().T
 
     def sample_(
         self,
@@ -303,6 +318,11 @@ class Categorical(Unit):
     def expected_statistics(self, field: Tensor) -> Tensor:
         blocks = field.unflatten(-1, (self.size, self.states))
         return torch.softmax(blocks, -1).flatten(-2)
+
+    def variance(self, mean: Tensor, weight: Tensor) -> Tensor:
+        blocks = (self.size, self.states)
+        inner = torch.einsum("...uk,suk->...su", mean.unflatten(-1, blocks), weight.unflatten(-1, blocks))
+        return mean @ weight.square().T - inner.square().sum(-1)
 
     def sample_(
         self,
@@ -389,6 +409,9 @@ class Gaussian(Unit):
 
     def expected_statistics(self, field: Tensor) -> Tensor:
         return field / self.precision
+
+    def variance(self, mean: Tensor, weight: Tensor) -> Tensor:
+        return (weight.square() / self.precision).sum(-1).expand(*mean.shape[:-1], len(weight))
 
     def entropy(self, field: Tensor) -> Tensor:
         constant = 0.5 * (math.log(2 * math.pi) + 1 - self.log_precision)
