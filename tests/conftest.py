@@ -20,7 +20,7 @@ def path(request):
 @pytest.fixture
 def eager(monkeypatch):
     """Replace each fused kernel by its reference in plain torch."""
-    for name in ("bernoulli", "spin", "categorical", "gaussian"):
+    for name in ("bernoulli", "spin", "categorical", "gaussian", "relu"):
         monkeypatch.setattr(kernels, name, getattr(reference, f"sample_{name}"))
     for name in ("anneal_binary", "binarise"):
         monkeypatch.setattr(kernels, name, getattr(reference, name))

@@ -5,14 +5,14 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from scipy import special, stats
 
 from harmonium import Stream, kernels
-from harmonium.kernels import eager
+from harmonium.kernels import eager, truncated
 from harmonium.kernels.philox import Draw, bits, normal, uniform
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-KERNELS = pytest.mark.parametrize("kind", ["bernoulli", "spin", "categorical", "gaussian"])
+KERNELS = pytest.mark.parametrize("kind", ["bernoulli", "spin", "categorical", "gaussian", "relu"])
 DRAW = Draw(0x0123456789ABCDEF, 0xFEDCBA9876543210, 17)
 STATES = 3
 PRECISION = 0.3
@@ -35,6 +35,8 @@ def call(kind, field, draw, sample=None, mean=None, module=kernels):
         function(field, draw, precision(field.shape[1], field.dtype), sample)
     elif kind == "categorical":
         function(field, draw, STATES, sample, mean)
+    elif kind == "relu":
+        function(field, draw, PRECISION, sample, mean)
     else:
         function(field, draw, sample, mean)
 
@@ -110,6 +112,38 @@ def test_gaussian_noise_is_right_in_the_tails():
     exact = normal(bits(DRAW, 400, 1000), torch.float64)
     assert exact.abs().max() > 4.2
     torch.testing.assert_close(sample.double(), exact, rtol=2e-6, atol=2e-7)
+
+
+@DTYPES
+@pytest.mark.parametrize("scale", [1.0, 40.0, 1e4])
+@pytest.mark.parametrize("shape", [(7, 1), (50, 33), (300, 402)])
+def test_relu_samples(shape, scale, dtype):
+    """Both equal the quantiles in float64, to within a small part of the deviation."""
+    field = fields(*shape, dtype, scale)
+    (fused, mean), (reference, _) = both("relu", field)
+    root = np.sqrt(PRECISION)
+    z, u = field.double() / root, uniform(bits(DRAW, *shape), torch.float64)
+    exact = truncated.quantile(z, u)
+    deviation = truncated.variance(z).sqrt()
+    for sample, away in ((fused, 2e-6), (reference, 1e-7)):
+        assert (sample >= 0).all()
+        assert ((sample.double() * root - exact).abs() <= away * (deviation + exact)).all()
+    torch.testing.assert_close(mean.double() * root, truncated.mean(z), rtol=2e-6, atol=0)
+
+
+@pytest.mark.parametrize("z", [-1e6, -40.0, -5.1, -4.9, -1.0, -1e-9, 0.0, 0.5, 4.0, 40.0])
+def test_truncated_quantiles_have_their_probabilities(z):
+    """The mass above the quantile of u is u of the whole, in both tails, by scipy's functions."""
+    u = np.array([2.0**-33, 1e-6, 0.01, 0.3, 0.5, 0.8, 0.99, 1 - 1e-6, 1 - 2.0**-33])
+    y = truncated.quantile(torch.full((len(u),), z, dtype=torch.float64), torch.from_numpy(u)).numpy()
+    if z < -1e3:
+        np.testing.assert_allclose(y * -z, -np.log(u), rtol=1e-9)
+        return
+    above = special.log_ndtr(z - y) - special.log_ndtr(z)
+    exact_to = 1e-12 * (1 + z * z)
+    np.testing.assert_allclose(np.exp(above), u, rtol=exact_to, atol=0)
+    np.testing.assert_allclose(-np.expm1(above), 1 - u, rtol=1e-5, atol=exact_to)
+    assert (np.diff(y) < 0).all()
 
 
 @DTYPES
@@ -221,6 +255,16 @@ def test_gaussian_units_follow_huge_fields(dtype):
     kernels.gaussian(field, DRAW, torch.full((3,), 2.0, dtype=dtype), sample)
     assert (sample[:, :2] == field[:, :2] / 2).all()
     assert sample[:, 2].std() > 0
+
+
+@DTYPES
+def test_relu_units_follow_huge_fields(dtype):
+    field = torch.tensor([[1e30, -1e30, -torch.inf, torch.inf]], dtype=dtype).repeat(50, 1)
+    for sample, mean in both("relu", field):
+        for x in (sample, mean):
+            torch.testing.assert_close(x[:, 0], field[:, 0] / PRECISION)
+            assert ((x[:, 1:3] >= 0) & (x[:, 1:3] < 1e-16)).all()
+            assert (x[:, 3] == torch.inf).all()
 
 
 # --- annealing ----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ __all__ = [
     "categorical",
     "cross",
     "gaussian",
+    "relu",
     "spin",
 ]
 
@@ -54,6 +55,17 @@ def categorical(
 def gaussian(field: Tensor, draw: Draw, precision: Tensor, sample: Tensor) -> None:
     """Write samples of N(field / precision, 1 / precision); ``precision`` has shape (columns)."""
     _module(field).sample_gaussian(field, draw, precision, sample)
+
+
+def relu(
+    field: Tensor,
+    draw: Draw,
+    precision: float,
+    sample: Tensor | None = None,
+    mean: Tensor | None = None,
+) -> None:
+    """Write samples and means of the density exp(field x - precision x^2 / 2) on x >= 0."""
+    _module(field).sample_relu(field, draw, precision, sample, mean)
 
 
 def anneal_binary(

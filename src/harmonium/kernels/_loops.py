@@ -11,7 +11,7 @@ The functions at the end are the kernels; their first argument is the number of 
 
 from __future__ import annotations
 
-__all__ = ["FLAGS", "anneal", "binarise", "binary", "categorical", "gaussian"]
+__all__ = ["FLAGS", "anneal", "binarise", "binary", "categorical", "gaussian", "relu"]
 
 import math
 
@@ -24,6 +24,8 @@ FLAGS = {"error_model": "numpy", "fastmath": {"contract"}}
 """Division by zero gives infinity, and a product may fuse with a sum."""
 
 _inline = njit(**FLAGS)
+_whole = njit(inline="always", **FLAGS)
+"""For functions so long that LLVM would call them, which no loop with vector code may."""
 
 
 # --- elementary functions -----------------------------------------------------------------------
@@ -118,15 +120,20 @@ def _log(x):
 
 
 @_inline
-def _normal(word):
-    """The standard normal quantile of (word + 1/2) / 2^32, relative error below 1e-6.
-
-    The tail's probability t comes exactly from the word; then Giles's polynomials for the inverse
-    error function (Approximating the erfinv function, 2010), of which the second serves t < 0.0017.
-    """
+def _tail(word):
+    """Whether u = (word + 1/2) / 2^32 is above 1/2, and the smaller of u and 1 - u, exactly rounded."""
     upper = word >> np.uint32(31)
     folded = (word ^ (np.uint32(0) - upper)) & np.uint32(0x7FFFFFFF)
-    t = (np.float32(np.int32(folded)) + np.float32(0.5)) * np.float32(2.0**-32)
+    return upper, (np.float32(np.int32(folded)) + np.float32(0.5)) * np.float32(2.0**-32)
+
+
+@_whole
+def _deviate(t):
+    """The standard normal deviate with probability t < 1/2 above it, relative error below 1e-6.
+
+    By Giles's polynomials for the inverse error function (Approximating the erfinv function, 2010), of
+    which the second serves t < 0.0017.
+    """
     w = -_log(np.float32(4.0) * t * (np.float32(1.0) - t))
     a = w - np.float32(2.5)
     p = np.float32(2.81022636e-08)
@@ -149,7 +156,14 @@ def _normal(word):
     q = q * b + np.float32(1.00167406)
     q = q * b + np.float32(2.83297682)
     z = (p if w < np.float32(5.0) else q) * (np.float32(1.0) - np.float32(2.0) * t)
-    z *= np.float32(1.41421356)
+    return z * np.float32(1.41421356)
+
+
+@_inline
+def _normal(word):
+    """The standard normal quantile of (word + 1/2) / 2^32."""
+    upper, t = _tail(word)
+    z = _deviate(t)
     return z if upper else -z
 
 
@@ -205,6 +219,104 @@ def _total(x):
     for i in range(n, len(x)):
         a += x[i]
     return (a + b) + (c + d)
+
+
+# --- the normal distribution cut off below zero --------------------------------------------------
+
+
+@_whole
+def _mills(k):
+    """log(M / k), and the excess 1 / M - t, of Mills' ratio M at t >= 0, given k = 3 / (3 + t).
+
+    The polynomial interpolates the first at Chebyshev's points, within 2e-8. The second is a derivative of
+    it, and so loses nothing where 1 / M and t are close.
+    """
+    x = k + k - np.float32(1.0)
+    p = np.float32(-7.166126774e-05)
+    d = p
+    p = p * x + np.float32(9.335546939e-05)
+    d = d * x + p
+    p = p * x + np.float32(4.464138805e-04)
+    d = d * x + p
+    p = p * x + np.float32(-6.965023463e-04)
+    d = d * x + p
+    p = p * x + np.float32(-1.718214244e-03)
+    d = d * x + p
+    p = p * x + np.float32(3.332986649e-03)
+    d = d * x + p
+    p = p * x + np.float32(6.879286517e-03)
+    d = d * x + p
+    p = p * x + np.float32(-1.497269467e-02)
+    d = d * x + p
+    p = p * x + np.float32(-4.192586766e-02)
+    d = d * x + p
+    p = p * x + np.float32(7.147289447e-02)
+    d = d * x + p
+    p = p * x + np.float32(6.985918587e-01)
+    d = d * x + p
+    p = p * x + np.float32(-4.956405003e-01)
+    return p, k * (np.float32(1.0) + (k + k) * d) * np.float32(1.0 / 3.0)
+
+
+@_whole
+def _beyond(t, k, p, depth, y):
+    """One Newton step for the y above which exp(-depth) of the mass of N(-t, 1), cut at zero, lies."""
+    s = t + y
+    q, excess = _mills(np.float32(3.0) / (np.float32(3.0) + s))
+    change = _log(np.float32(1.0) + y * k * np.float32(1.0 / 3.0)) + (p - q)
+    wrong = (t + np.float32(0.5) * y) * y + change - depth
+    return y - wrong / (s + excess)
+
+
+@_whole
+def _size(z):
+    """|z|, but small enough that its square is a number."""
+    return min(abs(z), np.float32(1e18))
+
+
+@_whole
+def _below_zero(size, k, p):
+    """The probability that N(size, 1) has below zero."""
+    return _exp(p - np.float32(0.5) * size * size) * k * np.float32(0.398942280)
+
+
+@_whole
+def _truncated(z, word):
+    """y - max(z, 0), where u = (word + 1/2) / 2^32 of the mass of N(z, 1), cut at zero, lies above y.
+
+    For negative z it solves for the logarithm of the mass above, from a start that has its slope and its
+    curvature at zero; for positive z y is a normal deviate.
+    """
+    one = np.float32(1.0)
+    upper, t = _tail(word)
+    high = np.float32(np.int32(upper))
+    low = one - high
+    size = _size(z)
+    k = np.float32(3.0) / (np.float32(3.0) + size)
+    p, excess = _mills(k)
+
+    depth = -(high * _log1p(-t) + low * _log(t))
+    y = np.float32(2.0) * depth / (size + excess)
+    y = y / (one + np.float32(math.sqrt(one + excess * y)))
+    y = _beyond(size, k, p, depth, y)
+    y = _beyond(size, k, p, depth, y)
+    y = _beyond(size, k, p, depth, y)
+
+    share = high * (one - t) + low * t
+    cut = _below_zero(size, k, p)
+    above, below = share * (one - cut), (high * t + low * (one - t)) + share * cut
+    way = one if above < below else -one
+    return y if z < np.float32(0.0) else way * _deviate(min(above, below))
+
+
+@_whole
+def _truncated_mean(z):
+    """The mean of N(z, 1) cut off at zero."""
+    size = _size(z)
+    k = np.float32(3.0) / (np.float32(3.0) + size)
+    p, excess = _mills(k)
+    density = np.float32(0.398942280) * _exp(np.float32(-0.5) * size * size)
+    return excess if z < np.float32(0.0) else z + density / (np.float32(1.0) - _below_zero(size, k, p))
 
 
 # --- kernels ------------------------------------------------------------------------------------
@@ -263,6 +375,26 @@ def gaussian(chunks, field, address, precision, sample):
                 noise = _normal(words[c]) / math.sqrt(precision[c])
                 line[c] = field[r, c] / precision[c] + noise
             sample[r] = line
+
+
+def relu(chunks, field, address, root, sample, mean):
+    """x >= 0 with density proportional to exp(field x - (root x)^2 / 2); ``mean`` is float32."""
+    rows, columns = field.shape
+    size = (rows + chunks - 1) // chunks
+    zero = field.dtype.type(0)
+    for chunk in prange(chunks):
+        words = np.empty(columns + 3, np.uint32)
+        line = np.empty(columns, field.dtype)
+        for r in range(chunk * size, min(rows, (chunk + 1) * size)):
+            if mean.size:
+                for c in range(columns):
+                    mean[r, c] = _truncated_mean(np.float32(field[r, c] / root)) / root
+            if sample.size:
+                _fill(words, columns, address, address[4] + r)
+                for c in range(columns):
+                    z = field[r, c] / root
+                    line[c] = max(max(z, zero) + _truncated(np.float32(z), words[c]), zero) / root
+                sample[r] = line
 
 
 def categorical(chunks, field, address, states, sample, mean):

@@ -19,9 +19,11 @@ __all__ = [
     "sample_bernoulli",
     "sample_categorical",
     "sample_gaussian",
+    "sample_relu",
     "sample_spin",
 ]
 
+import math
 from collections.abc import Callable
 from threading import Lock
 from types import FunctionType
@@ -33,7 +35,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from . import _binary_product, _loops
+from . import _binary_product, _loops, truncated
 from .philox import Draw
 
 PARALLEL_FROM = 1 << 14
@@ -76,6 +78,7 @@ def _renamed(function: Any) -> Callable[..., None]:
 _run_binary = Kernel(_loops.binary)
 _run_anneal = Kernel(_loops.anneal)
 _run_gaussian = Kernel(_loops.gaussian)
+_run_relu = Kernel(_loops.relu)
 _run_categorical = Kernel(_loops.categorical)
 _run_binarise = Kernel(_loops.binarise)
 _run_pack = Kernel(_binary_product.pack)
@@ -112,6 +115,25 @@ def sample_categorical(
 def sample_gaussian(field: Tensor, draw: Draw, precision: Tensor, sample: Tensor) -> None:
     """Write samples of N(field / precision, 1 / precision); ``precision`` has shape (columns)."""
     _launch(_run_gaussian, field, draw, (_array(precision),), (sample,))
+
+
+def sample_relu(
+    field: Tensor,
+    draw: Draw,
+    precision: float,
+    sample: Tensor | None = None,
+    mean: Tensor | None = None,
+) -> None:
+    """Write samples and means of the density exp(field x - precision x^2 / 2) on x >= 0.
+
+    Means of float64 fields are made in plain torch, since the kernel's are of float32.
+    """
+    root = math.sqrt(precision)
+    if mean is not None and field.dtype == torch.float64:
+        torch.div(truncated.mean(field / root), root, out=mean)
+        mean = None
+    if sample is not None or mean is not None:
+        _launch(_run_relu, field, draw, (_number(field)(root),), (sample, mean))
 
 
 def anneal_binary(
@@ -190,8 +212,13 @@ def _launch(
 
 def _kind(field: Tensor, gain: int, low: int) -> tuple[Any, ...]:
     """One, the gain and the low value of a binary unit, in the field's precision."""
-    number = np.float32 if field.dtype == torch.float32 else np.float64
+    number = _number(field)
     return number(1), number(gain), number(low)
+
+
+def _number(field: Tensor) -> Any:
+    """Return the type of single numbers of the field's precision."""
+    return np.float32 if field.dtype == torch.float32 else np.float64
 
 
 def _array(tensor: Tensor) -> Any:

@@ -12,13 +12,17 @@ __all__ = [
     "sample_bernoulli",
     "sample_categorical",
     "sample_gaussian",
+    "sample_relu",
     "sample_spin",
 ]
+
+import math
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from . import truncated
 from .philox import Draw, bits, normal, uniform
 
 
@@ -64,6 +68,23 @@ def sample_gaussian(field: Tensor, draw: Draw, precision: Tensor, sample: Tensor
     """See :func:`harmonium.kernels.cpu.sample_gaussian`."""
     noise = normal(bits(draw, len(field), field.shape[1], field.device), field.dtype)
     sample.copy_(field / precision + noise / precision.sqrt())
+
+
+def sample_relu(
+    field: Tensor,
+    draw: Draw,
+    precision: float,
+    sample: Tensor | None = None,
+    mean: Tensor | None = None,
+) -> None:
+    """See :func:`harmonium.kernels.cpu.sample_relu`."""
+    root = math.sqrt(precision)
+    z = field.double() / root
+    if mean is not None:
+        mean.copy_(truncated.mean(z) / root)
+    if sample is not None:
+        u = uniform(bits(draw, len(field), field.shape[1], field.device), torch.float64)
+        sample.copy_(truncated.quantile(z, u) / root)
 
 
 def anneal_binary(
