@@ -33,10 +33,10 @@ import torch
 from torch import Tensor
 
 from .. import kernels
-from ..errors import ArgumentError, choose
+from ..errors import choose
 from ..models import PairwiseModel, State
 from ..random import Stream
-from ..samplers import draw_block
+from ..samplers import base_biases, draw_block
 from ..units import Bernoulli, Spin
 
 _PILOT_STEPS = 300
@@ -55,14 +55,8 @@ class Base:
     """
 
     def __init__(self, model: PairwiseModel, *, clamped: bool = False) -> None:
-        unit = model.visible
-        known = not bool(model.base_rates.isnan().any())
-        bias = unit.natural(model.base_rates) if known else unit.bias.detach().clone()
-        if not bool(bias.isfinite().all()):
-            raise ArgumentError("base_rates: got one that no field gives, expected means between the states")
         layers = {block: model.layer(block) for block in model.blocks()}
-        self.biases: State = {block: torch.zeros_like(layer.bias) for block, layer in layers.items()}
-        self.biases["visible"] = bias
+        self.biases = base_biases(model)
         self.log_partition = sum(float(u.log_partition(self.biases[block])) for block, u in layers.items())
         self.kept = _kept(model, clamped)
         """The blocks that are the state of the chains; the others sum out."""

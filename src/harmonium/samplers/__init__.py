@@ -1,17 +1,21 @@
 """How to draw from a model: Markov chains, and what tells whether they mix."""
 
+from ._base_rates import base_biases
 from ._blocks import draw_block
 from ._diagnostics import autocorrelation_time, effective_sample_size, split_rhat
 from ._gibbs import Gibbs
 from ._mean_field import mean_field
 from ._sample import sample
 from ._sampler import Info, Sampler
+from ._tempering import Tempering
 
 __all__ = [
     "Gibbs",
     "Info",
     "Sampler",
+    "Tempering",
     "autocorrelation_time",
+    "base_biases",
     "draw_block",
     "effective_sample_size",
     "mean_field",

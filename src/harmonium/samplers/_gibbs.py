@@ -11,7 +11,7 @@ References:
 
 from __future__ import annotations
 
-__all__ = ["Gibbs"]
+__all__ = ["CLAMP", "Gibbs", "hold"]
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from ..random import Stream
 from ._blocks import draw_block
 from ._sampler import Info, Sampler
 
-_CLAMP = "clamp."
+CLAMP = "clamp."
 _BETA = "beta"
 
 
@@ -52,7 +52,7 @@ class Gibbs(Sampler):
         state = dict(start or {})
         if isinstance(clamp, Tensor):
             clamp = {"visible": clamp}
-        state |= {_CLAMP + block: values for block, values in (clamp or {}).items()}
+        state |= {CLAMP + block: values for block, values in (clamp or {}).items()}
         if beta is not None:
             state[_BETA] = beta
         first, *rest = model.blocks()
@@ -60,7 +60,7 @@ class Gibbs(Sampler):
             unit = model.layer(first)
             state[first] = unit.sample_(unit.noise_field(n), stream)
         for block in model.blocks():
-            _hold(block, state)
+            hold(block, state)
         for block in [*rest, first]:
             if block not in state:
                 _draw(model, block, state, stream)
@@ -78,7 +78,7 @@ class Gibbs(Sampler):
 
 
 def _draw(model: EnergyModel, block: str, state: State, stream: Stream, mean: Tensor | None = None) -> None:
-    clamp, beta = state.get(_CLAMP + block), state.get(_BETA)
+    clamp, beta = state.get(CLAMP + block), state.get(_BETA)
     held = None if clamp is None else ~clamp.isnan()
     if held is not None and block in state and mean is None and bool(held.all()):
         return
@@ -87,11 +87,11 @@ def _draw(model: EnergyModel, block: str, state: State, stream: Stream, mean: Te
     state[block] = draw_block(
         model, block, field, state, stream, mean=mean, beta=beta, scale=scale, held=held
     )
-    _hold(block, state)
+    hold(block, state)
 
 
-def _hold(block: str, state: State) -> None:
+def hold(block: str, state: State) -> None:
     """Put the clamped units of a block back to their values."""
-    if _CLAMP + block in state and block in state:
-        clamp = state[_CLAMP + block]
+    if CLAMP + block in state and block in state:
+        clamp = state[CLAMP + block]
         state[block] = torch.where(clamp.isnan(), state[block], clamp)
