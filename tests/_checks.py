@@ -227,7 +227,7 @@ def exactly(rule, model, batch):
         def negative(self, model, data, field, state, stream):
             chains = state.get("chain.visible")
             shares = batch.weights if chains is None else torch.ones(len(chains))
-            kept = {name: x for name, x in state.items() if name.startswith("chain.")}
+            kept = {name: x for name, x in state.items() if not name.startswith("offset.")}
             return stand_ins(Exact(model), shares), kept
 
     return Exactly(**rule.model_dump())

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from . import datasets, errors, likelihood, random, report, samplers, training, units
     from .datasets import Dataset
     from .errors import HarmoniumError
-    from .learning import CD, PCD, RULES
+    from .learning import CD, PCD, RULES, TemperedPCD
     from .likelihood import (
         LogLikelihood,
         LogPartition,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
     from .models import RBM, BoltzmannMachine, load, save
     from .random import Stream
-    from .samplers import Gibbs, sample
+    from .samplers import Gibbs, Tempering, sample
     from .training import History, resume
     from .training.fit import fit
     from .units import UNITS, Bernoulli, Categorical, Gaussian, Spin
@@ -46,6 +46,8 @@ __all__ = [
     "LogPartition",
     "Spin",
     "Stream",
+    "TemperedPCD",
+    "Tempering",
     "conditional_log_likelihood",
     "datasets",
     "errors",
@@ -67,7 +69,7 @@ __all__ = [
 _ROOMS = {
     "datasets": ["Dataset"],
     "errors": ["HarmoniumError"],
-    "learning": ["CD", "PCD", "RULES"],
+    "learning": ["CD", "PCD", "RULES", "TemperedPCD"],
     "likelihood": [
         "LogLikelihood",
         "LogPartition",
@@ -77,7 +79,7 @@ _ROOMS = {
     ],
     "models": ["RBM", "BoltzmannMachine", "load", "save"],
     "random": ["Stream"],
-    "samplers": ["Gibbs", "sample"],
+    "samplers": ["Gibbs", "Tempering", "sample"],
     "training": ["History", "fit", "resume"],
     "units": ["UNITS", "Bernoulli", "Categorical", "Gaussian", "Spin"],
 }

@@ -16,6 +16,7 @@ from ..models import EnergyModel, State
 from ..random import Stream
 from ..units import Unit
 from ._gibbs import Gibbs
+from ._tempering import Tempering
 
 
 @torch.no_grad()
@@ -29,9 +30,10 @@ def sample(
     clamp: Any = None,
     temperature: float = 1.0,
     means: bool = False,
+    replicas: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
-    r"""Draw rows by block Gibbs sampling from :math:`p(v, h)^{1/T}`.
+    r"""Draw rows by block Gibbs sampling from :math:`p(v, h)^{1/T}`, or by parallel tempering.
 
     Arguments:
         model: The model.
@@ -43,17 +45,20 @@ def sample(
         temperature: T above; below 1 rows are more typical, above 1 more varied.
         means: Return the visible means of the last step in place of a draw (clamped units keep
             their values).
+        replicas: Of each chain, for parallel tempering where there is more than one; their ladder adapts in
+            the first half of the steps.
         progress: Called after each step with the number of steps taken.
 
     Returns:
         Values of shape (n, size); probabilities of shape (n, width) for the means of categorical units.
 
     Raises:
-        ArgumentError: ``n``, ``steps`` or ``temperature`` is out of range.
+        ArgumentError: ``n``, ``steps``, ``replicas`` or ``temperature`` is out of range.
         DataError: ``start`` or ``clamp`` does not fit the visible layer.
     """
     _check_count("n", n, 1)
     _check_count("steps", steps, 0)
+    _check_count("replicas", replicas, 1)
     if not (isinstance(temperature, int | float) and 0 < temperature < math.inf):
         raise invalid("temperature", temperature, "a positive number")
     stream = Stream(seed, "sample")
@@ -63,12 +68,16 @@ def sample(
     if start is not None:
         first = {"visible": _start(unit, torch.as_tensor(start), n)}
     held = None if clamp is None else _clamp(unit, torch.as_tensor(clamp), n)
-    gibbs = Gibbs()
-    state = gibbs.init(model, n, stream, first, held, beta)
-    for step in range(steps):
-        state, _ = gibbs.step(model, state, stream)
+    sampler = Gibbs() if replicas == 1 else Tempering(replicas)
+    state = sampler.init(model, n, stream, first, held, beta)
+    for step in range(1, steps + 1):
+        state, _ = sampler.step(model, state, stream)
+        if isinstance(sampler, Tempering) and step.bit_count() == 1 and step <= steps // 2:
+            state = sampler.adapt(state)
         if progress is not None:
-            progress(step + 1)
+            progress(step)
+    if isinstance(sampler, Tempering):
+        state = sampler.chains(model, state)
     if not means:
         return unit.values(state["visible"])
     mean = unit.mean(model.field("visible", state, None if unit.support() is None else beta))
