@@ -8,12 +8,15 @@ from itertools import product
 
 import numpy as np
 import torch
+from scipy import special
 
 import harmonium as hm
 
-KINDS = tuple(hm.UNITS)
-DISCRETE = tuple(kind for kind in KINDS if kind != "gaussian")
-PAIRS = [(v, h) for v in KINDS for h in KINDS if not v == h == "gaussian"]
+REAL = ("gaussian", "relu")
+KINDS = tuple(kind for kind in hm.UNITS if kind != "mixed")
+DISCRETE = tuple(kind for kind in KINDS if kind not in REAL)
+VISIBLE = tuple(kind for kind in KINDS if kind != "relu")
+PAIRS = [(v, h) for v in VISIBLE for h in KINDS if v not in REAL or h not in REAL]
 DISCRETE_PAIRS = [(v, h) for v in DISCRETE for h in DISCRETE]
 STATES = 3
 SUPPORT = {"bernoulli": [[0.0], [1.0]], "spin": [[-1.0], [1.0]], "categorical": np.eye(STATES).tolist()}
@@ -25,9 +28,11 @@ def name(value):
 
 
 def unit(kind, size, **options):
-    """Return a layer of units of a kind; categorical ones have three states."""
+    """Return a layer of units of a kind; categorical ones have three states, and ReLU ones a precision."""
     if kind == "categorical":
         return hm.Categorical(size, STATES)
+    if kind == "relu":
+        return hm.ReLU(size, 1.6)
     return hm.UNITS[kind](size, **options)
 
 
@@ -51,6 +56,20 @@ def configurations(layer):
     return np.array([np.concatenate(row) for row in rows])
 
 
+def precision(layer):
+    """Return the precisions of a layer's units, shape (size); zero if they are discrete."""
+    if layer.kind == "gaussian":
+        return np.exp(layer.log_precision.detach().double().numpy())
+    return np.full(layer.size, layer.precision if layer.kind == "relu" else 0.0)
+
+
+def rectified(z):
+    """Return the log of the integral of exp(z y - y^2 / 2) over y >= 0, the mean of y and its variance."""
+    below = special.log_ndtr(z)
+    ratio = np.exp(-(z**2) / 2 - below) / np.sqrt(2 * np.pi)
+    return below + z**2 / 2 + 0.5 * np.log(2 * np.pi), z + ratio, 1 - ratio * (z + ratio)
+
+
 def logsumexp(x, axis=None):
     """Return the log of the sum of exponentials."""
     top = np.max(x, axis=axis, keepdims=True)
@@ -62,7 +81,8 @@ class Exact:
     """The distribution p(v, h) ~ exp(-beta E) of a small machine, given its clamped visible units.
 
     One block, ``side``, is enumerated: the visible one unless it is Gaussian. Of the other block there
-    is the conditional table if it is discrete, else the means and deviations.
+    is the conditional table if it is discrete, else the means and deviations; ``cut`` says whether its
+    normal density is cut off at zero.
 
     Arguments:
         model: The machine.
@@ -82,12 +102,18 @@ class Exact:
         if not gaussian and clamp is not None:
             wrong = (self.states != clamp) & ~np.isnan(clamp)
             log_p[wrong.any(1)] = -np.inf
-        if other.kind == "gaussian":
-            self.precision = np.exp(array[f"{self.partner}.log_precision"])
+        self.cut = other.kind == "relu"
+        if other.kind in REAL:
+            self.precision = precision(other)
             self.mean = self.field / self.precision
             self.deviation = np.broadcast_to(1 / np.sqrt(beta * self.precision), self.mean.shape)
             parts = beta * self.field**2 / (2 * self.precision)
             parts = parts + 0.5 * np.log(2 * np.pi / (beta * self.precision))
+            if self.cut:
+                self.z, self.unit = self.mean / self.deviation, self.deviation[0]
+                log_mass, mean, variance = rectified(self.z)
+                parts = log_mass + np.log(self.unit)
+                self.mean, self.deviation = mean * self.unit, np.sqrt(variance) * self.unit
             if gaussian and clamp is not None:
                 held = ~np.isnan(clamp)
                 at = beta * (self.field * clamp - 0.5 * self.precision * clamp**2)
@@ -105,22 +131,36 @@ class Exact:
 
     @property
     def continuous(self):
-        """Whether the other block is Gaussian."""
+        """Whether the other block has real units."""
         return hasattr(self, "mean")
 
     def sample(self, n, generator):
         """Draw ``n`` independent joint states, float64."""
         index = generator.choice(len(self.p), n, p=self.p)
         if self.continuous:
-            partner = self.mean[index] + self.deviation[index] * generator.normal(
-                size=(n, self.mean.shape[1])
-            )
+            partner = self.real(index, generator.normal(size=(n, self.mean.shape[1])))
         else:
             below = self.conditional.cumsum(1)[index]
             chosen = (below < generator.uniform(size=(n, 1))).sum(1)
             partner = self.others[chosen.clip(max=len(self.others) - 1)]
         pair = {self.side: self.states[index], self.partner: partner}
         return {block: torch.from_numpy(pair[block]) for block in ("visible", "hidden")}
+
+    def real(self, index, normal):
+        """Return real states of the other block made of normal deviates, given numbers of this one's."""
+        if not self.cut:
+            return self.mean[index] + self.deviation[index] * normal
+        z = self.z[index]
+        y = z - special.ndtri_exp(special.log_ndtr(-normal) + special.log_ndtr(z))
+        return y * self.unit
+
+    def normal(self, index, partner, columns=slice(None)):
+        """Return the deviates that :meth:`real` makes states of, in some columns."""
+        if not self.cut:
+            return ((partner - self.mean[index])[:, columns]) / self.deviation[index][:, columns]
+        z = self.z[index]
+        deviates = -special.ndtri_exp(special.log_ndtr(z - partner / self.unit) - special.log_ndtr(z))
+        return deviates[:, columns]
 
     def index(self, state):
         """Return the numbers of the enumerated block's states."""
@@ -137,7 +177,7 @@ class Exact:
     def weighted_states(self):
         """Return joint states and weights with the model's exact moments, as tensors.
 
-        A Gaussian block stands in two states, a deviation above and below its mean, which have its
+        A real block stands in two states, a deviation above and below its mean, which have its
         first and its second moments.
         """
         ends = (-1.0, 1.0) if self.continuous else (0.0,)
@@ -170,8 +210,12 @@ def log_normaliser(model, block, field, parameters):
     """Return the log of the sum, or integral, over a block's states in fields of shape (rows, width)."""
     layer = model.layer(block)
     if layer.kind == "gaussian":
-        precision = parameters[f"{block}.log_precision"].exp()
-        return (field**2 / (2 * precision) + 0.5 * torch.log(2 * torch.pi / precision)).sum(-1)
+        beta = parameters[f"{block}.log_precision"].exp()
+        return (field**2 / (2 * beta) + 0.5 * torch.log(2 * torch.pi / beta)).sum(-1)
+    if layer.kind == "relu":
+        z = field / layer.precision**0.5
+        constant = 0.5 * np.log(2 * np.pi / layer.precision)
+        return (torch.special.log_ndtr(z) + z**2 / 2 + constant).sum(-1)
     return torch.logsumexp(field @ torch.from_numpy(configurations(layer)).T, -1)
 
 
@@ -211,16 +255,18 @@ def given(model, block, other):
 
 def hidden_means(model, v):
     """Return the expected hidden statistics given visible ones of shape (rows, width)."""
-    if model.hidden.kind == "gaussian":
+    if model.hidden.kind in REAL:
         field = model.hidden.bias.detach().numpy() + v @ model.weight.detach().numpy()
-        return field / np.exp(model.hidden.log_precision.detach().numpy())
+        root = np.sqrt(precision(model.hidden))
+        return (rectified(field / root)[1] if model.hidden.kind == "relu" else field / root) / root
     return given(model, "hidden", v) @ configurations(model.hidden)
 
 
 def points(exact, nodes=20):
     """Return points of the other block given each enumerated state, and their weights.
 
-    They are all its states if it is discrete, else those of a Gauss-Hermite rule.
+    They are all its states if it is discrete, else those of a Gauss-Hermite rule, in deviates of which a
+    density that is cut off is smooth as well.
 
     Returns:
         Shapes (states, points, width) and (states, points).
@@ -232,7 +278,7 @@ def points(exact, nodes=20):
     width = exact.mean.shape[1]
     grid = np.array(list(product(x, repeat=width)))
     weights = np.array(list(product(w / w.sum(), repeat=width))).prod(1)
-    places = exact.mean[:, None] + exact.deviation[:, None] * grid
+    places = np.stack([exact.real(np.full(len(grid), i), grid) for i in range(n)])
     return places, np.broadcast_to(weights, (n, len(weights)))
 
 

@@ -13,7 +13,18 @@ import numpy as np
 import pytest
 import torch
 from _checks import check_mean
-from _models import DISCRETE_PAIRS, PAIRS, Exact, configurations, logsumexp, name, rbm
+from _models import (
+    DISCRETE_PAIRS,
+    PAIRS,
+    REAL,
+    Exact,
+    configurations,
+    logsumexp,
+    name,
+    precision,
+    rbm,
+    rectified,
+)
 from scipy import stats
 
 import harmonium as hm
@@ -27,7 +38,7 @@ ALL = pytest.mark.parametrize("pair", PAIRS, ids=name)
 DISCRETE = pytest.mark.parametrize("pair", DISCRETE_PAIRS, ids=name)
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 BITS = ("bernoulli", "bernoulli")
-GAUSSIAN_PAIRS = [pair for pair in PAIRS if "gaussian" in pair]
+REAL_PAIRS = [pair for pair in PAIRS if set(pair) & set(REAL)]
 QUICK = {"betas": 20, "runs": 20, "schedule": "linear", "equilibrate": 20}
 ENDS = (
     ("value", "standard_error"),
@@ -101,9 +112,9 @@ def test_exact_is_the_sum_over_both_layers(pair, dtype, sizes):
     assert (result.method, result.trusted, result.reason) == ("exact", True, "")
 
 
-@pytest.mark.parametrize("pair", GAUSSIAN_PAIRS, ids=name)
+@pytest.mark.parametrize("pair", REAL_PAIRS, ids=name)
 @DTYPES
-def test_exact_of_gaussian_pairs_enumerates_the_other_layer(pair, dtype):
+def test_exact_of_real_pairs_enumerates_the_other_layer(pair, dtype):
     model = rbm(pair, dtype=dtype)
     result = hm.log_partition(model, "exact")
     assert result.value == pytest.approx(exact_value(model), rel=1e-9)
@@ -112,21 +123,23 @@ def test_exact_of_gaussian_pairs_enumerates_the_other_layer(pair, dtype):
         _exact.exact_log_partition(model, (side,))
 
 
-@pytest.mark.parametrize("pair", GAUSSIAN_PAIRS, ids=name)
-def test_exact_of_gaussian_pairs_is_the_integral(pair):
-    """By the trapezoidal rule over two Gaussian units and the sum over the other layer."""
+@pytest.mark.parametrize("pair", REAL_PAIRS, ids=name)
+def test_exact_of_real_pairs_is_the_integral(pair):
+    """By the trapezoidal rule over two real units, Gauss's of ReLU ones, and the sum over the other layer."""
     model = rbm(pair, (2, 2))
     weight, b, c = arrays(model)
     layer, other = model.visible, model.hidden
-    if pair[1] == "gaussian":
+    if pair[1] in REAL:
         weight, b, c, layer, other = weight.T, c, b, other, layer
-    axis = np.linspace(-25, 25, 301)
+    axis, area = np.linspace(-25, 25, 301), 50 / 300 * np.ones(301)
+    if pair[1] == "relu":
+        axis, area = np.polynomial.legendre.leggauss(301)
+        axis, area = 12 * (axis + 1), 12 * area
     x = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
     y = configurations(other)
-    own = x @ b - 0.5 * x**2 @ np.exp(layer.log_precision.detach().numpy())
+    own = x @ b - 0.5 * x**2 @ precision(layer) + np.log(np.outer(area, area).ravel())
     log_f = own[:, None] + y @ c + x @ weight @ y.T
-    area = 2 * math.log(axis[1] - axis[0])
-    assert hm.log_partition(model, "exact").value == pytest.approx(logsumexp(log_f) + area, rel=1e-9)
+    assert hm.log_partition(model, "exact").value == pytest.approx(logsumexp(log_f), rel=1e-9)
 
 
 @ALL
@@ -217,7 +230,7 @@ def test_mean_weight_is_the_ratio_of_partition_functions(pair, direction, path):
     model, start = weak(pair)
     base = base_of(model)
     first, last = Exact(start), Exact(model)
-    assert base.log_partition == pytest.approx(first.log_partition, rel=1e-6)
+    assert base.log_partition == pytest.approx(first.log_partition, rel=1e-6, abs=1e-6)
     stream, betas = Stream(0, direction), torch.linspace(0, 1, 6, dtype=torch.float64)
     if direction == "forward":
         v = base.sample(model, n, stream)
@@ -693,14 +706,15 @@ def data_rows(model, n=30):
     weight, b, c = arrays(model)
     v = s.double().numpy()
     field = c + v @ weight
-    if model.hidden.kind == "gaussian":
-        precision = np.exp(model.hidden.log_precision.detach().double().numpy())
-        hidden = (field**2 / (2 * precision) + 0.5 * np.log(2 * np.pi / precision)).sum(1)
+    if model.hidden.kind in REAL:
+        beta = precision(model.hidden)
+        mass = rectified if model.hidden.kind == "relu" else lambda z: [z**2 / 2 + 0.5 * np.log(2 * np.pi)]
+        hidden = (mass(field / np.sqrt(beta))[0] - 0.5 * np.log(beta)).sum(1)
     else:
         hidden = logsumexp(field @ configurations(model.hidden).T, 1)
     own = 0.0
     if layer.kind == "gaussian":
-        own = 0.5 * v**2 @ np.exp(layer.log_precision.detach().double().numpy())
+        own = 0.5 * v**2 @ precision(layer)
     return layer.values(s), v @ b - own + hidden
 
 

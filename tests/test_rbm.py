@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from _models import KINDS, PAIRS, Exact, configurations, logsumexp, name, rbm, unit
+from _models import PAIRS, REAL, VISIBLE, Exact, configurations, logsumexp, name, precision, rbm, unit
 
 import harmonium as hm
 from harmonium import Stream
@@ -15,6 +15,7 @@ from harmonium.models import EnergyModel, model_from_config
 
 ALL = pytest.mark.parametrize("pair", PAIRS, ids=name)
 SMALL = (2, 2)
+RULE = 6**2 * np.outer(*2 * [np.polynomial.legendre.leggauss(80)[1]])
 
 
 def visible_states(model):
@@ -39,8 +40,8 @@ def energy_by_hand(model, v, h):
     for layer, x in ((model.visible, v), (model.hidden, h)):
         for i in range(len(x)):
             total -= layer.bias[i].item() * x[i]
-            if layer.kind == "gaussian":
-                total += 0.5 * math.exp(layer.log_precision[i].item()) * x[i] ** 2
+            if layer.kind in REAL:
+                total += 0.5 * precision(layer)[i] * x[i] ** 2
     return total
 
 
@@ -67,10 +68,13 @@ def test_free_energy_sums_the_hidden_layer_out(pair):
         if pair[1] == "gaussian":
             axes = [np.linspace(m - 10, m + 10, 201) for m in centre]
             h, cell = np.meshgrid(*axes, indexing="ij"), 0.1**2
+        elif pair[1] == "relu":
+            axis = (np.polynomial.legendre.leggauss(80)[0] + 1) * 6
+            h, cell = np.meshgrid(axis, axis, indexing="ij"), RULE
         else:
             h, cell = configurations(model.hidden).T, 1.0
         log_p = -energy_by_hand(model, row, h)
-        assert value == pytest.approx(-logsumexp(log_p) - math.log(cell), rel=1e-10)
+        assert value == pytest.approx(-logsumexp(log_p + np.log(cell)), rel=1e-10)
 
 
 @ALL
@@ -107,8 +111,9 @@ def test_conditionals_are_those_of_the_joint_energy(pair):
         second[other] = first[other]
         field = model.field(block, first)
         own = 0.0
-        if layer.kind == "gaussian":
-            own = 0.5 * (layer.precision * (second[block] ** 2 - first[block] ** 2)).sum(1)
+        if layer.kind in REAL:
+            beta = torch.from_numpy(precision(layer))
+            own = 0.5 * (beta * (second[block] ** 2 - first[block] ** 2)).sum(1)
         expected = (field * (first[block] - second[block])).sum(1) + own
         torch.testing.assert_close(model.energy(second) - model.energy(first), expected)
 
@@ -253,7 +258,11 @@ def test_pairs_that_need_not_be_normalisable_are_refused():
         hm.RBM(hm.Gaussian(3), hm.Gaussian(2))
     with pytest.raises(ArgumentError, match="hidden"):
         hm.RBM(3, hm.Gaussian(2, learn_precision=True))
-    assert len(PAIRS) == len(KINDS) ** 2 - 1
+    with pytest.raises(ArgumentError, match="normalisable"):
+        hm.RBM(hm.Gaussian(3), hm.ReLU(2))
+    with pytest.raises(ArgumentError, match="visible"):
+        hm.RBM(hm.ReLU(3), 2)
+    assert len(PAIRS) == len(VISIBLE) * 5 - 2
 
 
 @pytest.mark.parametrize("wrong", [2.5, "8", None, True, [3]])
@@ -266,7 +275,7 @@ def test_layers_of_the_wrong_type_are_refused(wrong):
         hm.RBM(3, 0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VISIBLE)
 def test_initialise_makes_the_visible_means_those_of_the_data(kind):
     """Without couplings the model's visible means are then the base rates."""
     model = hm.RBM(unit(kind, 3), 2).double()

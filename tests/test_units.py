@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from _checks import check_frequencies, check_normal
-from _models import DISCRETE, KINDS, STATES, SUPPORT, configurations, number, unit
-from scipy import integrate
+from _models import DISCRETE, KINDS, REAL, STATES, SUPPORT, configurations, number, precision, rectified, unit
+from scipy import integrate, special, stats
 
 import harmonium as hm
 from harmonium import Stream
@@ -45,16 +45,19 @@ def unit_terms(units, field, statistic):
     out = np.empty(rows.shape[:2], dtype=object)
     for row, i in np.ndindex(out.shape):
         a = rows[row, i]
-        if units.kind == "gaussian":
-            beta = units.precision[i].item()
+        if units.kind in REAL:
+            beta = precision(units)[i]
             mean, width = a[0] / beta, 12 / math.sqrt(beta)
-            top = a[0] ** 2 / (2 * beta)
+            ends, top = (mean - width, mean + width), a[0] ** 2 / (2 * beta)
+            if units.kind == "relu":
+                low = 40 / max(-a[0], 1e-9)
+                ends, top = (max(ends[0], 0), max(ends[1], min(low, width))), max(a[0], 0) * mean / 2
 
             def density(x, f=statistic, a=a, beta=beta, top=top):
                 e = 0.5 * beta * x * x
                 return math.exp(a[0] * x - e - top) * f(np.array([x]), e)
 
-            value, _ = integrate.quad(density, mean - width, mean + width, epsabs=1e-13, epsrel=1e-12)
+            value, _ = integrate.quad(density, *ends, epsabs=1e-13, epsrel=1e-12, limit=200)
             out[row, i] = (value, top)
         else:
             values = np.array(SUPPORT[units.kind])
@@ -156,8 +159,8 @@ def test_energy(kind):
     units = layer(kind)
     x = units.sample(fields(units, 6), Stream(0))
     by_hand = -(x @ units.bias)
-    if kind == "gaussian":
-        by_hand = by_hand + (units.precision * x**2).sum(1) / 2
+    if kind in REAL:
+        by_hand = by_hand + x**2 @ torch.from_numpy(precision(units)) / 2
     torch.testing.assert_close(units.energy(x), by_hand)
     assert units.energy(x.reshape(2, 3, -1)).shape == (2, 3)
 
@@ -204,16 +207,21 @@ def test_tempered_samples_follow_the_tempered_density(kind, beta, path):
     check_density(units, field, draws[::2], beta)
     check_density(units, field, draws[1::2], 1.0)
     for rows, b in ((mean[::2], beta), (mean[1::2], 1.0)):
-        hot = field if kind == "gaussian" else b * field
-        torch.testing.assert_close(rows, units.expected_statistics(hot).detach().expand_as(rows))
+        hot, at = (field, units) if kind == "gaussian" else (b * field, units)
+        if kind == "relu":
+            at = hm.ReLU(SIZE, b * units.precision)
+        torch.testing.assert_close(rows, at.expected_statistics(hot).detach().expand_as(rows))
+        got = units.mean(b * field, torch.full((1,), b, dtype=torch.float64)).detach()
+        torch.testing.assert_close(got.expand_as(rows), rows)
 
 
 def check_density(units, field, draws, beta):
     """Check draws in one field against exp(beta (a's - e)): frequencies, or moments and quantiles."""
     field = field[0].double().numpy()
-    if units.kind == "gaussian":
-        precision = units.precision.detach().double().numpy()
-        check_normal((draws - field / precision) * np.sqrt(beta * precision))
+    if units.kind in REAL:
+        root = np.sqrt(beta * precision(units))
+        z = beta * field / root
+        check_normal(deviates(z, draws * root) if units.kind == "relu" else draws * root - z)
         return
     states = configurations(units)
     p = np.exp(beta * states @ field)
@@ -221,6 +229,57 @@ def check_density(units, field, draws, beta):
     check_frequencies(number(draws, states), p)
     variance = p @ states**2 - (p @ states) ** 2
     assert (np.abs(draws.mean(0) - p @ states) < 4 * np.sqrt(variance / len(draws)) + 1 / len(draws)).all()
+
+
+def deviates(z, y):
+    """Return normal deviates of draws y from N(z, 1) that is cut off at zero."""
+    return -special.ndtri_exp(special.log_ndtr(z - y) - special.log_ndtr(z))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("size", [-40.0, -12.0, -4.0, -0.5, 0.0, 0.7, 4.0, 12.0, 40.0])
+def test_relu_samples_and_moments_in_extreme_fields(size, dtype, path):
+    """Both tails: draws against the distribution function, and moments in units of their standard errors."""
+    units = hm.ReLU(1, 0.7).to(dtype)
+    n, root = 20_000, math.sqrt(0.7)
+    mean = torch.empty(n, 1, dtype=dtype)
+    draws = units.sample_(torch.full((n, 1), size * root, dtype=dtype), Stream(3), mean)
+    y = draws.double().numpy()[:, 0] * root
+    law = stats.truncnorm(-size, np.inf, loc=size)
+    chance = stats.kstest(deviates(size, y), "norm").pvalue
+    assert chance > 1e-6
+    assert (y >= 0).all()
+    _, expected, variance = rectified(np.float64(size))
+    assert expected == pytest.approx(law.mean(), rel=1e-6)
+    assert abs(y.mean() - expected) < 4 * math.sqrt(variance / n)
+    fourth = law.moment(4) - 4 * law.moment(3) * expected + 6 * law.moment(2) * expected**2 - 3 * expected**4
+    assert abs(((y - expected) ** 2).mean() - variance) < 4 * math.sqrt((fourth - variance**2) / n)
+    exact_to = 2e-6 if dtype == torch.float32 else 1e-9
+    np.testing.assert_allclose(mean.double()[:, 0].numpy() * root, expected, rtol=exact_to)
+
+
+def test_relu_functions_are_exact_in_extreme_fields():
+    """To the last digits from -1e4 to 1e4, by expansions where scipy's functions cancel."""
+    units = hm.ReLU(1).double()
+    field = torch.tensor([[-1e4], [-300.0], [300.0], [1e4]], dtype=torch.float64, requires_grad=True)
+    a = field.detach().numpy()[:, 0]
+    low, high = a[:2], a[2:]
+    t = 1 / low**2
+    log_p = units.log_partition(field)
+    series = np.log1p(-t + 3 * t**2 - 15 * t**3) - np.log(-low)
+    expected = np.concatenate((series, high**2 / 2 + 0.5 * np.log(2 * np.pi)))
+    np.testing.assert_allclose(log_p.detach(), expected, rtol=1e-13)
+    (mean,) = torch.autograd.grad(log_p.sum(), field, create_graph=True)
+    series = -(1 - 2 * t + 10 * t**2 - 74 * t**3) / low
+    np.testing.assert_allclose(mean.detach()[:, 0], np.concatenate((series, high)), rtol=1e-13)
+    np.testing.assert_allclose(units.expected_statistics(field).detach(), mean.detach(), rtol=1e-13)
+    (variance,) = torch.autograd.grad(mean.sum(), field)
+    series = t * (1 - 6 * t + 50 * t**2)
+    np.testing.assert_allclose(variance[:, 0], np.concatenate((series, [1, 1])), rtol=1e-9)
+    surprise = 0.5 * (1 - a * mean.detach().numpy()[:, 0]) + expected
+    np.testing.assert_allclose(units.entropy(field).detach(), surprise, rtol=1e-9, atol=1e-7)
+    single = units.float().log_partition(field.float())
+    np.testing.assert_allclose(single.detach(), expected, rtol=1e-6)
 
 
 @ALL
@@ -236,11 +295,11 @@ def test_sample_leaves_the_fields_alone_and_takes_one_step(kind):
 
 @ALL
 def test_noise_knows_nothing(kind):
-    """Chains that know nothing start with uniform states; Gaussian ones from their own density."""
+    """Chains that know nothing start with uniform states; real ones from their own density."""
     units = layer(kind)
     field = units.noise_field(4)
     assert field.shape == (4, units.width)
-    if kind == "gaussian":
+    if kind in REAL:
         assert torch.equal(field, units.bias.detach().expand(4, -1))
     else:
         probability = units.mean(field).unflatten(1, (SIZE, -1))
@@ -284,7 +343,7 @@ def test_statistics_and_values_are_each_others_inverse(kind):
     units.validate(values)
     assert torch.equal(units.statistics(values), statistics)
     assert torch.equal(units.statistics(statistics), statistics)
-    if kind != "gaussian":
+    if kind in DISCRETE:
         assert torch.equal(units.statistics(values.to(torch.int8)), statistics)
 
 
@@ -293,12 +352,14 @@ GOOD = {
     "spin": [[-1.0, 1.0, 1.0], [1.0, -1.0, -1.0]],
     "categorical": [[0.0, 2.0, 1.0], [1.0, 0.0, 0.0]],
     "gaussian": [[-3.5, 1e9, 0.0], [0.5, 2.0, 1.0]],
+    "relu": [[3.5, 1e9, 0.0], [0.5, 2.0, 1.0]],
 }
 BAD = {
     "bernoulli": [math.nan, 0.5, -1.0, 2.0, math.inf],
     "spin": [math.nan, 0.5, 0.0, 2.0, -math.inf],
     "categorical": [math.nan, 0.5, -1.0, 3.0, math.inf],
     "gaussian": [math.nan, math.inf, -math.inf],
+    "relu": [math.nan, math.inf, -math.inf, -1.0, -1e-6],
 }
 
 
@@ -377,9 +438,11 @@ def test_bad_settings_are_refused():
     for states in (1, 0, 2.0, True):
         with pytest.raises(ArgumentError, match="states"):
             hm.Categorical(3, states)
-    for precision in (0, -1.0, math.inf, math.nan, "1"):
+    for value in (0, -1.0, math.inf, math.nan, "1"):
         with pytest.raises(ArgumentError, match="precision"):
-            hm.Gaussian(3, precision)
+            hm.Gaussian(3, value)
+        with pytest.raises(ArgumentError, match="precision"):
+            hm.ReLU(3, value)
 
 
 @ALL
@@ -396,4 +459,7 @@ def test_config_makes_a_layer_like_it(kind):
 
 def test_the_table_holds_every_kind():
     assert {name: unit.kind for name, unit in hm.UNITS.items()} == {name: name for name in hm.UNITS}
-    assert set(SUPPORT) == set(hm.UNITS) - {"gaussian"}
+    assert set(SUPPORT) == set(hm.UNITS) - {*REAL, "mixed"}
+    assert {kind for kind in KINDS if not unit(kind, 2).discrete} == set(REAL)
+    assert all(unit(kind, 2).count() == len(SUPPORT[kind]) ** 2 for kind in DISCRETE)
+    assert all(unit(kind, 2).count() == math.inf for kind in REAL)

@@ -227,9 +227,7 @@ class BoltzmannMachine(PairwiseModel):
         expected = (self.visible.size, self.hidden.size)
         if given.shape != expected:
             raise invalid("weight_mask", tuple(given.shape), f"shape {expected}: visible x hidden units")
-        rows = self.visible.width // self.visible.size
-        columns = self.hidden.width // self.hidden.size
-        wide = given.repeat_interleave(rows, 0).repeat_interleave(columns, 1)
+        wide = self.visible.expand(self.hidden.expand(given).T).T
         return wide.to(self.weight.dtype)
 
     def _to_zero_sum(self, block: str, parameter: Tensor) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["INITIAL_SCALE", "as_layer", "check_lateral", "check_pair"]
 
 from ..errors import ArgumentTypeError, invalid
-from ..units import Bernoulli, Gaussian, Unit
+from ..units import Bernoulli, Unit
 
 INITIAL_SCALE = 0.01
 """The standard deviation of weights before training."""
@@ -15,10 +15,12 @@ def as_layer(name: str, units: int | Unit) -> Unit:
     """Return a layer as it is, and a number as so many Bernoulli units.
 
     Raises:
-        ArgumentError: The number is not positive.
+        ArgumentError: The number is not positive, or a visible layer's units are for hidden ones.
         ArgumentTypeError: It is neither.
     """
     if isinstance(units, Unit):
+        if name == "visible" and units.hidden_only:
+            raise invalid(name, units, "units that can model data; ReLU ones are for hidden layers")
         return units
     if isinstance(units, bool) or not isinstance(units, int):
         raise ArgumentTypeError(f"{name}: got {units!r}, expected a number of units or a layer")
@@ -33,13 +35,12 @@ def check_pair(visible: Unit, hidden: Unit) -> None:
     Raises:
         ArgumentError: Their joint need not be normalisable, or a parameter would change nothing.
     """
-    if isinstance(hidden, Gaussian):
-        if isinstance(visible, Gaussian):
-            expected = "at most one Gaussian layer, or their joint need not be normalisable"
-            raise invalid("hidden", hidden, expected)
-        if hidden.learn_precision:
-            expected = "a fixed precision, since learning it would only rescale the weights"
-            raise invalid("hidden", hidden, expected)
+    if not (visible.discrete or hidden.discrete):
+        expected = "discrete units above real ones, or their joint need not be normalisable"
+        raise invalid("hidden", hidden, expected)
+    if any(p.requires_grad for name, p in hidden.named_parameters() if name != "bias"):
+        expected = "a fixed precision, since learning it would only rescale the weights"
+        raise invalid("hidden", hidden, expected)
 
 
 def check_lateral(block: str, unit: Unit) -> None:

@@ -37,8 +37,8 @@ class RBM(PairwiseModel):
         seed: Draws the initial weights, N(0, 0.01^2).
 
     Raises:
-        ArgumentError: Both layers are Gaussian (their joint need not be normalisable), or the hidden
-            layer would learn its precision (which only rescales the weights).
+        ArgumentError: Both layers have real units (their joint need not be normalisable), the visible
+            one ReLU units, or the hidden layer would learn its precision (which only rescales the weights).
     """
 
     kind = "rbm"

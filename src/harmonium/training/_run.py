@@ -14,7 +14,6 @@ from ..errors import FileError, TrainingError, show
 from ..learning import Rule
 from ..models import PairwiseModel, save
 from ..random import Stream
-from ..units import Gaussian
 from ._checks import check_config, check_finite, check_output, image_shape, watched_score
 from ._events import Events
 from ._log import Log
@@ -280,8 +279,8 @@ class Run:
 
 def default_rate(model: PairwiseModel) -> float:
     """Return the learning rate for the units at hand."""
-    gaussian = any(isinstance(model.layer(block), Gaussian) for block in model.blocks())
-    return 0.005 if gaussian else 0.05
+    discrete = all(model.layer(block).discrete for block in model.blocks())
+    return 0.05 if discrete else 0.005
 
 
 def _parts(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:

@@ -89,10 +89,7 @@ class Source:
         for index in torch.arange(len(self.rows)).split(_ROWS):
             weights = self._shares(index).double() * len(index)
             total += weights.cpu() @ self._expected(index).double().cpu()
-        if self.unit.support() is None:
-            return total / len(self.rows)
-        neutral = self.unit.expected_statistics(self.unit.noise_field(1))[0].double().cpu()
-        return (total + 2 * neutral) / (len(self.rows) + 2)
+        return self.unit.smoothed(total, len(self.rows))
 
     def fingerprint(self) -> str:
         """Return a hash that tells these training rows, and how they are presented, from others."""

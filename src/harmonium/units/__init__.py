@@ -5,7 +5,7 @@ A layer of independent units with statistics :math:`s(x)` in a field :math:`a` h
 .. math:: p(x \mid a) = \exp(a^\top s(x) - e(x) - A(a)),
 
 where :math:`e` is the part of the energy that no neighbour changes (zero for discrete units,
-:math:`x^\top \mathrm{diag}(\beta) x / 2` for Gaussian ones) and :math:`A` the log-partition function,
+:math:`x^\top \mathrm{diag}(\beta) x / 2` for real ones) and :math:`A` the log-partition function,
 whose gradient is the expected statistic. A layer's own energy is :math:`e(x) - b^\top s(x)`; the field
 is its bias plus what comes from the layers it is coupled to. All that a model needs of a unit follows
 from these: energies, conditionals, free energies, samples, enumeration and annealing.
@@ -15,17 +15,32 @@ Inside the library a state is the statistic: the value itself, and for categoric
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import choose
 from ._discrete import Bernoulli, Categorical, Spin
 from ._gaussian import Gaussian
+from ._mixed import Mixed
+from ._relu import ReLU
 from ._unit import Unit
 
-UNITS: dict[str, type[Unit]] = {unit.kind: unit for unit in (Bernoulli, Spin, Categorical, Gaussian)}
+UNITS: dict[str, type[Unit]] = {
+    unit.kind: unit for unit in (Bernoulli, Spin, Categorical, Gaussian, ReLU, Mixed)
+}
 """The types of units by name."""
 
-__all__ = ["UNITS", "Bernoulli", "Categorical", "Gaussian", "Spin", "Unit", "unit_from_config"]
+__all__ = [
+    "UNITS",
+    "Bernoulli",
+    "Categorical",
+    "Gaussian",
+    "Mixed",
+    "ReLU",
+    "Spin",
+    "Unit",
+    "unit_from_config",
+]
 
 
 def unit_from_config(config: dict[str, Any]) -> Unit:
@@ -35,5 +50,6 @@ def unit_from_config(config: dict[str, Any]) -> Unit:
         ArgumentError: The kind is unknown.
     """
     arguments = dict(config)
-    kind: type[Unit] = choose("kind", arguments.pop("kind", None), UNITS)
-    return kind(**arguments)
+    kind: Callable[..., Unit] = choose("kind", arguments.pop("kind", None), UNITS)
+    parts = [unit_from_config(part) for part in arguments.pop("parts", ())]
+    return kind(*parts, **arguments)

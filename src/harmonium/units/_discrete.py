@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot, softplus
 
 from .. import kernels
-from ..errors import DataError, invalid
+from ..errors import invalid
 from ..random import Stream
-from ._unit import Unit, check_shape
+from ._unit import Fault, Unit
 
 _EXACT = 40.0
 """From where on softplus(x) is x to the last digit of float64; torch takes 20 if not told."""
@@ -54,14 +54,12 @@ class Bernoulli(Unit):
     def support(self) -> Tensor:
         return torch.tensor([[0.0], [1.0]], device=self.bias.device)
 
-    def validate(self, x: Tensor, *, means: bool = False) -> None:
-        if means:
-            self._check(x, lambda b: (b >= 0) & (b <= 1), "a mean in [0, 1]")
-        else:
-            expected = (
-                "0 or 1 (grey values in [0, 1] need a stated binarisation: 'sampled', 'threshold' or 'none')"
-            )
-            self._check(x, lambda b: (b == 0) | (b == 1), expected)
+    def accepts(self, x: Tensor, means: bool) -> Tensor:
+        return (x >= 0) & (x <= 1) if means else (x == 0) | (x == 1)
+
+    def expected(self, means: bool) -> str:
+        grey = "(grey values in [0, 1] need a stated binarisation: 'sampled', 'threshold' or 'none')"
+        return "a mean in [0, 1]" if means else f"0 or 1 {grey}"
 
     def natural(self, mean: Tensor) -> Tensor:
         return torch.logit(mean)
@@ -99,11 +97,11 @@ class Spin(Unit):
     def support(self) -> Tensor:
         return torch.tensor([[-1.0], [1.0]], device=self.bias.device)
 
-    def validate(self, x: Tensor, *, means: bool = False) -> None:
-        if means:
-            self._check(x, lambda b: (b >= -1) & (b <= 1), "a mean in [-1, 1]")
-        else:
-            self._check(x, lambda b: (b == -1) | (b == 1), "-1 or 1 (of bits x, 2x - 1)")
+    def accepts(self, x: Tensor, means: bool) -> Tensor:
+        return (x >= -1) & (x <= 1) if means else (x == -1) | (x == 1)
+
+    def expected(self, means: bool) -> str:
+        return "a mean in [-1, 1]" if means else "-1 or 1 (of bits x, 2x - 1)"
 
     def natural(self, mean: Tensor) -> Tensor:
         return torch.atanh(mean)
@@ -166,27 +164,21 @@ class Categorical(Unit):
     def support(self) -> Tensor:
         return torch.eye(self.states, device=self.bias.device)
 
-    def validate(self, x: Tensor, *, means: bool = False) -> None:
-        if x.ndim == 2 and x.shape[1] == self.width:
-            self._validate_blocks(x, means)
-            return
-
-        def is_code(b: Tensor) -> Tensor:
-            return (b >= 0) & (b < self.states) & (b == b.floor() if b.is_floating_point() else True)
-
-        self._check(x, is_code, f"a code in 0 ... {self.states - 1}")
-
-    def _validate_blocks(self, x: Tensor, means: bool) -> None:
-        check_shape(x, self.width)
+    def accepts(self, x: Tensor, means: bool) -> Tensor:
+        if x.shape[-1] == self.size:
+            return (x >= 0) & (x < self.states) & (x == x.floor() if x.is_floating_point() else True)
         blocks = x.unflatten(-1, (self.size, self.states)).to(torch.float64)
         right = ((blocks.sum(-1) - 1).abs() < 1e-5) & (blocks >= 0).all(-1)
-        if not means:
-            right &= ((blocks == 0) | (blocks == 1)).all(-1)
-        if not bool(right.all()):
-            row, unit = (~right).nonzero()[0].tolist()
-            expected = "probabilities" if means else "one-hot"
-            got = blocks[row, unit].tolist()
-            raise DataError(f"data: got {got} at row {row}, unit {unit}, expected {expected}")
+        return right if means else right & ((blocks == 0) | (blocks == 1)).all(-1)
+
+    def expected(self, means: bool) -> str:
+        return f"a code in 0 ... {self.states - 1}"
+
+    def fault(self, row: Tensor, unit: int, means: bool) -> Fault:
+        if len(row) == self.size:
+            return super().fault(row, unit, means)
+        got = row.unflatten(-1, (self.size, self.states))[unit].tolist()
+        return Fault("unit", unit, str(got), "probabilities" if means else "one-hot")
 
     def natural(self, mean: Tensor) -> Tensor:
         return torch.log(mean)

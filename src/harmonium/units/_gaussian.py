@@ -36,6 +36,7 @@ class Gaussian(Unit):
     """
 
     kind = "gaussian"
+    discrete = False
 
     def __init__(self, size: int, precision: float = 1.0, learn_precision: bool = False) -> None:
         super().__init__(size)
@@ -50,8 +51,8 @@ class Gaussian(Unit):
         """The precisions, shape (size)."""
         return self.log_precision.exp()
 
-    def energy(self, x: Tensor) -> Tensor:
-        return super().energy(x) + 0.5 * (self.precision * x * x).sum(-1, dtype=torch.float64)
+    def own_energy(self, x: Tensor) -> Tensor:
+        return 0.5 * (self.precision * x * x).sum(-1, dtype=torch.float64)
 
     def log_partition(self, field: Tensor) -> Tensor:
         constant = 0.5 * (math.log(2 * math.pi) - self.log_precision)
@@ -62,6 +63,9 @@ class Gaussian(Unit):
 
     def variance(self, mean: Tensor, weight: Tensor) -> Tensor:
         return (weight.square() / self.precision).sum(-1).expand(*mean.shape[:-1], len(weight))
+
+    def mean(self, field: Tensor, beta: Tensor | None = None) -> Tensor:
+        return self.expected_statistics(field if beta is None else field / beta.to(field)[..., None])
 
     def entropy(self, field: Tensor) -> Tensor:
         constant = 0.5 * (math.log(2 * math.pi) + 1 - self.log_precision)
@@ -74,33 +78,32 @@ class Gaussian(Unit):
         mean: Tensor | None = None,
         beta: Tensor | None = None,
     ) -> Tensor:
-        precision = self.precision.detach()
-        root = torch.ones(1, 1) if beta is None else beta[:, None].sqrt()
-        root = root.to(field)
         if mean is not None:
-            torch.div(field, precision * root * root, out=mean)
-        if beta is not None:
+            mean.copy_(self.mean(field, beta).detach())
+        root = None if beta is None else beta.to(field)[:, None].sqrt()
+        if root is not None:
             field /= root
-        kernels.gaussian(field, stream.draw(), precision, field)
-        if beta is not None:
+        kernels.gaussian(field, stream.draw(), self.precision.detach(), field)
+        if root is not None:
             field /= root
         return field
 
-    def noise_field(self, n: int) -> Tensor:
-        return self.bias.detach().repeat(n, 1)
+    def accepts(self, x: Tensor, means: bool) -> Tensor:
+        return torch.isfinite(x)
 
-    def validate(self, x: Tensor, *, means: bool = False) -> None:
-        self._check(x, torch.isfinite, "a finite number")
+    def expected(self, means: bool) -> str:
+        return "a finite number"
 
     def natural(self, mean: Tensor) -> Tensor:
         return mean * self.precision.detach()
 
-    def moments(self, x: Tensor, weight: Tensor, out: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
-        own = super().moments(x, weight, out)
-        if self.learn_precision:
-            square = torch.mv((x * x).T, weight, out=place(out, "log_precision"))
-            own["log_precision"] = square.mul_(-0.5 * self.precision.detach())
-        return own
+    def own_moments(
+        self, x: Tensor, weight: Tensor, out: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        if not self.learn_precision:
+            return {}
+        square = torch.mv((x * x).T, weight, out=place(out, "log_precision"))
+        return {"log_precision": square.mul_(-0.5 * self.precision.detach())}
 
     def config(self) -> dict[str, Any]:
         return {**super().config(), "learn_precision": self.learn_precision}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["Unit", "check_shape", "place"]
+__all__ = ["Fault", "Unit", "place"]
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,16 @@ from ..errors import DataError, invalid
 from ..random import Stream
 
 _ROWS = 4096
+
+
+class Fault(NamedTuple):
+    """A value that a unit cannot take."""
+
+    place: str
+    """What is counted: a column, or a unit of several columns."""
+    number: int
+    got: str
+    expected: str
 
 
 class Unit(nn.Module, ABC):
@@ -29,7 +39,11 @@ class Unit(nn.Module, ABC):
     """
 
     kind: ClassVar[str]
-    binary: ClassVar[bool] = False
+    binary: bool = False
+    discrete: bool = True
+    """Whether the values can be counted. The joint of two layers of others need not be normalisable."""
+    hidden_only: bool = False
+    """Whether the units model no data, and stand in hidden layers alone."""
     bias: nn.Parameter
 
     def __init__(self, size: int, columns: int = 1) -> None:
@@ -39,6 +53,8 @@ class Unit(nn.Module, ABC):
         self.size = size
         self.width = size * columns
         self.bias = nn.Parameter(torch.zeros(self.width))
+
+    # --- states ---------------------------------------------------------------------------------
 
     def statistics(self, x: Tensor) -> Tensor:
         """Return the statistics of values, in the dtype and on the device of the parameters.
@@ -52,9 +68,80 @@ class Unit(nn.Module, ABC):
         """Return the values, shape (*, size), whose statistics are ``s``, shape (*, width)."""
         return s
 
+    def expand(self, per_unit: Tensor) -> Tensor:
+        """Return what is told of each unit, shape (*, size), for each column, shape (*, width)."""
+        return per_unit.repeat_interleave(self.width // self.size, -1)
+
+    def support(self) -> Tensor | None:
+        """Return the statistics of one unit's values, shape (values, columns), if finite."""
+        return None
+
+    def count(self) -> float:
+        """Return the number of states of the whole layer; infinite if they are not discrete."""
+        support = self.support()
+        if support is None or self.size * math.log2(len(support)) > 1000:
+            return math.inf
+        return float(len(support)) ** self.size
+
+    def configurations(self, first: int, last: int) -> Tensor:
+        """Return states number ``first`` to ``last - 1`` of the whole layer, in float64.
+
+        State k has unit i in value (k // n^i) mod n, where n is the number of a unit's values.
+        """
+        return self.numbered(torch.arange(first, last, device=self.bias.device))
+
+    def numbered(self, number: Tensor) -> Tensor:
+        """Return the states of the whole layer that have these numbers, in float64."""
+        support = self.support()
+        assert support is not None
+        n = len(support)
+        digits = [(number // n**i) % n for i in range(self.size)]
+        return support.double()[torch.stack(digits, -1)].flatten(1)
+
+    def validate(self, x: Tensor, *, means: bool = False) -> None:
+        """Check that every value is one that the unit can take.
+
+        Arguments:
+            x: Values of shape (rows, size), or statistics of shape (rows, width).
+            means: Whether expected values are accepted too.
+
+        Raises:
+            DataError: With row, column and value of the first that is not.
+        """
+        if x.ndim != 2 or x.shape[1] not in (self.size, self.width):
+            raise DataError(f"data: got shape {tuple(x.shape)}, expected (rows, {self.size})")
+        if not len(x):
+            raise DataError("data: got no rows, expected at least one")
+        for first in range(0, len(x), _ROWS):
+            block = x[first : first + _ROWS]
+            right = self.accepts(block, means)
+            if not bool(right.all()):
+                row, unit = (~right).nonzero()[0].tolist()
+                fault = self.fault(block[row], unit, means)
+                at = f"row {first + row}, {fault.place} {fault.number}"
+                raise DataError(f"data: got {fault.got} at {at}, expected {fault.expected}")
+
+    @abstractmethod
+    def accepts(self, x: Tensor, means: bool) -> Tensor:
+        """Return which units of rows that :meth:`validate` is given are right, shape (rows, size)."""
+
+    @abstractmethod
+    def expected(self, means: bool) -> str:
+        """Return in words what values the unit takes."""
+
+    def fault(self, row: Tensor, unit: int, means: bool) -> Fault:
+        """Return what is wrong with a unit of a row."""
+        return Fault("column", unit, f"{row[unit].item():g}", self.expected(means))
+
+    # --- energies and expectations --------------------------------------------------------------
+
     def energy(self, x: Tensor) -> Tensor:
         r"""Return :math:`e(x) - b^\top s(x)` of states of shape (*, width); shape (*), nats."""
-        return -(x * self.bias).sum(-1, dtype=torch.float64)
+        return self.own_energy(x) - (x * self.bias).sum(-1, dtype=torch.float64)
+
+    def own_energy(self, x: Tensor) -> Tensor:
+        """Return e(x), which no neighbour changes, of states of shape (*, width); shape (*), nats."""
+        return torch.zeros(x.shape[:-1], dtype=torch.float64, device=x.device)
 
     @abstractmethod
     def log_partition(self, field: Tensor) -> Tensor:
@@ -73,14 +160,53 @@ class Unit(nn.Module, ABC):
             weight: The weights w of each sum, shape (sums, width).
         """
 
-    def mean(self, field: Tensor) -> Tensor:
-        """Return the mean of the units; of categorical ones, the probabilities of their states."""
+    def mean(self, field: Tensor, beta: Tensor | None = None) -> Tensor:
+        """Return the mean of the units; of categorical ones, the probabilities of their states.
+
+        Arguments:
+            field: Fields of shape (*, width), already tempered.
+            beta: Inverse temperatures of shape (*), as in :meth:`sample_`.
+        """
         return self.expected_statistics(field)
 
     def entropy(self, field: Tensor) -> Tensor:
         r"""Return the entropy :math:`A(a) - a^\top E[s] + E[e]`, summed over units; nats."""
         mean = self.expected_statistics(field)
         return self.log_partition(field) - (field * mean).sum(-1, dtype=torch.float64)
+
+    @abstractmethod
+    def natural(self, mean: Tensor) -> Tensor:
+        """Return the field in which the expected statistics are ``mean``, shape (*, width)."""
+
+    def smoothed(self, total: Tensor, rows: int) -> Tensor:
+        """Return the mean statistics of rows; of discrete units, as if with two more rows without bias.
+
+        Arguments:
+            total: Their sum, shape (width).
+            rows: Their number.
+        """
+        if not self.discrete:
+            return total / rows
+        neutral = self.expected_statistics(self.noise_field(1))[0].detach()
+        return (total + 2 * neutral.to(total)) / (rows + 2)
+
+    def moments(self, x: Tensor, weight: Tensor, out: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Return the sum over rows of weight times -dE/dtheta, by the name of the parameter.
+
+        Arguments:
+            x: States of shape (rows, width).
+            weight: Weights of shape (rows), of either sign.
+            out: Memory for some of the results, by name.
+        """
+        return {"bias": torch.mv(x.T, weight, out=place(out, "bias")), **self.own_moments(x, weight, out)}
+
+    def own_moments(
+        self, x: Tensor, weight: Tensor, out: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Return those of :meth:`moments` that are of the parameters of e(x)."""
+        return {}
+
+    # --- samples --------------------------------------------------------------------------------
 
     def sample(self, field: Tensor, stream: Stream) -> Tensor:
         """Draw states in fields of shape (rows, width)."""
@@ -98,7 +224,7 @@ class Unit(nn.Module, ABC):
 
         Arguments:
             field: The fields, overwritten.
-            stream: Where the random bits come from; takes one step.
+            stream: Where the random bits come from; takes one step, in a mixed layer one for each part.
             mean: Memory of the same shape for the expected statistics, or none.
             beta: Inverse temperatures of shape (rows), if the density is
                 :math:`\exp(a^\top s(x) - \beta e(x))`; the field is already tempered.
@@ -106,56 +232,11 @@ class Unit(nn.Module, ABC):
 
     def noise_field(self, n: int) -> Tensor:
         """Return the fields, shape (n, width), in which chains that know nothing start."""
-        return torch.zeros(n, self.width, dtype=self.bias.dtype, device=self.bias.device)
+        if self.discrete:
+            return torch.zeros(n, self.width, dtype=self.bias.dtype, device=self.bias.device)
+        return self.bias.detach().repeat(n, 1)
 
-    def support(self) -> Tensor | None:
-        """Return the statistics of one unit's values, shape (values, columns), if finite."""
-        return None
-
-    def count(self) -> float:
-        """Return the number of states of the whole layer; infinite if they are not discrete."""
-        support = self.support()
-        if support is None or self.size * math.log2(len(support)) > 1000:
-            return math.inf
-        return float(len(support)) ** self.size
-
-    def configurations(self, first: int, last: int) -> Tensor:
-        """Return states number ``first`` to ``last - 1`` of the whole layer, in float64.
-
-        State k has unit i in value (k // n^i) mod n, where n is the number of a unit's values.
-        """
-        support = self.support()
-        assert support is not None
-        number = torch.arange(first, last, device=support.device)
-        n = len(support)
-        digits = [(number // n**i) % n for i in range(self.size)]
-        return support.double()[torch.stack(digits, -1)].flatten(1)
-
-    @abstractmethod
-    def validate(self, x: Tensor, *, means: bool = False) -> None:
-        """Check that every value is one that the unit can take.
-
-        Arguments:
-            x: Values of shape (rows, size).
-            means: Whether expected values are accepted too.
-
-        Raises:
-            DataError: With row, column and value of the first that is not.
-        """
-
-    @abstractmethod
-    def natural(self, mean: Tensor) -> Tensor:
-        """Return the field in which the expected statistics are ``mean``, shape (*, width)."""
-
-    def moments(self, x: Tensor, weight: Tensor, out: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """Return the sum over rows of weight times -dE/dtheta, by the name of the parameter.
-
-        Arguments:
-            x: States of shape (rows, width).
-            weight: Weights of shape (rows), of either sign.
-            out: Memory for some of the results, by name.
-        """
-        return {"bias": torch.mv(x.T, weight, out=place(out, "bias"))}
+    # --- configuration --------------------------------------------------------------------------
 
     def config(self) -> dict[str, Any]:
         """Return what makes a layer like this one, as JSON values."""
@@ -164,30 +245,7 @@ class Unit(nn.Module, ABC):
     def extra_repr(self) -> str:
         return str(self.size)
 
-    def _check(self, x: Tensor, good: Any, expected: str) -> None:
-        check_shape(x, self.size)
-        for first in range(0, len(x), _ROWS):
-            block = x[first : first + _ROWS]
-            right = good(block)
-            if not bool(right.all()):
-                row, column = (~right).nonzero()[0].tolist()
-                value = block[row, column].item()
-                where = f"row {first + row}, column {column}"
-                raise DataError(f"data: got {value:g} at {where}, expected {expected}")
-
 
 def place(out: dict[str, Tensor] | None, name: str) -> Tensor | None:
     """Return the memory that is given for a result, if some is."""
     return None if out is None else out.get(name)
-
-
-def check_shape(x: Tensor, size: int) -> None:
-    """Check that rows have as many columns, and that there are some.
-
-    Raises:
-        DataError: They have not.
-    """
-    if x.ndim != 2 or x.shape[1] != size:
-        raise DataError(f"data: got shape {tuple(x.shape)}, expected (rows, {size})")
-    if not len(x):
-        raise DataError("data: got no rows, expected at least one")
