@@ -83,7 +83,7 @@ def check_joint(state, exact):
     free = (exact.deviation > 0).all(0)
     require((partner[:, ~free] == exact.mean[index][:, ~free]).all(), "a clamped unit has moved")
     if free.any():
-        check_normal((partner - exact.mean[index])[:, free] / exact.deviation[index][:, free])
+        check_normal(exact.normal(index, partner, free))
         mean = exact.p @ exact.mean
         check_mean(partner[:, free], mean[free], 4.5)
         spread = exact.p @ ((exact.mean - mean) ** 2 + exact.deviation**2)

@@ -133,7 +133,7 @@ TRAIN = ("train", "rbm", "--data", "digits", "--out", "new")
         ([*TRAIN, *sets(["hidden=3", "steps=4"])], "did you mean 'rule.steps'?"),
         ([*TRAIN, *sets(["hidden=3", "rule.chain=4"])], "did you mean 'rule.chains'?"),
         ([*TRAIN, *sets(["hidden=3", "rule=pdc"])], "did you mean 'pcd'?"),
-        ([*TRAIN, *sets(["hidden=3", "rule=cd", "rule.chains=4"])], "no setting of cd, which has steps"),
+        ([*TRAIN, *sets(["hidden=3", "rule=cd", "rule.chains=4"])], "no setting of cd, which has centred"),
         ([*TRAIN, *sets(["hidden=3", "visible.states=4"])], "no setting of bernoulli units"),
         ([*TRAIN, *sets(["hidden=3", "hidden_units=categorical"])], "hidden.states: missing"),
         ([*TRAIN, *sets(["hidden=three"])], "hidden: got 'three', expected a valid integer"),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .samplers import Gibbs, Tempering, sample
     from .training import History, resume
     from .training.fit import fit
-    from .units import UNITS, Bernoulli, Categorical, Gaussian, Spin
+    from .units import UNITS, Bernoulli, Categorical, Gaussian, Mixed, ReLU, Spin
 
 __version__ = "0.1.0"
 
@@ -44,6 +44,8 @@ __all__ = [
     "History",
     "LogLikelihood",
     "LogPartition",
+    "Mixed",
+    "ReLU",
     "Spin",
     "Stream",
     "TemperedPCD",
@@ -81,7 +83,7 @@ _ROOMS = {
     "random": ["Stream"],
     "samplers": ["Gibbs", "Tempering", "sample"],
     "training": ["History", "fit", "resume"],
-    "units": ["UNITS", "Bernoulli", "Categorical", "Gaussian", "Spin"],
+    "units": ["UNITS", "Bernoulli", "Categorical", "Gaussian", "Mixed", "ReLU", "Spin"],
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -80,7 +80,7 @@ def sample(
         state = sampler.chains(model, state)
     if not means:
         return unit.values(state["visible"])
-    mean = unit.mean(model.field("visible", state, None if unit.support() is None else beta))
+    mean = unit.mean(model.field("visible", state, beta), beta)
     return mean if held is None else torch.where(held.isnan(), mean, held)
 
 
@@ -103,7 +103,7 @@ def _clamp(unit: Unit, clamp: Tensor, n: int) -> Tensor:
     values = torch.where(free, filler, clamp)
     unit.validate(values)
     held = unit.statistics(values).clone()
-    held[free.repeat_interleave(unit.width // unit.size, 1)] = torch.nan
+    held[unit.expand(free)] = torch.nan
     return held
 
 
