@@ -136,6 +136,18 @@ TRAIN = ("train", "rbm", "--data", "digits", "--out", "new")
         ([*TRAIN, *sets(["hidden=3", "rule=cd", "rule.chains=4"])], "no setting of cd, which has centred"),
         ([*TRAIN, *sets(["hidden=3", "visible.states=4"])], "no setting of bernoulli units"),
         ([*TRAIN, *sets(["hidden=3", "hidden_units=categorical"])], "hidden.states: missing"),
+        ([*TRAIN, *sets(["hidden=3", "visible=bernouli"])], "did you mean 'bernoulli'?"),
+        ([*TRAIN, *sets(["hidden=3", "visible=relu"])], "ReLU ones are for hidden layers"),
+        ([*TRAIN, *sets(["hidden=3", "visible=spin:64"])], "unknown 'spin:64', expected one of bernoulli"),
+        ([*TRAIN, *sets(["hidden=3", "visible=mixed"])], "got 'mixed', expected a type and a number"),
+        ([*TRAIN, *sets(["hidden=3", "visible=mixed:spin:8x8"])], "got 'spin:8x8', expected a type"),
+        ([*TRAIN, *sets(["hidden=3", "visible=mixed:bits:64"])], "visible: unknown 'bits'"),
+        ([*TRAIN, *sets(["hidden=3", "visible=mixed:spin:60+spin:3"])], "expected parts of 64 units"),
+        ([*TRAIN, *sets(["hidden=3", "hidden_units=mixed:spin:2+categorical:1"])], "hidden.states: missing"),
+        (
+            [*TRAIN, *sets(["hidden=3", "hidden_units=mixed:spin:2+relu:1", "hidden.states=3"])],
+            "no setting of these parts, which has precision",
+        ),
         ([*TRAIN, *sets(["hidden=three"])], "hidden: got 'three', expected a valid integer"),
         ([*TRAIN, *sets(["hidden=3", "lr=-1"])], "lr: got '-1', expected greater than 0"),
         ([*TRAIN, *sets(["hidden=3", "data.binarisation=treshold"])], "did you mean 'threshold'?"),
@@ -282,6 +294,30 @@ def test_the_visible_units_fit_the_data(rows, more, kind, tmp_path, monkeypatch)
     succeed("sample", "run", "--out", "x.csv", "--n", "4", "--steps", "2")
     assert np.loadtxt("x.csv", delimiter=",").shape == (4, 3)
     refuse(2, "sample", "run", "--out", "x.png")
+
+
+def test_mixed_layers_are_named_by_their_parts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    rows = np.column_stack((generator.integers(0, 2, (40, 3)), generator.integers(0, 4, (40, 1))))
+    np.save("rows.npy", rows)
+    pairs = ["hidden=3", "epochs=1", "data.test=5", "visible=mixed:bernoulli:3+categorical:1x4"]
+    pairs += ["hidden_units=mixed:spin:1+relu:2", "hidden.precision=2"]
+    succeed("train", "rbm", "--data", "rows.npy", "--out", "run", *sets(pairs))
+    model = hm.load("run/model.safetensors")
+    assert [part.config() for part in model.visible.parts] == [
+        {"kind": "bernoulli", "size": 3},
+        {"kind": "categorical", "size": 1, "states": 4},
+    ]
+    assert [part.config() for part in model.hidden.parts] == [
+        {"kind": "spin", "size": 1},
+        {"kind": "relu", "size": 2, "precision": 2.0},
+    ]
+    assert succeed("evaluate", "run", "--no-report")["rows"] == 5
+    succeed("sample", "run", "--out", "x.csv", "--n", "4", "--steps", "2")
+    drawn = np.loadtxt("x.csv", delimiter=",")
+    assert drawn.shape == (4, 4)
+    model.visible.validate(torch.from_numpy(drawn))
 
 
 # --- evaluate ---------------------------------------------------------------------------------------

@@ -42,8 +42,20 @@ from ..training import SCHEDULES, Options
 from ..units import UNITS
 from ._console import print_table
 
-_NO_SETTING = ("self", "source", "model", "size", "columns", "chains", "progress", "visible", "hidden")
+_NO_SETTING = (
+    "self",
+    "source",
+    "model",
+    "size",
+    "columns",
+    "chains",
+    "progress",
+    "visible",
+    "hidden",
+    "parts",
+)
 _CLOSE = 0.5
+_PARTS = "A mixed layer lists its parts: mixed:bernoulli:784+categorical:1x10."
 
 
 class Key(NamedTuple):
@@ -101,13 +113,18 @@ def model_keys(*models: str) -> Keys:
         "hidden_units": Key(str, "bernoulli", "The type of the hidden units.", UNITS),
         "visible": Key(str, None, "The type of the visible units; by default one that fits the data.", UNITS),
     }
+    for layer in ("visible", "hidden_units"):
+        keys[layer] = keys[layer]._replace(meaning=f"{keys[layer].meaning} {_PARTS}")
     for model in models:
         keys |= {f"model.{name}": key for name, key in signature_keys(MODELS[model]).items()}
+    owners: dict[str, list[str]] = {}
     for layer in ("visible", "hidden"):
         for kind, unit in UNITS.items():
             for name, key in signature_keys(unit).items():
-                meaning = f"{key.meaning} ({kind})"
-                keys[f"{layer}.{name}"] = key._replace(meaning=meaning)
+                keys.setdefault(f"{layer}.{name}", key)
+                owners.setdefault(f"{layer}.{name}", []).append(kind)
+    for name, kinds in owners.items():
+        keys[name] = keys[name]._replace(meaning=f"{keys[name].meaning} ({', '.join(kinds)})")
     return keys
 
 
@@ -199,7 +216,7 @@ def _value(name: str, text: str, key: Key) -> Any:
             expected = first.errors()[0]["msg"].removeprefix("Input should be ")
             raise ArgumentError(f"{name}: got {text!r}, expected {expected}") from None
     if key.choices and value is not None:
-        choose(name, value, key.choices)
+        choose(name, value.partition(":")[0] if key.choices is UNITS else value, key.choices)
     return value
 
 

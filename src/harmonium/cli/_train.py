@@ -28,9 +28,9 @@ from ._settings import (
     read,
     refuse_others,
     rule_keys,
-    signature_keys,
     under,
 )
+from ._units import make_layer
 
 _STATES = 256
 _INTERRUPTED = "interrupted"
@@ -147,7 +147,7 @@ def _hidden(model: str, values: dict[str, Any]) -> list[Unit]:
     """Make the hidden layer that was asked for; none where there need be none."""
     size = values.get("hidden")
     if size is not None:
-        return [_unit("hidden", values.get("hidden_units", "bernoulli"), size, values)]
+        return [make_layer("hidden", values.get("hidden_units", "bernoulli"), size, values)]
     if signature(MODELS[model]).parameters["hidden"].default is Parameter.empty:
         raise ArgumentError("hidden: missing, expected --set hidden=NUMBER")
     return []
@@ -170,7 +170,7 @@ def _visible(data: Dataset, values: dict[str, Any]) -> Unit:
     arguments = under("visible.", values)
     if kind == "categorical" and "states" not in arguments:
         arguments["states"] = max(_ends(data)[1] + 1, 2)
-    return _unit("visible", kind, data.train.shape[1], {f"visible.{k}": v for k, v in arguments.items()})
+    return make_layer("visible", kind, data.train.shape[1], {f"visible.{k}": v for k, v in arguments.items()})
 
 
 def _kind(data: Dataset) -> str:
@@ -191,15 +191,6 @@ def _kind(data: Dataset) -> str:
 def _ends(data: Dataset) -> tuple[int, int]:
     splits = [rows for rows in (data.train, data.validation, data.test) if len(rows)]
     return min(int(rows.min()) for rows in splits), max(int(rows.max()) for rows in splits)
-
-
-def _unit(layer: str, kind: str, size: int, values: dict[str, Any]) -> Unit:
-    unit = UNITS[kind]
-    refuse_others(f"{layer}.", values, f"{kind} units", signature_keys(unit))
-    missing = [name for name in signature_keys(unit) if f"{layer}.{name}" not in values]
-    if kind == "categorical" and missing:
-        raise ArgumentError(f"{layer}.states: missing, expected --set {layer}.states=NUMBER")
-    return unit(size, **under(f"{layer}.", values))
 
 
 def _source(data: str) -> str:
