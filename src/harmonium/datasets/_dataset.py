@@ -12,13 +12,13 @@ from __future__ import annotations
 __all__ = ["BINARISATIONS", "Dataset", "score", "summary"]
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import choose, invalid
+from ..errors import DataError, choose, invalid
 from ..random import Stream
 
 BLOCK = 512
@@ -47,6 +47,8 @@ class Dataset:
             means; None where it holds states.
         source: Where the rows came from, and their licence where it is known.
         seed: The seed of the split and of the fixed binary sample.
+        classes: Where the last column of each row is the code of its label, the labels in the order of
+            their codes; None where it is a column like the others.
     """
 
     name: str
@@ -59,15 +61,46 @@ class Dataset:
     levels: int | None
     source: str
     seed: int = 0
+    classes: tuple[int, ...] | None = None
+
+    @property
+    def columns(self) -> int:
+        """The number of columns of a row, that of its label apart."""
+        return self.train.shape[1] - (self.classes is not None)
 
     @property
     def kind(self) -> str:
-        """What ``train`` holds: bits, integers, reals, grey levels, or means."""
+        """What ``train`` holds, labels apart: bits, integers, reals, grey levels, or means."""
         if self.levels is not None:
             return "means" if self.levels == 1 else "grey levels"
         if self.train.is_floating_point():
             return "reals"
-        return "bits" if all(map(_is_bits, self._splits().values())) else "integers"
+        bits = all(_is_bits(rows[:, : self.columns]) for rows in self._splits().values())
+        return "bits" if bits else "integers"
+
+    def with_labels(self) -> Dataset:
+        """Return the data set of rows and labels together: a last column has the code of each row's label.
+
+        Codes count from 0 in the order of the labels. They are never binarised.
+
+        Raises:
+            DataError: Rows have no labels, or all have the same.
+        """
+        if self.classes is not None:
+            return self
+        splits = self._splits()
+        for split, rows in splits.items():
+            if len(rows) and split not in self.labels:
+                got = f"none of the {split} rows of {self.name}"
+                raise DataError(f"labels: got {got}, expected one for each row")
+        labels = torch.cat(list(self.labels.values())).unique()
+        if len(labels) < 2:
+            raise DataError(f"labels: got only {labels.tolist()} in {self.name}, expected at least two")
+        none = torch.empty(0, dtype=torch.int64)
+        codes = {split: torch.searchsorted(labels, self.labels.get(split, none)) for split in splits}
+        train, validation, test = (_join(rows, codes[name], len(labels)) for name, rows in splits.items())
+        classes = tuple(labels.tolist())
+        return replace(self, train=train, validation=validation, test=test, classes=classes)
 
     def fixed(self, split: str = "train", rows: int | None = None) -> Tensor:
         """Return rows that are ready to be scored: states, or means for ``none``.
@@ -84,9 +117,11 @@ class Dataset:
         values: Tensor = choose("split", split, self._splits())
         if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 0):
             raise invalid("rows", rows, "a count or None")
+        values = values[:rows]
         if split != "train" or self.levels is None or self.binarisation is None:
-            return values[:rows]
-        return score(values[:rows], self.levels, self.binarisation, self.seed, split)
+            return values
+        ready = score(values[:, : self.columns], self.levels, self.binarisation, self.seed, split)
+        return ready if self.classes is None else _join(ready, values[:, -1], len(self.classes))
 
     def _splits(self) -> dict[str, Tensor]:
         return {"train": self.train, "validation": self.validation, "test": self.test}
@@ -115,8 +150,8 @@ def summary(dataset: Dataset) -> dict[str, object]:
     """Describe a data set by values that JSON can hold.
 
     ``baseline_log_likelihood`` is the mean log-likelihood of a test row in nats under independent
-    bits with the training rows' base rates (Laplace's rule: one more 0 and one more 1): the floor
-    that any model must clear. It is None unless the test rows are bits.
+    bits (and labels) with the training rows' base rates (Laplace's rule: one more of each value): the
+    floor that any model must clear. It is None unless the test rows are bits.
     """
     labels = {split: _counts(values) for split, values in dataset.labels.items()}
     return {
@@ -137,11 +172,23 @@ def _baseline(dataset: Dataset) -> float | None:
     sampled = dataset.levels is not None and dataset.binarisation != "none"
     if len(dataset.test) == 0 or not (sampled or dataset.kind == "bits"):
         return None
-    ones = _sum(dataset.train) / (dataset.levels or 1)
-    rates = (ones + 1) / (len(dataset.train) + 2)
-    frequencies = _sum(dataset.test) / len(dataset.test)
+    n, columns = len(dataset.train), dataset.columns
+    rates = (_sum(dataset.train[:, :columns]) / (dataset.levels or 1) + 1) / (n + 2)
+    frequencies = _sum(dataset.test[:, :columns]) / len(dataset.test)
     terms = frequencies * rates.log() + (1 - frequencies) * (-rates).log1p()
-    return terms.sum().item()
+    if dataset.classes is None:
+        return terms.sum().item()
+    classes = len(dataset.classes)
+    splits = (dataset.train, dataset.test)
+    own, seen = (rows[:, -1].long().bincount(minlength=classes).double() for rows in splits)
+    labels = seen / len(dataset.test) @ ((own + 1) / (n + classes)).log()
+    return (terms.sum() + labels).item()
+
+
+def _join(rows: Tensor, codes: Tensor, classes: int) -> Tensor:
+    """Return rows with the codes as their last column, in the smallest type that holds both."""
+    fits = (t for t in (torch.uint8, torch.int16, torch.int32) if classes <= torch.iinfo(t).max + 1)
+    return torch.cat((rows, codes[:, None].to(next(fits))), 1)
 
 
 def _sum(rows: Tensor) -> Tensor:

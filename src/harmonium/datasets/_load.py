@@ -47,6 +47,7 @@ def load(
     delimiter: str | None = None,
     header: bool | None = None,
     label: str | int | None = None,
+    with_labels: bool = False,
 ) -> Dataset:
     """Load a data set by its name in ``DATASETS`` or from a file.
 
@@ -65,6 +66,7 @@ def load(
         delimiter: The character between a table's cells, by default a comma, or a tab in .tsv.
         header: Whether a table's first line names its columns; by default, if no cell is a number.
         label: The name or the number (from 0) of a table's column of labels.
+        with_labels: Whether each row ends in the code of its label: see :meth:`Dataset.with_labels`.
 
     Raises:
         ArgumentError: The name is unknown, or an argument cannot be used with this source.
@@ -81,15 +83,16 @@ def load(
     table = {"delimiter": delimiter, "header": header, "label": label}
     if isinstance(source, str) and source in DATASETS:
         _refuse({"levels": levels, **table}, f"None: it is only for files, not for {source}")
-        return _named(source, binarisation, seed, sizes, Path(root).expanduser() if root else None)
+        dataset = _named(source, binarisation, seed, sizes, Path(root).expanduser() if root else None)
+        return dataset.with_labels() if with_labels else dataset
     if isinstance(source, str) and not _is_path(source):
         choose("source", source, DATASETS)
     _refuse({"root": root}, "None: it is only for named sets")
     path = Path(source).expanduser()
     rows = _read(path, table)
     sizes = {**{k: v for k, v in TENTH.items() if k not in rows.parts}, **sizes}
-    about = About(path.name, f"The file {path}.", seed)
-    return _build(about, rows, sizes, binarisation, levels)
+    dataset = _build(About(path.name, f"The file {path}.", seed), rows, sizes, binarisation, levels)
+    return dataset.with_labels() if with_labels else dataset
 
 
 def from_array(

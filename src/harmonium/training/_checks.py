@@ -45,15 +45,18 @@ def watched_score(options: Options, names: list[str]) -> str:
     if options.score is not None:
         choose("score", options.score, names)
         return options.score
-    kind = "log_likelihood" if options.likelihood_every else "pseudo_likelihood"
-    if f"validation/{kind}" not in names:
+    kinds = ("log_likelihood", "pseudo_likelihood", "accuracy")
+    found = next((name for name in (f"validation/{kind}" for kind in kinds) if name in names), None)
+    if found is None:
         raise invalid("patience", options.patience, f"a score= to watch: one of {', '.join(names)}")
-    return f"validation/{kind}"
+    return found
 
 
 def image_shape(data: Any, model: PairwiseModel) -> tuple[int, int] | None:
-    """Return the height and the width of a row, if it is a grey image."""
-    shape = tuple(n for n in data.shape if n > 1) if isinstance(data, Dataset) else ()
-    if len(shape) != 2 or shape[0] * shape[1] != model.visible.size:
+    """Return the height and the width of a row, label apart, if it is a grey image."""
+    if not isinstance(data, Dataset) or data.train.shape[1] != model.visible.size:
+        return None
+    shape = tuple(n for n in data.shape if n > 1)
+    if len(shape) != 2 or shape[0] * shape[1] != data.columns:
         return None
     return shape[0], shape[1]

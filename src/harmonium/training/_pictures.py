@@ -25,11 +25,12 @@ class Pictures:
     Arguments:
         path: The folder of the pictures.
         shape: The height and the width of an image.
-        rows: Training rows of shape (rows, size).
+        rows: Training rows of shape (rows, size), the image first.
     """
 
     def __init__(self, path: Path, shape: tuple[int, int], rows: Tensor) -> None:
         self.path, self.shape, self.rows = path, shape, rows[:_IMAGES]
+        self.pixels = slice(shape[0] * shape[1])
 
     @torch.no_grad()
     def write(self, model: PairwiseModel, state: State, epoch: int) -> None:
@@ -46,13 +47,14 @@ class Pictures:
         if unit.width != unit.size:
             images = unit.values(images)
         path = self.path / f"epoch-{epoch:05d}.png"
-        save_grid(images, self.shape, path, limits=self._limits(model), overwrite=True)
+        save_grid(images[:, self.pixels], self.shape, path, limits=self._limits(model), overwrite=True)
 
     def _limits(self, model: PairwiseModel) -> tuple[float, float] | None:
         """Return the values of black and white, if they are not those of bits or spins."""
         unit = model.visible
         support = unit.support()
         if support is None:
-            low, high = float(self.rows.min()), float(self.rows.max())
+            pixels = self.rows[:, self.pixels]
+            low, high = float(pixels.min()), float(pixels.max())
             return low, max(high, low + 1e-6)
         return (0, len(support) - 1) if unit.width != unit.size else None

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from .. import kernels
 from ..datasets import Dataset
-from ..errors import ArgumentTypeError, DataError
+from ..errors import ArgumentTypeError, DataError, show
 from ..learning import Batch
 from ..random import Stream
-from ..units import Unit
+from ..units import Mixed, Unit
 
 _ROWS = 512
 
@@ -35,6 +35,7 @@ class Source:
         batch_size: Rows in each batch; the last of an epoch may be smaller.
         levels: The grey level that means 1; none where rows are states.
         sampled: Whether grey rows are binarised by sampling; else they are used as means.
+        codes: How many of the last columns hold codes, whatever the others hold.
         weights: The rows' weights, shape (rows); all equal if not given.
 
     Raises:
@@ -50,6 +51,7 @@ class Source:
         *,
         levels: float | None = None,
         sampled: bool = False,
+        codes: int = 0,
         weights: Tensor | None = None,
     ) -> None:
         self.unit = unit
@@ -57,6 +59,7 @@ class Source:
         self.batch_size = batch_size
         self.levels = levels
         self.sampled = sampled
+        self.codes = codes
         self.order = stream.child("order")
         self.bits = stream.child("bits")
         self._check()
@@ -75,13 +78,15 @@ class Source:
 
     def present(self, index: Tensor, epoch: int) -> Tensor:
         """Return the statistics of rows as they are shown in an epoch."""
-        if self.levels is None:
-            return self.unit.statistics(self.rows[index])
-        if not self.sampled:
-            return self.unit.statistics(self.rows[index]) / self.levels
-        bits = torch.empty(len(index), self.rows.shape[1], dtype=self.unit.bias.dtype)
+        if self.levels is None or not self.sampled:
+            return self._expected(index)
+        columns = self.rows.shape[1]
+        bits = torch.empty(len(index), columns, dtype=self.unit.bias.dtype)
         kernels.binarise(self.rows, index, self.bits.at(epoch), float(self.levels), bits)
-        return bits.to(self.unit.bias.device)
+        if self.codes:
+            own = slice(columns - self.codes, columns)
+            bits[:, own] = self.rows[index, own].to(bits)
+        return self.unit.statistics(bits.to(self.unit.bias.device))
 
     def mean(self) -> Tensor:
         """Return the mean statistics; of discrete units, as if with two more rows without bias."""
@@ -93,7 +98,8 @@ class Source:
 
     def fingerprint(self) -> str:
         """Return a hash that tells these training rows, and how they are presented, from others."""
-        kind = (self.rows.dtype, tuple(self.rows.shape), self.levels, self.sampled)
+        kind = [self.rows.dtype, tuple(self.rows.shape), self.levels, self.sampled]
+        kind += [self.codes] if self.codes else []
         digest = sha256(" ".join(map(str, kind)).encode())
         for table in (self.rows, self.weights):
             for block in () if table is None else table.split(_ROWS):
@@ -101,8 +107,12 @@ class Source:
         return digest.hexdigest()[:16]
 
     def _expected(self, index: Tensor) -> Tensor:
-        statistics = self.unit.statistics(self.rows[index])
-        return statistics if self.levels is None else statistics / self.levels
+        rows = self.rows[index]
+        if self.levels is None:
+            return self.unit.statistics(rows)
+        means = rows.to(self.unit.bias)
+        means[:, : rows.shape[1] - self.codes] /= self.levels
+        return self.unit.statistics(means)
 
     def _shares(self, index: Tensor) -> Tensor:
         """Weights relative to the mean weight, divided by the number of rows in this batch."""
@@ -112,17 +122,27 @@ class Source:
         return self.weights[index].to(self.unit.bias) / n
 
     def _check(self) -> None:
+        parts = list(self.unit.parts) if isinstance(self.unit, Mixed) else [self.unit]
+        if self.codes and parts[-1].size != self.codes:
+            raise DataError(
+                f"data: got rows that end in the code of a label, expected values of {show(self.unit)}; "
+                "hm.Mixed(..., hm.Categorical(1, classes)) has a label"
+            )
         if self.levels is None:
             self.unit.validate(self.rows)
             return
         if self.rows.ndim != 2 or self.rows.shape[1] != self.unit.size or not len(self.rows):
             got = tuple(self.rows.shape)
             raise DataError(f"data: got shape {got}, expected (rows, {self.unit.size})")
-        if not self.unit.binary or self.unit.kind != "bernoulli":
+        grey = parts[:-1] if self.codes else parts
+        if any(part.kind != "bernoulli" for part in grey):
+            kinds = " and ".join(part.kind for part in grey)
             raise DataError(
-                f"data: got grey levels, expected values of {self.unit.kind} units; "
+                f"data: got grey levels, expected values of {kinds} units; "
                 "only Bernoulli units take grey values"
             )
+        if self.codes:
+            parts[-1].validate(self.rows[:, -self.codes :])
 
 
 def open_source(
@@ -152,6 +172,7 @@ def open_source(
         batch_size,
         levels=data.levels,
         sampled=data.binarisation == "sampled",
+        codes=0 if data.classes is None else 1,
         weights=shares,
     )
     if len(data.validation):
