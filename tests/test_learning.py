@@ -335,7 +335,8 @@ def test_a_model_that_does_not_fit_is_refused(contract):
     key, kind = contract
     with pytest.raises(ArgumentError, match=rf"^rule: got '{key}', expected a rule that fits a other$"):
         kind().check(Other())
-    assert any(fits(kind(), rbm(pair)) for pair in PAIRS)
+    labelled = hm.RBM(hm.Mixed(hm.Bernoulli(3), hm.Categorical(1, 3)), 2)
+    assert any(fits(kind(), model) for model in (*map(rbm, PAIRS), labelled))
 
 
 def fits(rule, model):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from . import datasets, errors, likelihood, random, report, samplers, training, units
     from .datasets import Dataset
     from .errors import HarmoniumError
-    from .learning import CD, PCD, RULES, TemperedPCD
+    from .learning import CD, PCD, RULES, Discriminative, Hybrid, TemperedPCD
     from .likelihood import (
         LogLikelihood,
         LogPartition,
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         log_likelihood,
         log_partition,
     )
-    from .models import RBM, BoltzmannMachine, load, save
+    from .models import RBM, BoltzmannMachine, load, predict, predict_proba, save
     from .random import Stream
     from .samplers import Gibbs, Tempering, sample
     from .training import History, resume
@@ -38,10 +38,12 @@ __all__ = [
     "BoltzmannMachine",
     "Categorical",
     "Dataset",
+    "Discriminative",
     "Gaussian",
     "Gibbs",
     "HarmoniumError",
     "History",
+    "Hybrid",
     "LogLikelihood",
     "LogPartition",
     "Mixed",
@@ -58,6 +60,8 @@ __all__ = [
     "load",
     "log_likelihood",
     "log_partition",
+    "predict",
+    "predict_proba",
     "random",
     "report",
     "resume",
@@ -71,7 +75,7 @@ __all__ = [
 _ROOMS = {
     "datasets": ["Dataset"],
     "errors": ["HarmoniumError"],
-    "learning": ["CD", "PCD", "RULES", "TemperedPCD"],
+    "learning": ["CD", "PCD", "RULES", "Discriminative", "Hybrid", "TemperedPCD"],
     "likelihood": [
         "LogLikelihood",
         "LogPartition",
@@ -79,7 +83,7 @@ _ROOMS = {
         "log_likelihood",
         "log_partition",
     ],
-    "models": ["RBM", "BoltzmannMachine", "load", "save"],
+    "models": ["RBM", "BoltzmannMachine", "load", "predict", "predict_proba", "save"],
     "random": ["Stream"],
     "samplers": ["Gibbs", "Tempering", "sample"],
     "training": ["History", "fit", "resume"],

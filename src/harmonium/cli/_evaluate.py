@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["evaluate", "evaluate_run", "tell"]
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ..datasets import summary
 from ..errors import DataError, choose
 from ..files import write_json
 from ..likelihood import ESTIMATORS, log_likelihood, log_partition
+from ..models import error_rate, has_label
 from ..report import EVALUATION, OpenRun, open_run, write_report
 from ._console import plain, print_json, print_table, quiet_steps, say
 from ._settings import estimate_keys, read
@@ -40,7 +42,7 @@ def evaluate(path: Path, split: str, method: str, pairs: list[str], report: bool
 
 
 def evaluate_run(run: OpenRun, split: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Estimate the log-likelihood of a split, and write it into the run folder.
+    """Estimate the log-likelihood of a split, and count wrong labels; write both into the run folder.
 
     Arguments:
         run: The run.
@@ -67,6 +69,7 @@ def evaluate_run(run: OpenRun, split: str, settings: dict[str, Any]) -> dict[str
         **result.to_dict(),
         "binarisation": run.data.binarisation,
         "baseline_log_likelihood": baseline,
+        "error": error_rate(run.model, rows) if has_label(run.model) else None,
         "note": _MEANS if means else "",
         "settings": used,
         "chains": 0 if run.chains is None else len(run.chains),
@@ -95,6 +98,9 @@ def tell(run: OpenRun, found: dict[str, Any]) -> None:
     if found["baseline_log_likelihood"] is not None:
         rows.append(("independent units", f"{found['baseline_log_likelihood']:.3f}", "the floor"))
     rows.append(("log Z", f"{z['value']:.3f}", f"by {found['method']}"))
+    if found["error"] is not None:
+        spread = math.sqrt(found["error"] * (1 - found["error"]) / found["rows"])
+        rows.append(("wrong labels", f"{found['error']:.2%}", f"± {spread:.2%} over rows"))
     crossed = "the ends cross, within their errors" if found["lower"] > found["upper"] else ""
     rows.append(("trusted", "yes" if found["trusted"] else "no", found["reason"] or crossed))
     print_table(f"Log-likelihood of {what}, nats per row", ("", "", ""), rows)

@@ -92,7 +92,7 @@ def _start(run: OpenRun, start: str, n: int, seed: int) -> Tensor | None:
 def _write(run: OpenRun, rows: Tensor, out: Path) -> None:
     if out.suffix.lower() == ".png":
         assert run.image_shape is not None
-        save_grid(rows, run.image_shape, out, limits=run.limits, overwrite=True)
+        save_grid(run.images(rows), run.image_shape, out, limits=run.limits, overwrite=True)
         return
     values = _narrow(rows).numpy()
     memory = BytesIO()

@@ -19,7 +19,7 @@ from ..models import MODELS, PairwiseModel
 from ..report import environment, open_data
 from ..training import History, Options, RunFolder, fit
 from ..training import resume as go_on
-from ..units import UNITS, Unit
+from ..units import UNITS, Categorical, Mixed, Unit
 from ._console import Meter, note, print_commands, print_json, print_table
 from ._settings import (
     data_keys,
@@ -34,7 +34,12 @@ from ._units import make_layer
 
 _STATES = 256
 _INTERRUPTED = "interrupted"
-_WATCHED = ("validation/log_likelihood", "validation/pseudo_likelihood", "free_energy_gap")
+_WATCHED = (
+    "validation/error",
+    "validation/log_likelihood",
+    "validation/pseudo_likelihood",
+    "free_energy_gap",
+)
 
 
 class Wish(NamedTuple):
@@ -69,6 +74,8 @@ def understand(model: str, data: str, pairs: list[str]) -> Wish:
     source, arguments = _source(data), under("data.", values)
     if arguments.get("root") is not None:
         arguments["root"] = str(Path(arguments["root"]).expanduser().resolve())
+    if rule.supervised:
+        arguments.setdefault("with_labels", True)
     dataset = load(source, **arguments)
     own = {k: _array(f"model.{k}", v) for k, v in under("model.", values).items()}
     machine = MODELS[model](_visible(dataset, values), *_hidden(model, values), **own)
@@ -170,7 +177,11 @@ def _visible(data: Dataset, values: dict[str, Any]) -> Unit:
     arguments = under("visible.", values)
     if kind == "categorical" and "states" not in arguments:
         arguments["states"] = max(_ends(data)[1] + 1, 2)
-    return make_layer("visible", kind, data.train.shape[1], {f"visible.{k}": v for k, v in arguments.items()})
+    own = make_layer("visible", kind, data.columns, {f"visible.{k}": v for k, v in arguments.items()})
+    if data.classes is None:
+        return own
+    parts = own.parts if isinstance(own, Mixed) else [own]
+    return Mixed(*parts, Categorical(1, len(data.classes)))
 
 
 def _kind(data: Dataset) -> str:
@@ -178,7 +189,7 @@ def _kind(data: Dataset) -> str:
     if data.kind != "integers":
         return "gaussian" if data.kind == "reals" else "bernoulli"
     low, high = _ends(data)
-    if (low, high) == (-1, 1) and not bool((data.train == 0).any()):
+    if (low, high) == (-1, 1) and not bool((data.train[:, : data.columns] == 0).any()):
         return "spin"
     if low >= 0 and high < _STATES:
         return "categorical"
@@ -189,7 +200,8 @@ def _kind(data: Dataset) -> str:
 
 
 def _ends(data: Dataset) -> tuple[int, int]:
-    splits = [rows for rows in (data.train, data.validation, data.test) if len(rows)]
+    """Return the least and the largest value, labels apart."""
+    splits = [rows[:, : data.columns] for rows in (data.train, data.validation, data.test) if len(rows)]
     return min(int(rows.min()) for rows in splits), max(int(rows.max()) for rows in splits)
 
 

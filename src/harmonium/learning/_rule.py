@@ -39,6 +39,8 @@ class Rule(Settings, ABC):
     """
 
     name: ClassVar[str]
+    supervised: ClassVar[bool] = False
+    """Whether rows have to end in a label."""
 
     @abstractmethod
     def check(self, model: EnergyModel) -> None:

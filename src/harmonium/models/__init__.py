@@ -2,6 +2,15 @@
 
 from ._base import Coupling, EnergyModel, GenerativeModel, State
 from ._boltzmann import BoltzmannMachine, lattice
+from ._classification import (
+    Classified,
+    classify,
+    error_rate,
+    has_label,
+    label_columns,
+    predict,
+    predict_proba,
+)
 from ._enumeration import CEILING, choose_side, configurations, count_states, log_sum
 from ._files import MODELS, check_fit, load, model_from_config, save
 from ._layers import as_layer
@@ -13,6 +22,7 @@ __all__ = [
     "MODELS",
     "RBM",
     "BoltzmannMachine",
+    "Classified",
     "Coupling",
     "EnergyModel",
     "GenerativeModel",
@@ -21,11 +31,17 @@ __all__ = [
     "as_layer",
     "check_fit",
     "choose_side",
+    "classify",
     "configurations",
     "count_states",
+    "error_rate",
+    "has_label",
+    "label_columns",
     "lattice",
     "load",
     "log_sum",
     "model_from_config",
+    "predict",
+    "predict_proba",
     "save",
 ]

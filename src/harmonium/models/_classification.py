@@ -4,9 +4,9 @@ A label is the last part of a mixed visible layer: one categorical unit. With th
 
 .. math:: \log p(y \mid v) = b_y + \sum_j A_j(a_j + W_{yj}) + \text{const}, \qquad a = c + W^\top s(v),
 
-where :math:`A_j` is the log-partition function of hidden unit j, b the label's bias and :math:`W_y` its row of
-the couplings. The fields a are those of all classes, so that they cost one product, and each class one pass
-over the hidden units.
+where :math:`A_j` is the log-partition function of hidden unit j, b the label's bias and :math:`W_y` its row
+of the couplings. All classes share the fields a, which cost one product; each class costs one pass over the
+hidden units.
 
 References:
     | Classification using discriminative restricted Boltzmann machines (Larochelle & Bengio, 2008)
@@ -16,18 +16,11 @@ References:
 
 from __future__ import annotations
 
-__all__ = [
-    "ClassFields",
-    "class_fields",
-    "error_rate",
-    "has_label",
-    "label_columns",
-    "log_class_probabilities",
-    "predict",
-    "predict_proba",
-]
+__all__ = ["Classified", "classify", "error_rate", "has_label", "label_columns", "predict", "predict_proba"]
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -42,15 +35,20 @@ from ._pairwise import PairwiseModel
 _BLOCK = 1 << 22
 
 
-class ClassFields(NamedTuple):
-    """The fields of a hidden block in all classes."""
+Moments: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Sums weights of shape (rows, classes) times the expected hidden statistics given each row and class.
 
-    coupling: Coupling
-    """That of the visible layer with the block."""
-    shared: Tensor
-    """The fields without a label, shape (rows, hidden width)."""
-    own: Tensor
-    """What each class adds to them, shape (classes, hidden width)."""
+Returns the sums over classes, shape (rows, hidden width), and those over rows, (classes, hidden width).
+"""
+
+
+class Classified(NamedTuple):
+    """What there is to know of rows in all classes."""
+
+    log_p: Tensor
+    """The log-probabilities of the classes, shape (rows, classes), float64."""
+    moments: list[tuple[Coupling, Moments]]
+    """The expected hidden statistics, by the coupling of the visible layer with the hidden one."""
 
 
 def has_label(model: PairwiseModel) -> bool:
@@ -71,27 +69,23 @@ def label_columns(model: PairwiseModel) -> slice:
     return slice(model.visible.width - model.visible.parts[-1].width, model.visible.width)
 
 
-def class_fields(model: PairwiseModel, s: Tensor) -> list[ClassFields]:
-    """Return the fields of the hidden blocks in all classes.
+@torch.no_grad()
+def classify(model: PairwiseModel, s: Tensor) -> Classified:
+    """Return the probabilities of all classes, and the moments that their gradients are made of.
 
     Arguments:
         model: A model with a label.
         s: Visible statistics with zeros in place of the label, shape (rows, width).
     """
     columns = label_columns(model)
-    return [
-        ClassFields(c, model.field(c.upper, {"visible": s}), model.matrix(c)[columns])
-        for c in model.couplings()
-    ]
-
-
-@torch.no_grad()
-def log_class_probabilities(model: PairwiseModel, fields: list[ClassFields]) -> Tensor:
-    """Return the log-probabilities of all classes, shape (rows, classes), float64."""
-    total = model.visible.bias[label_columns(model)].double()
-    for coupling, shared, own in fields:
-        total = total + _sums(model.layer(coupling.upper), shared, own)
-    return log_softmax(total, 1)
+    moments: list[tuple[Coupling, Moments]] = []
+    total = model.visible.bias[columns].double()
+    for coupling in model.couplings():
+        unit, shared = model.layer(coupling.upper), model.field(coupling.upper, {"visible": s})
+        own = model.matrix(coupling)[columns]
+        total = total + _sums(unit, shared, own)
+        moments.append((coupling, partial(_moments, unit, shared, own)))
+    return Classified(log_softmax(total, 1), moments)
 
 
 @torch.no_grad()
@@ -102,25 +96,26 @@ def predict_proba(model: PairwiseModel, rows: Any) -> Tensor:
         model: A model whose visible layer is ``hm.Mixed(..., hm.Categorical(1, classes))``, and whose hidden
             units are independent given it.
         rows: Values of the visible units, or their means, without the label, shape (rows, size - 1); or with
-            a last column for the label, which is not looked at.
+            a last column for the label, which is not looked at; or statistics, shape (rows, width).
 
     Raises:
         ArgumentError: The model has no label, or has units that do not sum out.
         DataError: A value does not fit the visible units.
     """
-    columns = label_columns(model)
+    columns, unit = label_columns(model), model.visible
     x = torch.as_tensor(rows)
-    if x.ndim != 2 or x.shape[1] not in (model.visible.size - 1, model.visible.size):
-        expected = f"(rows, {model.visible.size - 1}) or, with labels, (rows, {model.visible.size})"
+    if x.ndim != 2 or x.shape[1] not in (unit.size - 1, unit.size, unit.width):
+        expected = f"(rows, {unit.size - 1}) or, with labels, (rows, {unit.size})"
         raise DataError(f"data: got shape {tuple(x.shape)}, expected {expected}")
-    x = pad(x[:, : model.visible.size - 1], (0, 1))
-    model.visible.validate(x, means=True)
+    if x.shape[1] != unit.width:
+        x = pad(x[:, : unit.size - 1], (0, 1))
+    unit.validate(x, means=True)
     widest = max(model.layer(block).width for block in model.blocks())
     parts = []
     for block in x.split(max(1, _BLOCK // widest)):
-        s = model.visible.statistics(block.to(model.device)).clone()
+        s = unit.statistics(block.to(model.device)).clone()
         s[:, columns] = 0
-        parts.append(log_class_probabilities(model, class_fields(model, s)).exp())
+        parts.append(classify(model, s).log_p.exp())
     return torch.cat(parts)
 
 
@@ -143,17 +138,17 @@ def error_rate(model: PairwiseModel, rows: Any) -> float:
 
     Arguments:
         model: As for :func:`predict_proba`.
-        rows: Values whose last column is the code of the label, shape (rows, size).
+        rows: Values whose last column is the code of the label, shape (rows, size); or statistics.
 
     Raises:
         ArgumentError: The model has no label, or has units that do not sum out.
         DataError: A value does not fit the visible units, the label's included.
     """
-    label_columns(model)
+    columns, unit = label_columns(model), model.visible
     labelled = torch.as_tensor(rows)
-    model.visible.validate(labelled, means=True)
-    wrong = predict(model, labelled).cpu() != labelled[:, -1].long().cpu()
-    return float(wrong.double().mean())
+    unit.validate(labelled, means=True)
+    codes = labelled[:, -1].long() if labelled.shape[1] == unit.size else labelled[:, columns].argmax(1)
+    return float((predict(model, labelled).cpu() != codes.cpu()).double().mean())
 
 
 def _fault(model: PairwiseModel) -> ArgumentError | None:
@@ -171,8 +166,24 @@ def _fault(model: PairwiseModel) -> ArgumentError | None:
 
 
 def _sums(unit: Unit, shared: Tensor, own: Tensor) -> Tensor:
-    """Return what a hidden block sums to in each class, up to a term of the row, shape (rows, classes)."""
+    """Return what hidden units sum to in each class, up to a term of the row, shape (rows, classes).
+
+    Arguments:
+        unit: The hidden layer.
+        shared: Its fields without a label, shape (rows, width).
+        own: What each class adds to them, shape (classes, width).
+    """
     if isinstance(unit, Bernoulli | Spin):
         up = torch.ones(len(shared), len(own), dtype=torch.bool, device=shared.device)
-        return kernels.flips(shared, own, up, 1.0, isinstance(unit, Spin))
+        return kernels.flips(shared, own, up, 1.0, isinstance(unit, Spin))[0]
     return torch.stack([unit.log_partition(shared + row) for row in own], 1)
+
+
+def _moments(unit: Unit, shared: Tensor, own: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """See :data:`Moments`; the other arguments are those of :func:`_sums`."""
+    over_classes, over_rows = torch.zeros_like(shared), torch.empty_like(own)
+    for k, row in enumerate(own):
+        mean = unit.expected_statistics(shared + row)
+        over_classes.addcmul_(weights[:, k, None], mean)
+        over_rows[k] = weights[:, k] @ mean
+    return over_classes, over_rows

@@ -24,7 +24,12 @@ from ..units import Unit
 from ._opened import OpenRun, environment
 
 _SPLITS = ("test", "validation", "train")
-_RULES = {"pcd": "persistent contrastive divergence", "cd": "contrastive divergence"}
+_RULES = {
+    "pcd": "persistent contrastive divergence",
+    "cd": "contrastive divergence",
+    "discriminative": "the gradient of -log p(label given the rest)",
+    "hybrid": "the gradient of -log p(label given the rest) and a share of that of -log p",
+}
 
 
 class Table(NamedTuple):
@@ -165,6 +170,8 @@ def _quality(run: OpenRun) -> Iterator[str]:
             f"A model in which all units are independent reaches {baseline:.2f}; the machine is "
             f"{abs(gain):.2f} nats a row {'better' if gain > 0 else 'worse'} than that."
         )
+    if found.get("error") is not None:
+        yield f"It takes a wrong label for the most probable one of {found['error']:.2%} of these rows."
     if found.get("note"):
         yield f"Mind that {found['note']}."
 

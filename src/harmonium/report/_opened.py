@@ -20,7 +20,7 @@ from ..files import read_json
 from ..models import PairwiseModel
 from ..models import load as load_model
 from ..training import RunFolder
-from ..units import Categorical, Spin
+from ..units import Categorical, Mixed, Spin
 
 EVALUATION = "evaluation.json"
 """The file of a run's evaluations: one object for each split, by its name."""
@@ -43,7 +43,7 @@ class OpenRun:
 
     @property
     def image_shape(self) -> tuple[int, int] | None:
-        """The height and the width of a row, if it is a grey image."""
+        """The height and the width of a row, its label apart, if it is a grey image."""
         match self.data.shape:
             case (int(height), int(width)) if min(height, width) > 1:
                 return height, width
@@ -53,15 +53,21 @@ class OpenRun:
     def limits(self) -> tuple[float, float]:
         """The values of a visible unit that a picture shows as black and white."""
         unit = self.model.visible
+        if isinstance(unit, Mixed):
+            unit = unit.parts[0]
         if isinstance(unit, Spin):
             return -1.0, 1.0
         if isinstance(unit, Categorical):
             return 0.0, unit.states - 1.0
         if unit.support() is not None:
             return 0.0, 1.0
-        values = self.data.fixed("train", 1000).float().flatten()
+        values = self.images(self.data.fixed("train", 1000)).float().flatten()
         low, high = torch.quantile(values[: 2**23], torch.tensor([_TAIL, 1 - _TAIL])).tolist()
         return (low, high) if low < high else (low, low + 1)
+
+    def images(self, rows: Tensor) -> Tensor:
+        """Return rows without their labels, shape (rows, columns)."""
+        return rows[:, : self.data.columns]
 
     def evaluations(self) -> dict[str, dict[str, Any]]:
         """Return what has been evaluated, by the name of the split.

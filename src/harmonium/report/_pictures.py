@@ -91,13 +91,13 @@ def _curve(run: OpenRun, names: Sequence[str], label: str, bands: bool = False) 
 
 def _images(run: OpenRun, shape: tuple[int, int], n: int, steps: int, seed: int) -> Iterator[Picture]:
     model, limits = run.model, run.limits
-    rows = run.data.fixed(_held_out(run), n)
+    rows = run.images(run.data.fixed(_held_out(run), n))
     draws = sample(model, n, steps=steps, seed=seed, start=_start(run, n))
     origin = "noise" if run.chains is None else "the chains that training left"
     caption = f"{len(rows)} rows of the {_held_out(run)} set, as the model sees them."
     yield _picture("samples", "Data", caption, plots.samples(rows, shape, limits=limits))
     caption = f"{n} chains, {steps:,} Gibbs steps after {origin}, not selected."
-    yield _picture("samples", "Draws", caption, plots.samples(draws, shape, limits=limits))
+    yield _picture("samples", "Draws", caption, plots.samples(run.images(draws), shape, limits=limits))
     if _plain(run):
         means = sample(model, n, steps=1, seed=seed + 1, start=draws, means=True)
         caption = "The same chains one step later: each pixel's mean given the other units."
@@ -113,10 +113,12 @@ def _images(run: OpenRun, shape: tuple[int, int], n: int, steps: int, seed: int)
 def _inpainting(run: OpenRun, shape: tuple[int, int], seed: int) -> Picture:
     truth = run.data.fixed(_held_out(run), _INPAINTED).float()
     known = torch.arange(shape[1]).expand(shape).flatten() < shape[1] // 2
-    clamp = truth.masked_fill(~known, math.nan).repeat(_COMPLETIONS, 1)
+    given = torch.zeros(truth.shape[1], dtype=torch.bool)
+    given[: len(known)] = known
+    clamp = truth.masked_fill(~given, math.nan).repeat(_COMPLETIONS, 1)
     steps = _INPAINTING_STEPS
     filled = sample(run.model, len(clamp), steps=steps, seed=seed, clamp=clamp, means=_plain(run))
-    filled = filled.reshape(_COMPLETIONS, len(truth), -1)
+    filled, truth = run.images(filled).reshape(_COMPLETIONS, len(truth), -1), run.images(truth)
     axes = plots.inpainting(truth, known, filled, shape, truth=truth, limits=run.limits)
     what = "means" if _plain(run) else "draws"
     caption = (

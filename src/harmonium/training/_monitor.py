@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..likelihood import log_likelihood, log_partition
-from ..models import PairwiseModel, State
+from ..models import PairwiseModel, State, error_rate, has_label
 from ..random import Stream
 from ..samplers import mean_field
 from ._options import Options
@@ -24,7 +24,7 @@ class Monitor:
 
     Free energies and pseudo-likelihoods are read off the same probe rows, and the same units of them, in
     every epoch. Training rows and validation rows are kept apart: a growing gap between their free
-    energies is overfitting.
+    energies is overfitting. Models with a label are asked for the labels of the rows.
 
     Arguments:
         train: Training rows to be scored, or none.
@@ -45,6 +45,8 @@ class Monitor:
             scores.append("free_energy")
         if self._has_pseudo_likelihood(model):
             scores.append("pseudo_likelihood")
+        if has_label(model):
+            scores += ["error", "accuracy"]
         if self.options.likelihood_every:
             scores += ["log_likelihood", "log_likelihood_lower", "log_likelihood_upper"]
         return [f"{split}/{name}" for split, rows in self.probes.items() if len(rows) for name in scores]
@@ -100,6 +102,9 @@ class Monitor:
             scores["free_energy"] = float(model.free_energy(s).mean())
         if self._has_pseudo_likelihood(model):
             scores["pseudo_likelihood"] = pseudo_likelihood(model, s)
+        if has_label(model):
+            scores["error"] = error_rate(model, rows)
+            scores["accuracy"] = 1 - scores["error"]
         return scores
 
     def _has_pseudo_likelihood(self, model: PairwiseModel) -> bool:
