@@ -26,9 +26,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, pad
 
-from .. import kernels
 from ..errors import ArgumentError, DataError, invalid
-from ..units import Bernoulli, Categorical, Mixed, Spin, Unit
+from ..units import Categorical, Mixed, Unit
 from ._base import Coupling
 from ._pairwise import PairwiseModel
 
@@ -83,7 +82,7 @@ def classify(model: PairwiseModel, s: Tensor) -> Classified:
     for coupling in model.couplings():
         unit, shared = model.layer(coupling.upper), model.field(coupling.upper, {"visible": s})
         own = model.matrix(coupling)[columns]
-        total = total + _sums(unit, shared, own)
+        total = total + torch.stack([unit.log_partition(shared + row) for row in own], 1)
         moments.append((coupling, partial(_moments, unit, shared, own)))
     return Classified(log_softmax(total, 1), moments)
 
@@ -165,22 +164,15 @@ def _fault(model: PairwiseModel) -> ArgumentError | None:
     return None
 
 
-def _sums(unit: Unit, shared: Tensor, own: Tensor) -> Tensor:
-    """Return what hidden units sum to in each class, up to a term of the row, shape (rows, classes).
+def _moments(unit: Unit, shared: Tensor, own: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """See :data:`Moments`.
 
     Arguments:
         unit: The hidden layer.
         shared: Its fields without a label, shape (rows, width).
         own: What each class adds to them, shape (classes, width).
+        weights: Shape (rows, classes).
     """
-    if isinstance(unit, Bernoulli | Spin):
-        up = torch.ones(len(shared), len(own), dtype=torch.bool, device=shared.device)
-        return kernels.flips(shared, own, up, 1.0, isinstance(unit, Spin))[0]
-    return torch.stack([unit.log_partition(shared + row) for row in own], 1)
-
-
-def _moments(unit: Unit, shared: Tensor, own: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """See :data:`Moments`; the other arguments are those of :func:`_sums`."""
     over_classes, over_rows = torch.zeros_like(shared), torch.empty_like(own)
     for k, row in enumerate(own):
         mean = unit.expected_statistics(shared + row)
