@@ -228,7 +228,8 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]
 
 
 def _units(unit: Unit) -> str:
-    return f"{unit.size:,} {unit.kind.capitalize() if unit.kind != 'spin' else 'spin'} units"
+    name = unit.kind if unit.kind in ("spin", "mixed") else type(unit).__name__
+    return f"{unit.size:,} {name} units"
 
 
 def _last(run: OpenRun, name: str) -> float | None:
