@@ -17,6 +17,7 @@ __all__ = [
     "gaussian",
     "relu",
     "spin",
+    "sweep",
 ]
 
 import os
@@ -78,6 +79,37 @@ def anneal_binary(
 ) -> None:
     """Take one annealing step of binary units: see :func:`harmonium.kernels.cpu.anneal_binary`."""
     _module(field).anneal_binary(field, draw, spin, betas, log_weight, sample)
+
+
+def sweep(
+    field: Tensor,
+    x: Tensor,
+    lateral: Tensor,
+    draw: Draw,
+    kind: str,
+    *,
+    states: int = 1,
+    scale: Tensor | None = None,
+    held: Tensor | None = None,
+    reverse: bool = False,
+) -> None:
+    """Draw units that are coupled to each other, one after the other, each given all others' present states.
+
+    A unit that changes by d adds scale * d * (its row of ``lateral``) to the fields of its row.
+
+    Arguments:
+        field: Fields given the present states, already tempered, shape (rows, width); kept up to date.
+        x: Present states, shape (rows, width), overwritten by the new ones; one-hot where categorical.
+        lateral: Symmetric couplings with a diagonal of zeros (zero blocks), shape (width, width).
+        draw: The address; a unit's number is its column.
+        kind: ``"bernoulli"``, ``"spin"`` or ``"categorical"``.
+        states: The columns of one unit.
+        scale: The inverse temperature of each row, shape (rows); 1 if None.
+        held: Which units keep their values, shape (rows, units), boolean; none if None.
+        reverse: Visit the units last to first: the time reversal of a sweep.
+    """
+    options = {"states": states, "scale": scale, "held": held, "reverse": reverse}
+    _module(field).sweep(field, x, lateral, draw, kind, **options)
 
 
 def binarise(grey: Tensor, index: Tensor, draw: Draw, levels: float, sample: Tensor) -> None:

@@ -319,6 +319,30 @@ def _truncated_mean(z):
     return excess if z < np.float32(0.0) else z + density / (np.float32(1.0) - _below_zero(size, k, p))
 
 
+@_inline
+def _weigh(field, r, first, weight):
+    """Write the probabilities of one block of states up to a factor, and return their sum."""
+    top = field[r, first]
+    for k in range(1, len(weight)):
+        top = max(top, field[r, first + k])
+    total = field.dtype.type(0)
+    for k in range(len(weight)):
+        weight[k] = _exp(field[r, first + k] - top)
+        total += weight[k]
+    return total
+
+
+@_inline
+def _pick(weight, total, word):
+    """Return the state at which the cumulative sum of weights passes the share that a word says."""
+    threshold = _unit(word) * total
+    chosen, below = 0, weight[0]
+    while below <= threshold and chosen < len(weight) - 1:
+        chosen += 1
+        below += weight[chosen]
+    return chosen
+
+
 # --- kernels ------------------------------------------------------------------------------------
 
 
@@ -409,22 +433,12 @@ def categorical(chunks, field, address, states, sample, mean):
             _fill(words, units, address, address[4] + r)
             for i in range(units):
                 first = i * states
-                top = field[r, first]
-                for k in range(1, states):
-                    top = max(top, field[r, first + k])
-                total = field.dtype.type(0)
-                for k in range(states):
-                    weight[k] = _exp(field[r, first + k] - top)
-                    total += weight[k]
+                total = _weigh(field, r, first, weight)
                 if mean.size:
                     for k in range(states):
                         mean[r, first + k] = weight[k] / total
                 if sample.size:
-                    threshold = _unit(words[i]) * total
-                    chosen, below = 0, weight[0]
-                    while below <= threshold and chosen < states - 1:
-                        chosen += 1
-                        below += weight[chosen]
+                    chosen = _pick(weight, total, words[i])
                     for k in range(states):
                         sample[r, first + k] = 1 if k == chosen else 0
 

@@ -21,6 +21,7 @@ __all__ = [
     "sample_gaussian",
     "sample_relu",
     "sample_spin",
+    "sweep",
 ]
 
 import math
@@ -35,7 +36,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from . import _binary_product, _loops, truncated
+from . import _binary_product, _loops, _sweep, truncated
 from .philox import Draw
 
 PARALLEL_FROM = 1 << 14
@@ -84,9 +85,14 @@ _run_binarise = Kernel(_loops.binarise)
 _run_pack = Kernel(_binary_product.pack)
 _run_pack_transposed = Kernel(_binary_product.pack_transposed)
 _run_multiply = Kernel(_binary_product.multiply)
+_run_sweep_binary = Kernel(_sweep.sweep_binary)
+_run_sweep_categorical = Kernel(_sweep.sweep_categorical)
 
 _BUILD = 8
 _GAIN = 0.25
+
+_BINARY = {"bernoulli": (1, 0), "spin": (2, -1)}
+"""The gain and the low value of each binary kind."""
 
 
 def sample_bernoulli(
@@ -158,6 +164,31 @@ def binarise(grey: Tensor, index: Tensor, draw: Draw, levels: float, sample: Ten
     """Write fresh bits of the rows ``index`` of ``grey``, P(1) = grey / levels."""
     arguments = (_array(grey), _array(index), _address(draw), np.float32(levels), _array(sample))
     _run_binarise(sample.numel(), *arguments)
+
+
+def sweep(
+    field: Tensor,
+    x: Tensor,
+    lateral: Tensor,
+    draw: Draw,
+    kind: str,
+    *,
+    states: int = 1,
+    scale: Tensor | None = None,
+    held: Tensor | None = None,
+    reverse: bool = False,
+) -> None:
+    """See :func:`harmonium.kernels.sweep`."""
+    rows, width = field.shape
+    scales = np.ones(rows, _array(field).dtype) if scale is None else _array(scale)
+    keeps = np.empty((0, 0), np.bool_) if held is None else _array(held)
+    before = (_array(field), _array(x), _array(lateral), _address(draw))
+    after = (scales, keeps, reverse)
+    work = field.numel() * (1 + width // 16)
+    if kind == "categorical":
+        _run_sweep_categorical(work, *before, states, *after)
+    else:
+        _run_sweep_binary(work, *before, *_kind(field, *_BINARY[kind]), *after)
 
 
 def binary_product(x: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> bool:

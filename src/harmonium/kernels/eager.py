@@ -14,13 +14,14 @@ __all__ = [
     "sample_gaussian",
     "sample_relu",
     "sample_spin",
+    "sweep",
 ]
 
 import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import one_hot, softplus
 
 from . import truncated
 from .philox import Draw, bits, normal, uniform
@@ -59,9 +60,7 @@ def sample_categorical(
         mean.copy_(probability.flatten(-2))
     if sample is not None:
         u = uniform(bits(draw, len(field), blocks.shape[-2], field.device), field.dtype)
-        below = probability.cumsum(-1)[..., :-1]
-        chosen = (below <= u[..., None]).sum(-1)
-        sample.copy_(torch.nn.functional.one_hot(chosen, states).flatten(-2))
+        sample.copy_(_pick(probability, u[..., None]).flatten(-2))
 
 
 def sample_gaussian(field: Tensor, draw: Draw, precision: Tensor, sample: Tensor) -> None:
@@ -107,6 +106,50 @@ def binarise(grey: Tensor, index: Tensor, draw: Draw, levels: float, sample: Ten
     """See :func:`harmonium.kernels.cpu.binarise`."""
     u = uniform(bits(draw, index.to(sample.device), grey.shape[1]))
     sample.copy_(u * levels < grey[index.to(grey.device)].to(sample.device))
+
+
+def sweep(
+    field: Tensor,
+    x: Tensor,
+    lateral: Tensor,
+    draw: Draw,
+    kind: str,
+    *,
+    states: int = 1,
+    scale: Tensor | None = None,
+    held: Tensor | None = None,
+    reverse: bool = False,
+) -> None:
+    """See :func:`harmonium.kernels.sweep`."""
+    units = field.shape[1] // states
+    factor = 1.0 if scale is None else scale[:, None]
+    u = uniform(bits(draw, len(field), units, field.device), field.dtype)
+    for i in reversed(range(units)) if reverse else range(units):
+        columns = slice(i * states, (i + 1) * states)
+        old, new = x[:, columns], _one_unit(field[:, columns], u[:, i, None], kind)
+        if held is not None:
+            new = torch.where(held[:, i, None], old, new)
+        lines = lateral[columns]
+        if kind == "categorical":
+            field += factor * (lines[new.argmax(1)] - lines[old.argmax(1)])
+        else:
+            field += (new - old) * factor * lines
+        x[:, columns] = new
+
+
+def _one_unit(field: Tensor, u: Tensor, kind: str) -> Tensor:
+    """Return the states of one unit of each row, in fields of shape (rows, columns), u of shape (rows, 1)."""
+    if kind == "categorical":
+        return _pick(torch.softmax(field, 1), u).to(field)
+    if kind == "spin":
+        return (u < torch.sigmoid(2 * field)).to(field).mul_(2).sub_(1)
+    return (u < torch.sigmoid(field)).to(field)
+
+
+def _pick(probability: Tensor, u: Tensor) -> Tensor:
+    """Return one-hot states by inversion of the cumulative sum, at u of shape (*, 1)."""
+    below = probability.cumsum(-1)[..., :-1]
+    return one_hot((below <= u).sum(-1), probability.shape[-1])
 
 
 def _uniform(draw: Draw, field: Tensor) -> Tensor:
