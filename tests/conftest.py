@@ -22,7 +22,7 @@ def eager(monkeypatch):
     """Replace each fused kernel by its reference in plain torch."""
     for name in ("bernoulli", "spin", "categorical", "gaussian", "relu"):
         monkeypatch.setattr(kernels, name, getattr(reference, f"sample_{name}"))
-    for name in ("anneal_binary", "binarise", "sweep"):
+    for name in ("anneal_binary", "binarise", "flips", "sweep"):
         monkeypatch.setattr(kernels, name, getattr(reference, name))
     monkeypatch.setattr(kernels, "affine", torch.addmm)
 

@@ -14,19 +14,23 @@ __all__ = [
     "binarise",
     "categorical",
     "cross",
+    "flips",
     "gaussian",
     "relu",
     "spin",
     "sweep",
+    "tiles",
 ]
 
 import os
+from collections.abc import Callable
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from . import cpu, eager
+from ._tiles import tiles
 from .philox import Draw
 
 _EAGER = os.environ.get("HARMONIUM_KERNELS", "") == "eager"
@@ -139,6 +143,31 @@ def cross(x: Tensor, y: Tensor, out: Tensor | None = None) -> Tensor:
         if cpu.binary_product(x.T, y, y.new_zeros(y.shape[1]), place):
             return place
     return torch.mm(x.T, y, out=out)
+
+
+@torch.no_grad()
+def flips(
+    field: Tensor, weight: Tensor, up: Tensor, step: float, spin: bool
+) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
+    r"""Return what flipping each visible unit adds to the log-partition functions of hidden ones.
+
+    .. math:: \sum_j A(a_{rj} + d_{ri} W_{ij}) - A(a_{rj})
+
+    where A is that of Bernoulli or of Spin units.
+
+    Arguments:
+        field: The hidden fields a, shape (rows, hidden).
+        weight: The couplings W, shape (visible, hidden).
+        up: Whether d is ``step``, else it is ``-step``; shape (rows, visible), boolean.
+        step: How far a visible unit's two values are apart.
+        spin: Whether the hidden units are Spin units.
+
+    Returns:
+        These sums, shape (rows, visible); and the function that takes a loss's derivatives by them to its
+        derivatives by fields and couplings.
+    """
+    fused = cpu.flips(field, weight, up, step, spin) if _module(field) is cpu else None
+    return eager.flips(field, weight, up, step, spin) if fused is None else fused
 
 
 def _module(tensor: Tensor) -> ModuleType:

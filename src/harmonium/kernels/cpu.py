@@ -16,6 +16,7 @@ __all__ = [
     "anneal_binary",
     "binarise",
     "binary_product",
+    "flips",
     "sample_bernoulli",
     "sample_categorical",
     "sample_gaussian",
@@ -26,17 +27,19 @@ __all__ = [
 
 import math
 from collections.abc import Callable
+from functools import partial, reduce
 from threading import Lock
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
+from torch.nn.functional import pad
 
-from . import _binary_product, _loops, _sweep, truncated
+from . import _binary_product, _loops, _single_site, _sweep, truncated
 from .philox import Draw
 
 PARALLEL_FROM = 1 << 14
@@ -85,6 +88,8 @@ _run_binarise = Kernel(_loops.binarise)
 _run_pack = Kernel(_binary_product.pack)
 _run_pack_transposed = Kernel(_binary_product.pack_transposed)
 _run_multiply = Kernel(_binary_product.multiply)
+_run_flips = Kernel(_single_site.flips)
+_run_flips_gradient = Kernel(_single_site.flips_gradient)
 _run_sweep_binary = Kernel(_sweep.sweep_binary)
 _run_sweep_categorical = Kernel(_sweep.sweep_categorical)
 
@@ -93,6 +98,12 @@ _GAIN = 0.25
 
 _BINARY = {"bernoulli": (1, 0), "spin": (2, -1)}
 """The gain and the low value of each binary kind."""
+
+_LIMITS = {torch.float32: 64.0, torch.float64: 640.0}
+"""How large a logarithm may get before its exponential is near the end of the range."""
+
+_PARTS = 8
+_ROWS = 64
 
 
 def sample_bernoulli(
@@ -222,6 +233,63 @@ def binary_product(x: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> bool
     table = _array(weight.T if flipped else weight)
     _run_multiply(1 << 30, offsets, counts, table, flipped, _array(bias), _array(out))
     return True
+
+
+def flips(
+    field: Tensor, weight: Tensor, up: Tensor, step: float, spin: bool
+) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]] | None:
+    """See :func:`harmonium.kernels.flips`; None where couplings are too strong for products."""
+    tables = _tabulate(field, weight, step, spin)
+    if tables is None:
+        return None
+    up = up.contiguous()
+    out = torch.empty(up.shape, dtype=field.dtype)
+    _run_flips(out.numel() * field.shape[1], *map(_array, (*tables, up)), _LIMITS[field.dtype], _array(out))
+    if spin:
+        out += torch.where(up, -step, step) * weight.detach().sum(1)
+    return out, partial(_gradient_of_flips, tables, up, step, spin, weight.shape)
+
+
+def _gradient_of_flips(
+    tables: _Tables, up: Tensor, step: float, spin: bool, shape: torch.Size, slopes: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the gradient, by a few rows at a time, so that what they add stays in the cache of a core."""
+    _, gain, low = _kind(tables.on, 2, -1) if spin else _kind(tables.on, 1, 0)
+    by_field, by_weight = [], torch.zeros(shape, dtype=tables.on.dtype)
+    sources = (x.split(_ROWS) for x in (tables.on, tables.off, up, slopes.contiguous()))
+    for on, off, way, slope in zip(*sources, strict=True):
+        sums = torch.zeros(_PARTS, *on.shape, dtype=on.dtype)
+        given = map(_array, (on, off, tables.odds, way, slope))
+        _run_flips_gradient(way.numel() * shape[1], *given, gain, low, _array(sums), _array(by_weight))
+        by_field.append(reduce(torch.add, sums)[:, : shape[1]] * float(gain))
+    return torch.cat(by_field), by_weight.mul_(step)
+
+
+class _Tables(NamedTuple):
+    """What flips take: probabilities of hidden units, exponentials of changes, and bounds of logarithms."""
+
+    on: Tensor
+    off: Tensor
+    odds: Tensor
+    sizes: Tensor
+
+
+def _tabulate(field: Tensor, weight: Tensor, step: float, spin: bool) -> _Tables | None:
+    """Return the tables of a batch, or None if a group of factors is beyond the limit.
+
+    Only operations whose bits do not depend on how torch shares out the elements among threads.
+    """
+    field, weight, gain = field.detach(), weight.detach(), 2 if spin else 1
+    padding = (0, -weight.shape[1] % _single_site.LANES)
+    rise = pad(gain * step * weight, padding).contiguous()
+    sizes = rise.abs().unflatten(1, (-1, _single_site.LANES)).sum(-1)
+    if not float(sizes.max()) <= _LIMITS[field.dtype]:
+        return None
+    odds = torch.empty(2, *rise.shape, dtype=rise.dtype)
+    torch.reciprocal(torch.exp(rise, out=odds[1]), out=odds[0])
+    x = pad(gain * field, padding, value=-torch.inf)
+    on, off = (1 / (1 + torch.exp(sign * x)) for sign in (-1, 1))
+    return _Tables(on, off, odds, sizes)
 
 
 def _suits(matrix: Tensor) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "anneal_binary",
     "binarise",
+    "flips",
     "sample_bernoulli",
     "sample_categorical",
     "sample_gaussian",
@@ -18,12 +19,15 @@ __all__ = [
 ]
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, softplus
 
 from . import truncated
+from ._tiles import tiles
 from .philox import Draw, bits, normal, uniform
 
 
@@ -144,6 +148,32 @@ def _one_unit(field: Tensor, u: Tensor, kind: str) -> Tensor:
     if kind == "spin":
         return (u < torch.sigmoid(2 * field)).to(field).mul_(2).sub_(1)
     return (u < torch.sigmoid(field)).to(field)
+
+
+def flips(
+    field: Tensor, weight: Tensor, up: Tensor, step: float, spin: bool
+) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
+    """See :func:`harmonium.kernels.flips`."""
+    before, change = _log_normaliser(field, spin), torch.where(up, step, -step).to(field)
+    out = torch.empty_like(change)
+    for rows, sites in tiles(*up.shape, depth=field.shape[1]):
+        after = field[rows, None] + change[rows, sites, None] * weight[sites]
+        out[rows, sites] = (_log_normaliser(after, spin) - before[rows, None]).sum(-1)
+    return out, partial(_gradient_of_flips, field, weight, change, spin)
+
+
+@torch.no_grad()
+def _gradient_of_flips(
+    field: Tensor, weight: Tensor, change: Tensor, spin: bool, slopes: Tensor
+) -> tuple[Tensor, Tensor]:
+    mean = torch.tanh if spin else torch.sigmoid
+    before, signed = mean(field), slopes * change
+    by_field, by_weight = torch.zeros_like(field), torch.zeros_like(weight)
+    for rows, sites in tiles(*change.shape, depth=field.shape[1]):
+        after = mean(field[rows, None] + change[rows, sites, None] * weight[sites])
+        by_weight[sites] += torch.einsum("rs,rsh->sh", signed[rows, sites], after)
+        by_field[rows] += torch.einsum("rs,rsh->rh", slopes[rows, sites], after - before[rows, None])
+    return by_field, by_weight
 
 
 def _pick(probability: Tensor, u: Tensor) -> Tensor:
