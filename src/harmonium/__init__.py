@@ -11,7 +11,17 @@ if TYPE_CHECKING:
     from . import datasets, errors, likelihood, random, report, samplers, training, units
     from .datasets import Dataset
     from .errors import HarmoniumError
-    from .learning import CD, PCD, RULES, Discriminative, Hybrid, TemperedPCD
+    from .learning import (
+        CD,
+        PCD,
+        RULES,
+        Discriminative,
+        Hybrid,
+        ProbabilityFlow,
+        Pseudolikelihood,
+        RatioMatching,
+        TemperedPCD,
+    )
     from .likelihood import (
         LogLikelihood,
         LogPartition,
@@ -47,6 +57,9 @@ __all__ = [
     "LogLikelihood",
     "LogPartition",
     "Mixed",
+    "ProbabilityFlow",
+    "Pseudolikelihood",
+    "RatioMatching",
     "ReLU",
     "Spin",
     "Stream",
@@ -75,7 +88,17 @@ __all__ = [
 _ROOMS = {
     "datasets": ["Dataset"],
     "errors": ["HarmoniumError"],
-    "learning": ["CD", "PCD", "RULES", "Discriminative", "Hybrid", "TemperedPCD"],
+    "learning": [
+        "CD",
+        "PCD",
+        "RULES",
+        "Discriminative",
+        "Hybrid",
+        "TemperedPCD",
+        "ProbabilityFlow",
+        "Pseudolikelihood",
+        "RatioMatching",
+    ],
     "likelihood": [
         "LogLikelihood",
         "LogPartition",

@@ -2,11 +2,24 @@
 
 from ._contrastive import CD, PCD
 from ._discriminative import Discriminative, Hybrid
+from ._probability_flow import ProbabilityFlow
+from ._pseudolikelihood import Pseudolikelihood
+from ._ratio_matching import RatioMatching
 from ._rule import Apply, Batch, Metrics, Rule
 from ._tempered import TemperedPCD
 
 RULES: dict[str, type[Rule]] = {
-    rule.name: rule for rule in (CD, PCD, TemperedPCD, Discriminative, Hybrid)
+    rule.name: rule
+    for rule in (
+        CD,
+        PCD,
+        TemperedPCD,
+        Discriminative,
+        Hybrid,
+        Pseudolikelihood,
+        RatioMatching,
+        ProbabilityFlow,
+    )
 }
 """The learning rules by name."""
 
@@ -19,6 +32,9 @@ __all__ = [
     "Discriminative",
     "Hybrid",
     "Metrics",
+    "ProbabilityFlow",
+    "Pseudolikelihood",
+    "RatioMatching",
     "Rule",
     "TemperedPCD",
 ]
