@@ -14,7 +14,7 @@ References:
 
 from __future__ import annotations
 
-__all__ = ["CD", "PCD", "ChainRule"]
+__all__ = ["CD", "PCD", "ChainRule", "GibbsRule"]
 
 from typing import Annotated, ClassVar
 
@@ -24,8 +24,9 @@ from torch import Tensor
 
 from ..models import EnergyModel, PairwiseModel, State
 from ..random import Stream
-from ..samplers import Gibbs
-from ._moment_rule import MomentRule, named, part
+from ..samplers import Gibbs, base_biases
+from ._dropout import absent, check_dropout, draw_present
+from ._moment_rule import PRESENT, MomentRule, named, part
 from ._rule import Batch
 
 _CHAIN = "chain."
@@ -51,8 +52,35 @@ class ChainRule(MomentRule):
         return sample, chain
 
 
-class CD(ChainRule):
+class GibbsRule(ChainRule):
+    """Abstract rule of Gibbs steps from which hidden units can be left out; see :class:`CD` for how."""
+
+    dropout: Annotated[
+        float, Field(ge=0, lt=1, description="probability that a hidden unit is absent from an update")
+    ] = 0.0
+
+    def check(self, model: EnergyModel) -> None:
+        super().check(model)
+        assert isinstance(model, PairwiseModel)
+        if self.dropout:
+            check_dropout(model, self.dropout)
+
+    def positive(self, model: PairwiseModel, values: Tensor, stream: Stream) -> tuple[State, State]:
+        data, fields = super().positive(model, values, stream)
+        present = self.present(model, len(values), stream)
+        data |= {block: data[block] * there for block, there in present.items()}
+        return {**data, **named(PRESENT, present)}, fields
+
+    def present(self, model: PairwiseModel, rows: int, stream: Stream) -> State:
+        """Draw which hidden units take part, 1 or 0, shape (rows, width); nothing where all do."""
+        return draw_present(model, rows, self.dropout, stream) if self.dropout else {}
+
+
+class CD(GibbsRule):
     """Creates contrastive divergence with ``steps`` Gibbs steps from the data (CD-k).
+
+    With dropout each row has a mask of its own, which leaves hidden units out of the row's gradient and of
+    its chain. It makes for robust features, and not for good densities.
 
     Arguments:
         steps: Gibbs steps in each update.
@@ -61,6 +89,10 @@ class CD(ChainRule):
         data_phase: How hidden units that are coupled among each other follow the data:
             ``mean-field`` or ``gibbs``.
         data_steps: Sweeps of the data phase.
+        sparsity_target: The mean activity that hidden units are pulled to, if they are.
+        sparsity_cost: How strongly they are pulled.
+        sparsity_rate: How fast the running means of their activity follow those of the batches.
+        dropout: The probability that a hidden unit is absent from an update.
 
     Raises:
         ArgumentError: An argument is out of range.
@@ -73,7 +105,11 @@ class CD(ChainRule):
     ) -> tuple[State, State]:
         values = data["visible"]
         start = {block: model.layer(block).sample_(field, stream) for block, field in fields.items()}
-        chain = Gibbs().init(model, len(values), stream, {"visible": values, **start})
+        for block in model.blocks()[1:]:
+            if block not in start:
+                start[block] = self.drawn(model, block, data[block], stream)
+        clamp = absent(part(data, PRESENT))
+        chain = Gibbs().init(model, len(values), stream, {"visible": values, **start}, clamp)
         sample, _ = self.walk(model, chain, stream)
         return sample, {}
 
@@ -81,8 +117,12 @@ class CD(ChainRule):
         return torch.cat((-batch.weights, batch.weights))
 
 
-class PCD(ChainRule):
+class PCD(GibbsRule):
     """Creates persistent contrastive divergence, or stochastic maximum likelihood (PCD-k).
+
+    With dropout each row and each chain has a mask of its own, which leaves hidden units out of an update;
+    a chain takes its steps without them and goes on with another mask, so that more steps pay. It makes for
+    robust features, and not for good densities.
 
     Arguments:
         steps: Gibbs steps in each update.
@@ -92,6 +132,10 @@ class PCD(ChainRule):
         data_phase: How hidden units that are coupled among each other follow the data:
             ``mean-field`` or ``gibbs``.
         data_steps: Sweeps of the data phase.
+        sparsity_target: The mean activity that hidden units are pulled to, if they are.
+        sparsity_cost: How strongly they are pulled.
+        sparsity_rate: How fast the running means of their activity follow those of the batches.
+        dropout: The probability that a hidden unit is absent from an update.
 
     Raises:
         ArgumentError: An argument is out of range.
@@ -102,13 +146,17 @@ class PCD(ChainRule):
 
     @torch.no_grad()
     def init(self, model: EnergyModel, stream: Stream) -> State:
-        unit = model.visible
-        start = unit.sample_(unit.bias.detach().repeat(self.chains, 1), stream)
+        start = model.visible.sample_(base_biases(model)["visible"].repeat(self.chains, 1), stream)
         chain = Gibbs().init(model, self.chains, stream, {"visible": start})
         return {**super().init(model, stream), **named(_CHAIN, chain)}
 
     def negative(
         self, model: PairwiseModel, data: State, fields: State, state: State, stream: Stream
     ) -> tuple[State, State]:
-        sample, chain = self.walk(model, part(state, _CHAIN), stream)
-        return sample, named(_CHAIN, chain)
+        chain = part(state, _CHAIN)
+        if self.dropout:
+            v = chain["visible"]
+            clamp = absent(self.present(model, len(v), stream))
+            chain = Gibbs().init(model, len(v), stream, {"visible": v}, clamp)
+        sample, chain = self.walk(model, chain, stream)
+        return sample, named(_CHAIN, {block: chain[block] for block in model.blocks()})

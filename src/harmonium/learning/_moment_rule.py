@@ -14,7 +14,7 @@ References:
 
 from __future__ import annotations
 
-__all__ = ["MomentRule", "named", "part"]
+__all__ = ["PRESENT", "MomentRule", "named", "part"]
 
 from abc import abstractmethod
 from typing import Annotated, Literal
@@ -29,8 +29,13 @@ from ..random import Stream
 from ..samplers import Gibbs, mean_field
 from ._moments import centre, follow_offsets, likelihood_gradient
 from ._rule import Apply, Batch, Metrics, Rule
+from ._sparsity import check_target, first_activity, pull
 
 _OFFSET = "offset."
+_ACTIVITY = "activity."
+
+PRESENT = "present."
+"""Before the name of a hidden block: which units take part in which row of the data, where not all do."""
 
 
 class MomentRule(Rule):
@@ -38,7 +43,7 @@ class MomentRule(Rule):
 
     centred: Annotated[
         bool | None,
-        Field(description="centre the gradient; by default where all units are binary"),
+        Field(description="centre the gradient; by default where all units are binary and none is frozen"),
     ] = None
     offset_rate: Annotated[
         float, Field(gt=0, le=1, description="how fast the centring offsets follow the means")
@@ -50,18 +55,33 @@ class MomentRule(Rule):
     data_steps: Annotated[
         int, Field(ge=1, description="sweeps of the data phase: the most of mean field, or of Gibbs")
     ] = 20
+    sparsity_target: Annotated[
+        float | None, Field(description="mean activity that hidden units are pulled to; none by default")
+    ] = None
+    sparsity_cost: Annotated[float, Field(ge=0, description="how strongly they are pulled")] = 0.1
+    sparsity_rate: Annotated[
+        float, Field(gt=0, le=1, description="how fast the running means of their activity follow")
+    ] = 0.1
 
     def check(self, model: EnergyModel) -> None:
         if not isinstance(model, PairwiseModel):
             raise invalid("rule", self.name, f"a rule that fits a {model.kind}")
+        if self.centred and _frozen(model):
+            raise invalid("centred", True, "False where couplings or biases are frozen: they move together")
+        if self.sparsity_target is not None:
+            check_target(model, self.sparsity_target)
 
     @torch.no_grad()
     def init(self, model: EnergyModel, stream: Stream) -> State:
+        assert isinstance(model, PairwiseModel)
         layers = {block: model.layer(block) for block in model.blocks()}
-        binary = all(layer.binary for layer in layers.values())
-        if not (binary if self.centred is None else self.centred):
-            return {}
-        return {_OFFSET + b: u.expected_statistics(u.bias.detach()) for b, u in layers.items()}
+        binary = all(layer.binary for layer in layers.values()) and not _frozen(model)
+        state: State = {}
+        if binary if self.centred is None else self.centred:
+            state = {_OFFSET + b: u.expected_statistics(u.bias.detach()) for b, u in layers.items()}
+        if self.sparsity_target is not None:
+            state |= named(_ACTIVITY, first_activity(model))
+        return state
 
     @abstractmethod
     def negative(
@@ -83,6 +103,10 @@ class MomentRule(Rule):
         n = len(sample["visible"])
         return torch.cat((-batch.weights, (batch.weights.sum() / n).expand(n)))
 
+    def gradient(self, model: PairwiseModel, data: State, sample: State, shares: Tensor) -> State:
+        """Set the gradients of all parameters, not centred; return the states of data and sample as one."""
+        return likelihood_gradient(model, data, sample, shares)
+
     def positive(self, model: PairwiseModel, values: Tensor, stream: Stream) -> tuple[State, State]:
         """Return the data's states with the hidden blocks' expected statistics, and fields.
 
@@ -103,6 +127,13 @@ class MomentRule(Rule):
         chain = gibbs.run(model, chain, stream, self.data_steps)
         return {block: chain[block] for block in model.blocks()}, {}
 
+    def drawn(self, model: PairwiseModel, block: str, expected: Tensor, stream: Stream) -> Tensor:
+        """Return states of a block that the data phase left as states, or as means to draw from."""
+        if self.data_phase == "gibbs":
+            return expected
+        layer = model.layer(block)
+        return layer.sample_(layer.natural(expected), stream)
+
     @torch.no_grad()
     def update(
         self, model: EnergyModel, batch: Batch, state: State, stream: Stream, apply: Apply
@@ -111,13 +142,36 @@ class MomentRule(Rule):
         data, fields = self.positive(model, batch.values, stream)
         sample, kept = self.negative(model, data, fields, state, stream)
         shares = self.shares(batch, sample)
-        both = likelihood_gradient(model, data, sample, shares)
+        both = self.gradient(model, data, sample, shares)
+        activity = self._pull(model, data, -shares[: len(data["visible"])], part(state, _ACTIVITY))
         offsets = part(state, _OFFSET)
         if offsets:
             offsets = follow_offsets(offsets, both, shares, self.offset_rate)
             centre(model, offsets)
         apply("model")
-        return {**kept, **named(_OFFSET, offsets)}, {}
+        return {**kept, **named(_OFFSET, offsets), **named(_ACTIVITY, activity)}, {}
+
+    def _pull(self, model: PairwiseModel, data: State, weight: Tensor, activity: State) -> State:
+        """Pull the hidden units to their target; return their mean activity."""
+        if self.sparsity_target is None:
+            return {}
+        return pull(
+            model,
+            data,
+            weight,
+            activity,
+            part(data, PRESENT),
+            target=self.sparsity_target,
+            cost=self.sparsity_cost,
+            rate=self.sparsity_rate,
+        )
+
+
+def _frozen(model: PairwiseModel) -> bool:
+    """Return whether a coupling or a bias is not to be learnt."""
+    couplings = [model.get_parameter(coupling.name) for coupling in model.couplings()]
+    biases = [model.layer(block).bias for block in model.blocks()]
+    return not all(parameter.requires_grad for parameter in [*couplings, *biases])
 
 
 def part(state: State, prefix: str) -> State:

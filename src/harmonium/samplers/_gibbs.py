@@ -30,7 +30,7 @@ class Gibbs(Sampler):
 
     Its info holds, where asked for, the expected statistics of the block drawn last, given the others:
     a better estimate of that block's means than the draw itself. Units that are coupled among each other
-    have none.
+    have none; of clamped ones they are their values.
 
     Arguments:
         means: Whether to report them, as ``mean``.
@@ -74,7 +74,10 @@ class Gibbs(Sampler):
             _draw(model, block, state, stream)
         mean = torch.empty_like(state[last]) if self.means and model.lateral(last) is None else None
         _draw(model, last, state, stream, mean)
-        return state, {} if mean is None else {"mean": mean}
+        if mean is None:
+            return state, {}
+        clamp = state.get(CLAMP + last)
+        return state, {"mean": mean if clamp is None else torch.where(clamp.isnan(), mean, clamp)}
 
 
 def _draw(model: EnergyModel, block: str, state: State, stream: Stream, mean: Tensor | None = None) -> None:

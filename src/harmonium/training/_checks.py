@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["check_config", "check_finite", "check_output", "image_shape", "watched_score"]
+__all__ = ["check_config", "check_finite", "check_init", "check_output", "image_shape", "watched_score"]
 
 from typing import Any
 
@@ -22,6 +22,16 @@ def check_output(options: Options, folder: RunFolder | None) -> None:
             raise invalid(name, value, f"{type(value)()!r}, or a folder as out")
     if options.tensorboard:
         require()
+
+
+def check_init(options: Options, model: PairwiseModel) -> None:
+    """Check that principal components have hidden units to go to, of a model that has not been trained."""
+    if options.init == "base-rates":
+        return
+    if len(model.blocks()) == 1:
+        raise invalid("init", options.init, "'base-rates', as the model has no hidden units")
+    if not bool(model.base_rates.isnan().any()):
+        raise invalid("init", options.init, "'base-rates', as the model has been trained already")
 
 
 def check_finite(model: PairwiseModel) -> None:

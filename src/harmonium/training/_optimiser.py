@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Average", "Optimisers"]
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from inspect import signature
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import choose, invalid
 from ._options import Options
+from ._penalties import Penalties
 
 _UNFIT = {
     "LBFGS": "one that steps without a closure, such as 'sgd' or 'Adam'",
@@ -37,6 +38,7 @@ class Optimisers:
         options: The run's settings.
         lr: The learning rate; an optimiser that the user made keeps its own if none is stated.
         project: Called after each step, to bring parameters back to where they belong.
+        penalties: What is done to the couplings then.
 
     Raises:
         ArgumentError: The optimiser is unknown, needs a closure, or knows no weight decay.
@@ -44,22 +46,29 @@ class Optimisers:
 
     def __init__(
         self,
-        groups: dict[str, dict[str, nn.Parameter]],
+        groups: dict[str, dict[str, Tensor]],
         options: Options,
         lr: float,
         project: Callable[[], None] | None = None,
+        penalties: Penalties | None = None,
     ) -> None:
-        self.groups = groups
+        self.groups: dict[str, dict[str, Tensor]] = {}
         self.project = project
+        self.penalties = penalties
         self.options = options
         self.lr = lr
-        self.optimisers = {name: self._make(list(group.values())) for name, group in groups.items()}
-        own_rates = callable(options.optimizer) and options.lr is None
-        self.rates = {
-            name: [group["lr"] if own_rates else lr for group in optimiser.param_groups]
-            for name, optimiser in self.optimisers.items()
-        }
+        self.optimisers: dict[str, torch.optim.Optimizer] = {}
+        self.rates: dict[str, list[float]] = {}
+        for name, group in groups.items():
+            self.add(name, group)
         self.lr = next(iter(self.rates.values()))[0]
+
+    def add(self, name: str, group: dict[str, Tensor]) -> None:
+        """Take on another group, with an optimiser of its own."""
+        optimiser = self._make(list(group.values()))
+        own_rates = callable(self.options.optimizer) and self.options.lr is None
+        self.rates[name] = [g["lr"] if own_rates else self.lr for g in optimiser.param_groups]
+        self.groups[name], self.optimisers[name] = group, optimiser
 
     def set_rate(self, factor: float) -> None:
         """Set the learning rate of all groups to ``factor`` times its start."""
@@ -68,12 +77,14 @@ class Optimisers:
                 group["lr"] = rate * factor
 
     def apply(self, name: str) -> None:
-        """Clip the gradients of a group, step its optimiser, and bring its parameters to their gauge."""
+        """Clip a group's gradients, step its optimiser, restore the gauge, and penalise couplings."""
         if self.options.max_gradient is not None:
             nn.utils.clip_grad_norm_(self.groups[name].values(), self.options.max_gradient)
         self.optimisers[name].step()
         if self.project is not None:
             self.project()
+        if self.penalties is not None and self.penalties.active:
+            self.penalties.apply(self._rates(name))
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the optimisers' state as tensors and JSON values."""
@@ -108,7 +119,12 @@ class Optimisers:
                     state.setdefault(int(index), {})[key] = tensor
             optimiser.load_state_dict({"param_groups": settings, "state": state})
 
-    def _make(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    def _rates(self, name: str) -> dict[str, float]:
+        """Return the learning rates of a group's parameters, by their name."""
+        rates = {id(p): float(g["lr"]) for g in self.optimisers[name].param_groups for p in g["params"]}
+        return {key: rates[id(p)] for key, p in self.groups[name].items() if id(p) in rates}
+
+    def _make(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
         matrices = [p for p in parameters if p.ndim > 1]
         others = [p for p in parameters if p.ndim <= 1]
         groups = [
@@ -137,20 +153,24 @@ class Average:
     .. math:: \bar\theta_t = \bar\theta_{t-1} + w_t (\theta_t - \bar\theta_{t-1}), \qquad
         w_t = \min(1, 1 / (a\, t))
 
-    remembers about the last share a of the updates, at any time of the run.
+    remembers about the last share a of the updates, at any time of the run. The average of a number that was
+    zero now and then is not zero; of sparse parameters those that are zero now count as zero.
 
     Arguments:
         parameters: The parameters by name.
         share: The share a; 0 means no average, and then the parameters stand for it.
+        sparse: The names of parameters whose zeros are to stay.
 
     References:
         | Stochastic gradient descent for non-smooth optimization (Shamir & Zhang, 2013)
     """
 
-    def __init__(self, parameters: dict[str, nn.Parameter], share: float) -> None:
+    def __init__(self, parameters: dict[str, Tensor], share: float, sparse: Collection[str] = ()) -> None:
         self.parameters = parameters
         self.share = share
+        self.sparse = sparse
         self.updates = 0
+        self.held: dict[str, Tensor] = {}
         self.values = {name: p.detach().clone() for name, p in parameters.items()} if share else {}
 
     @torch.no_grad()
@@ -164,12 +184,17 @@ class Average:
 
     @torch.no_grad()
     def swap(self) -> None:
-        """Exchange the parameters and their averages; a second call undoes the first."""
+        """Put the averages in place of the parameters; a second call undoes the first."""
+        held, self.held = self.held, {}
         for name, value in self.values.items():
             parameter = self.parameters[name]
-            held = parameter.detach().clone()
+            if held:
+                parameter.copy_(held[name])
+                continue
+            self.held[name] = parameter.detach().clone()
             parameter.copy_(value)
-            value.copy_(held)
+            if name in self.sparse:
+                parameter.masked_fill_(self.held[name] == 0, 0)
 
 
 def _checked(optimiser: Any) -> torch.optim.Optimizer:

@@ -6,7 +6,7 @@ __all__ = ["SCHEDULES", "Options"]
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -48,9 +48,15 @@ class Options(Settings):
 
     epochs: Annotated[int, Field(ge=0, description="passes over the training rows")] = 20
     batch_size: Annotated[int, Field(ge=1, description="rows in each update")] = 100
+    init: Annotated[
+        Literal["base-rates", "pca"],
+        Field(
+            description="how a fresh model starts: base-rates, or pca, the data's principal components too"
+        ),
+    ] = "base-rates"
     lr: Annotated[
         float | None,
-        Field(gt=0, description="learning rate; by default 0.05, 0.005 with Gaussian units"),
+        Field(gt=0, description="learning rate; by default 0.05, 0.005 with Gaussian or ReLU units"),
     ] = None
     schedule: Annotated[
         str | Callable[[float], float],
@@ -64,6 +70,12 @@ class Options(Settings):
     weight_decay: Annotated[float, Field(ge=0, description="L2 penalty on the weights, never on biases")] = (
         0.0
     )
+    l1: Annotated[
+        float, Field(ge=0, description="L1 penalty on the couplings, never on biases, with exact zeros")
+    ] = 0.0
+    max_norm: Annotated[
+        float | None, Field(gt=0, description="the most that the norm of a hidden unit's weights may be")
+    ] = None
     max_gradient: Annotated[
         float | None, Field(gt=0, description="clip the norm of the gradient at this")
     ] = None

@@ -14,7 +14,7 @@ from ..models import PairwiseModel, model_from_config
 from ._options import Options
 from .checkpoint import RunFolder
 
-_FIXED = {"seed", "batch_size", "averaging", "optimizer"}
+_FIXED = {"seed", "init", "batch_size", "averaging", "optimizer"}
 
 
 def rebuild(folder: RunFolder, changes: dict[str, Any]) -> tuple[PairwiseModel, Rule, Options]:

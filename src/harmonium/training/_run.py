@@ -14,12 +14,14 @@ from ..errors import FileError, TrainingError, show
 from ..learning import Rule
 from ..models import PairwiseModel, save
 from ..random import Stream
-from ._checks import check_config, check_finite, check_output, image_shape, watched_score
+from ._checks import check_config, check_finite, check_init, check_output, image_shape, watched_score
+from ._components import start_from_components
 from ._events import Events
 from ._log import Log
 from ._monitor import Monitor, matrices, norm
 from ._optimiser import Average, Optimisers
 from ._options import Options
+from ._penalties import Penalties
 from ._pictures import Pictures
 from ._rebuild import plain
 from ._source import as_rows, check, open_source
@@ -43,6 +45,7 @@ class Run:
     ) -> None:
         rule.check(model)
         check_output(options, folder)
+        check_init(options, model)
         self.model, self.rule, self.options, self.folder = model, rule, options, folder
         root = Stream(options.seed, "fit")
         self.stream = root.child("chains")
@@ -59,9 +62,13 @@ class Run:
         shape = image_shape(data, model) if options.samples_every else None
         self.pictures = Pictures(folder.samples_path, shape, train) if folder and shape else None
         groups = rule.parameters(model)
-        self.optimisers = Optimisers(groups, options, options.lr or default_rate(model), model.project)
-        self.average = Average({k: p for g in groups.values() for k, p in g.items()}, options.averaging)
+        penalties = Penalties(model, options)
+        rate = options.lr or default_rate(model)
+        self.optimisers = Optimisers(groups, options, rate, model.project, penalties)
+        parameters = {k: p for g in groups.values() for k, p in g.items()}
+        self.average = Average(parameters, options.averaging, penalties.sparse())
         self.state: dict[str, Tensor] = {}
+        self.metrics: dict[str, Tensor] = {}
         self.before = matrices(model)
         self.best: dict[str, Tensor] = {}
         self.best_score = float("-inf")
@@ -92,7 +99,9 @@ class Run:
     def _begin(self) -> None:
         if bool(self.model.base_rates.isnan().any()):
             self.model.initialise(self.source.mean().to(self.model.visible.bias))
-        self.average = Average(self.average.parameters, self.options.averaging)
+            if self.options.init == "pca":
+                start_from_components(self.model, self.source, Stream(self.options.seed, "fit/components"))
+        self.average = Average(self.average.parameters, self.options.averaging, self.average.sparse)
         self.state = self.rule.init(self.model, self.stream)
         self._open(0)
         self.save()
@@ -152,6 +161,8 @@ class Run:
         self.optimisers.load_state(part.get("optimiser", {}), content["optimiser"])
         self.average.values = part.get("average", {})
         self.average.updates = content["updates"]
+        saved = content.get("metrics", {})
+        self.metrics = {name: torch.tensor(value, dtype=torch.float64) for name, value in saved.items()}
         self.stream.load_state_dict(content["stream"])
         torch.set_rng_state(tensors["torch"])
         for name in _PLACE:
@@ -197,6 +208,7 @@ class Run:
         record: dict[str, Any] = {"epoch": self.epoch, "updates": self.updates}
         record |= {"seconds": round(self.seconds, 3), "epoch_seconds": round(seconds, 3)}
         record["lr"] = self.optimisers.lr * options.rate(self.share)
+        record |= {f"rule/{name}": float(value) for name, value in self.metrics.items()}
         now = matrices(model)
         update = norm({name: weight - self.before[name] for name, weight in now.items()})
         record["weight/update"] = update / max(norm(now), 1e-30)
@@ -258,6 +270,7 @@ class Run:
             "stream": self.stream.state_dict(),
             "log_size": self.log.size,
             "best_score": self.best_score if self.best else None,
+            "metrics": {name: float(value) for name, value in self.metrics.items() if value.isfinite()},
         }
         content |= {name: getattr(self, name) for name in _PLACE}
         self.folder.save(self.updates, tensors, content, self.options.keep)

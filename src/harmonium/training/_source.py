@@ -20,6 +20,7 @@ from ..random import Stream
 from ..units import Mixed, Unit
 
 _ROWS = 512
+_ELEMENTS = 1 << 22
 
 
 class Source:
@@ -87,6 +88,14 @@ class Source:
             own = slice(columns - self.codes, columns)
             bits[:, own] = self.rows[index, own].to(bits)
         return self.unit.statistics(bits.to(self.unit.bias.device))
+
+    def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the statistics of all rows as the first epoch shows them, and their weights, of mean 1.
+
+        They come in blocks, shapes (rows, width) and (rows), that are small whatever the width is.
+        """
+        for index in torch.arange(len(self.rows)).split(max(1, min(_ROWS, _ELEMENTS // self.unit.width))):
+            yield self.present(index, 0), self._shares(index) * len(index)
 
     def mean(self) -> Tensor:
         """Return the mean statistics; of discrete units, as if with two more rows without bias."""

@@ -132,7 +132,9 @@ def _train(run: Run, callback: Callback | None) -> History:
                 run.before = matrices(model)
             for batch in run.source.batches(run.epoch, run.batch):
                 run.optimisers.set_rate(options.rate(run.share))
-                run.state, _ = rule.update(model, batch, run.state, run.stream, run.optimisers.apply)
+                run.state, run.metrics = rule.update(
+                    model, batch, run.state, run.stream, run.optimisers.apply
+                )
                 if not run.finite():
                     raise run.fail()
                 run.average.update()
