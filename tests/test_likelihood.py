@@ -150,13 +150,13 @@ def test_exact_in_blocks(pair, monkeypatch):
     (side,), cost = choose_side(model)
     partner = model.layer("hidden" if side == "visible" else "visible")
     sizes, unit = [], type(model.layer(side))
-    configure = unit.configurations
+    numbered = unit.numbered
 
-    def counted(self, first, last):
-        sizes.append(last - first)
-        return configure(self, first, last)
+    def counted(self, number):
+        sizes.append(len(number))
+        return numbered(self, number)
 
-    monkeypatch.setattr(unit, "configurations", counted)
+    monkeypatch.setattr(unit, "numbered", counted)
     monkeypatch.setattr(_enumeration, "_BLOCK", 5 * max(model.layer(side).width, partner.width))
     assert hm.log_partition(model, "exact").value == pytest.approx(whole, rel=1e-13)
     states = len(configurations(model.layer(side)))
@@ -556,7 +556,7 @@ def noisy(log_mean, deviation=0.5, n=100):
         (noisy(0), noisy(40), "the ends cross by 40.00 nats"),
         (noisy(-100, 3), noisy(0), "of 100 forward runs carry the weight; use more betas"),
         (noisy(0), noisy(-100, 3), "of 100 reverse runs carry the weight; use more betas"),
-        (noisy(0), [-1.0], "a single reverse run tells nothing of its error"),
+        (noisy(0), [-1.0], "a single run tells too little of the error of the reverse end"),
     ],
     ids=["equal", "open", "crossed within errors", "crossed", "far crossed", "forward", "reverse", "single"],
 )

@@ -17,7 +17,7 @@ from ..files import write_json
 from ..learning import RULES, Rule
 from ..models import MODELS, PairwiseModel
 from ..report import environment, open_data
-from ..training import History, Options, RunFolder, fit
+from ..training import History, Options, RunFolder, diagnose, fit
 from ..training import resume as go_on
 from ..units import UNITS, Categorical, Mixed, Unit
 from ._console import Meter, note, print_commands, print_json, print_table
@@ -57,7 +57,7 @@ def train(model: str, data: str, out: Path, pairs: list[str], as_json: bool) -> 
     """Train a model in a new folder, and say what came out."""
     wish = understand(model, data, pairs)
     history = start(wish, out)
-    _tell(RunFolder(out), history, as_json)
+    _tell(RunFolder(out), history, wish.data, as_json)
 
 
 def understand(model: str, data: str, pairs: list[str]) -> Wish:
@@ -122,24 +122,31 @@ def resume(run: Path, pairs: list[str], as_json: bool) -> None:
     if changes and "commands" in config:
         commands = [*config["commands"], ["resume", "RUN", *_set(pairs)]]
         write_json(folder.config_path, {**folder.config(), "commands": commands})
-    _tell(folder, history, as_json)
+    _tell(folder, history, data, as_json)
 
 
-def _tell(folder: RunFolder, history: History, as_json: bool) -> None:
+def _tell(folder: RunFolder, history: History, data: Dataset, as_json: bool) -> None:
     last = history.records[-1] if history.records else {}
     options = folder.config()["options"]
+    interrupted = history.stopped == _INTERRUPTED
+    findings = [] if interrupted else diagnose(history.model, history, data)
     if as_json:
         about = {"run": str(folder.path), "epochs": last.get("epoch", 0), "of": options["epochs"]}
-        print_json({**about, "stopped": history.stopped, "last": last})
+        diagnosis = [finding.to_dict() for finding in findings]
+        print_json({**about, "stopped": history.stopped, "last": last, "diagnosis": diagnosis})
         return
     stopped = f", stopped early: {history.stopped}" if history.stopped else ""
     title = f"{folder.path}: {last.get('epoch', 0)} of {options['epochs']} epochs{stopped}"
     rows = [(name, f"{value:.6g}") for name, value in last.items() if isinstance(value, float)]
     print_table(title, ("last epoch", ""), rows, right=1)
-    if history.stopped == _INTERRUPTED:
+    if interrupted:
         print_commands("Saved. To go on:", [_command("resume", folder.path)])
         return
-    more = [_command("evaluate", folder.path), f"{_command('sample', folder.path)} --out samples.png"]
+    judged = [(finding.name, finding.shown, finding.verdict, finding.advice) for finding in findings]
+    print_table("", ("diagnosis", "value", "verdict", "what it means"), judged)
+    image = len([length for length in data.shape if length > 1]) == 2
+    out = "samples.png" if image else "samples.npy"
+    more = [_command("evaluate", folder.path), f"{_command('sample', folder.path)} --out {out}"]
     print_commands("Next:", more)
 
 
@@ -157,6 +164,9 @@ def _hidden(model: str, values: dict[str, Any]) -> list[Unit]:
         return [make_layer("hidden", values.get("hidden_units", "bernoulli"), size, values)]
     if signature(MODELS[model]).parameters["hidden"].default is Parameter.empty:
         raise ArgumentError("hidden: missing, expected --set hidden=NUMBER")
+    for name in values:
+        if name == "hidden_units" or name.startswith("hidden."):
+            raise ArgumentError(f"{name}: there are no hidden units, expected --set hidden=NUMBER as well")
     return []
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..datasets import Dataset
 from ..errors import invalid
-from ..models import PairwiseModel
+from ..models import PairwiseModel, check_count, choose_side
 from ._log_partition import log_partition as estimate_log_partition
 from ._results import LogLikelihood, LogPartition
 
@@ -42,7 +42,8 @@ def log_likelihood(
 
     Raises:
         DataError: A value does not fit the visible units.
-        ArgumentError: An option is out of range, or comes beside ``log_partition``.
+        ArgumentError: An option is out of range, or comes beside ``log_partition``; or hidden units that
+            are coupled have too many states to sum over.
     """
     if log_partition is not None and options:
         name, value = next(iter(options.items()))
@@ -53,6 +54,8 @@ def log_likelihood(
         data = data.test
     rows = torch.as_tensor(data)
     model.visible.validate(rows, means=means)
+    if not model.hidden_sums_out():
+        check_count(model, choose_side(model, ("visible",))[0], len(rows))
     if log_partition is None:
         log_partition = estimate_log_partition(model, **options)
     minus_energy = -free_energies(model, rows)

@@ -22,6 +22,7 @@ from ._results import LogPartition
 
 _RHAT_LIMIT = 1.1
 _ESS_LIMIT = 0.1
+_ESS_LEAST = 10
 _CROSSING = 4.0
 _AGREEMENT = 0.5
 _DRAWS = 100
@@ -167,15 +168,22 @@ def _result(
             f"the ends cross by {lower - upper:.2f} nats, so the reverse runs did not start "
             "from the model; equilibrate for longer, or give chains"
         )
+    if not all(map(math.isfinite, (value, lower, upper))):
+        reasons.append("an end is not finite; the parameters are beyond the range of the numbers")
     for name, ess, runs in (
         ("forward", forward_ess, len(forward)),
         ("reverse", reverse_ess, len(reverse)),
     ):
-        if runs == 1:
-            reasons.append(f"a single {name} run tells nothing of its error; give more chains")
-        elif ess < _ESS_LIMIT * runs:
+        if runs < _ESS_LEAST:
+            what = "a single run tells" if runs == 1 else f"{runs} runs tell"
+            more = "give more chains" if name == "reverse" and given else "use more runs"
+            reasons.append(f"{what} too little of the error of the {name} end; {more}")
+        elif not ess >= max(_ESS_LIMIT * runs, min(_ESS_LEAST, 0.5 * runs)):
             reasons.append(f"{ess:.1f} of {runs} {name} runs carry the weight; use more betas")
-    if diagnostics.get("rhat", 1.0) > _RHAT_LIMIT and not (given and abs(upper - lower) < _AGREEMENT):
+    believed = given and abs(upper - lower) < _AGREEMENT
+    if "rhat" not in diagnostics and not believed:
+        reasons.append("the chains took too few steps to be judged; equilibrate for longer")
+    elif not (diagnostics.get("rhat", 1.0) <= _RHAT_LIMIT or believed):
         reasons.append(f"the chains disagree (R-hat {diagnostics['rhat']:.2f}); equilibrate for longer")
     return LogPartition(
         value=value,

@@ -11,7 +11,7 @@ from ._classification import (
     predict,
     predict_proba,
 )
-from ._enumeration import CEILING, choose_side, configurations, count_states, log_sum
+from ._enumeration import CEILING, check_count, choose_side, configurations, count_states, log_sum
 from ._files import MODELS, check_fit, load, model_from_config, save
 from ._layers import as_layer
 from ._pairwise import PairwiseModel
@@ -29,6 +29,7 @@ __all__ = [
     "PairwiseModel",
     "State",
     "as_layer",
+    "check_count",
     "check_fit",
     "choose_side",
     "classify",

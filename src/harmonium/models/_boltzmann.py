@@ -8,8 +8,9 @@ hidden units this is the Ising model, or with categorical units the Potts model,
 one wants to know: contacts of a protein, links between neurons.
 
 Couplings of categorical units say the same in many ways, since what a row of a block adds to all states of
-a unit can as well stand in the bias. They are kept in the zero-sum gauge, in which the rows and columns of
-each block sum to zero and the sum of squares is least, so that weight decay means the same for all.
+a unit can as well stand in the bias. Those within a layer are kept in the zero-sum gauge, in which the rows
+and columns of each block sum to zero and the sum of squares is least, so that weight decay means the same
+for all.
 
 References:
     | A learning algorithm for Boltzmann machines (Ackley, Hinton & Sejnowski, 1985)
@@ -168,6 +169,8 @@ class BoltzmannMachine(PairwiseModel):
             raise invalid("block", block, f"one with couplings within: {', '.join(have) or 'there is none'}")
         parameter, mask = self.get_parameter(name), self.get_buffer(f"{block}_mask")
         values = torch.as_tensor(matrix).to(parameter)
+        if not bool(values.isfinite().all()):
+            raise ArgumentError("matrix: got a value that is not finite, expected numbers")
         if values.shape != parameter.shape:
             raise invalid("matrix", tuple(values.shape), f"shape {tuple(parameter.shape)}")
         if not torch.equal(values, values.T):
@@ -180,15 +183,20 @@ class BoltzmannMachine(PairwiseModel):
             got = f"{values[i, j]:g} at ({i}, {j})"
             raise ArgumentError(f"matrix: got {got}, expected 0 where there is no edge")
         parameter.copy_(values * mask)
+        self.project()
 
     @torch.no_grad()
     def project(self) -> None:
-        """Bring couplings to their masks, and those of categorical units to the zero-sum gauge."""
+        """Bring couplings to their masks, and those within categorical layers to the zero-sum gauge.
+
+        The gauge is left as it is where a coupling or the biases that would make up for it are frozen.
+        """
         for coupling in self.couplings():
             parameter, mask = self.get_parameter(coupling.name), self.mask(coupling)
             if mask is not None:
                 parameter.mul_(mask)
-            if coupling.lower == coupling.upper:
+            free = parameter.requires_grad and self.layer(coupling.lower).bias.requires_grad
+            if coupling.lower == coupling.upper and free:
                 self._to_zero_sum(coupling.lower, parameter)
 
     # --- what the machine tells -----------------------------------------------------------------
@@ -250,7 +258,12 @@ def lattice(shape: Sequence[int], *, periodic: bool = True) -> Tensor:
     Arguments:
         shape: The grid's length in each dimension; its points are numbered as a flat image's pixels.
         periodic: Whether the ends of each dimension are neighbours too, where it is longer than two.
+
+    Raises:
+        ArgumentError: ``shape`` is empty, or a length is not positive.
     """
+    if not shape or not all(isinstance(n, int) and n > 0 for n in shape):
+        raise invalid("shape", shape, "positive numbers, such as (8, 8)")
     points = torch.arange(math.prod(shape)).view(*shape)
     edges = []
     for axis, length in enumerate(shape):
@@ -276,7 +289,8 @@ def _adjacency(name: str, edges: Edges, n: int) -> Tensor:
     elif given.ndim == 2 and given.shape[1] == 2 and not given.is_floating_point():
         pairs = given.long()
         if len(pairs) and (int(pairs.min()) < 0 or int(pairs.max()) >= n):
-            raise invalid(name, int(pairs.max()), f"units from 0 to {n - 1}")
+            wrong = int(pairs.min()) if int(pairs.min()) < 0 else int(pairs.max())
+            raise invalid(name, wrong, f"units from 0 to {n - 1}")
         matrix = torch.zeros(n, n, dtype=torch.bool)
         matrix[pairs[:, 0], pairs[:, 1]] = matrix[pairs[:, 1], pairs[:, 0]] = True
     else:

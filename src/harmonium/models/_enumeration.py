@@ -69,8 +69,8 @@ def log_sum(model: EnergyModel, state: State, side: tuple[str, ...]) -> Tensor:
     if not side:
         return _log_weight(model, state, others)
     states = count_states(model, side)
-    check_count(model, side)
     rows = len(next(iter(state.values()))) if state else 1
+    check_count(model, side, rows)
     widest = max(model.layer(block).width for block in model.blocks())
     step = max(1, _BLOCK // (widest * rows))
     parts = []
@@ -83,31 +83,30 @@ def log_sum(model: EnergyModel, state: State, side: tuple[str, ...]) -> Tensor:
     return torch.stack(parts).logsumexp(0)
 
 
-def check_count(model: EnergyModel, side: tuple[str, ...]) -> None:
-    """Check that blocks can be enumerated.
+def check_count(model: EnergyModel, side: tuple[str, ...], rows: int = 1) -> None:
+    """Check that blocks can be enumerated, for each of some rows.
 
     Raises:
         ArgumentError: There are too many states, or infinitely many.
     """
     states = count_states(model, side)
     widest = max(model.layer(block).width for block in model.blocks())
-    if states * widest > CEILING:
+    if rows * states * widest > CEILING:
+        times = f" for each of {rows:,} rows" if rows > 1 else ""
         raise ArgumentError(
-            f"model: got {states:.3g} states of {' and '.join(side)} to enumerate, expected at most "
-            f"{CEILING / widest:.0e}; estimate by annealing ('ais' or 'bridge') instead"
+            f"model: got {states:.3g} states of {' and '.join(side)} units to sum over{times}, expected at "
+            f"most {CEILING / widest / rows:.0e}; uncouple them, or use fewer"
         )
 
 
 def configurations(model: EnergyModel, side: tuple[str, ...], first: int, last: int) -> State:
     """Return joint states number ``first`` to ``last - 1`` of some blocks, in the model's precision."""
-    if len(side) == 1:
-        return {side[0]: model.layer(side[0]).configurations(first, last).to(model.dtype)}
     number = torch.arange(first, last, device=model.device)
     states = {}
     for block in side:
         layer = model.layer(block)
         n = int(layer.count())
-        states[block] = layer.configurations(0, n)[number % n].to(model.dtype)
+        states[block] = layer.numbered(number % n).to(model.dtype)
         number = number // n
     return states
 

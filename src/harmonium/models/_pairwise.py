@@ -99,13 +99,15 @@ class PairwiseModel(EnergyModel):
 
     @torch.no_grad()
     def initialise(self, mean: Tensor) -> None:
-        """Set the base rates and the visible biases to those of data, as Hinton's guide has it.
+        """Set the base rates, and visible biases that nobody has set, to those of data (Hinton's guide).
 
         Arguments:
             mean: The visible statistics' mean over the data, smoothed away from 0 and 1; shape (width).
         """
         self.base_rates.copy_(mean)
-        self.visible.bias.copy_(self.visible.natural(mean))
+        bias = self.visible.bias
+        if bias.requires_grad and not bool(bias.any()):
+            bias.copy_(self.visible.natural(mean))
 
     def _neighbours(self, block: str) -> Iterator[tuple[str, Tensor]]:
         """Yield the blocks that one is coupled to, each with the matrix that leads from there to it."""

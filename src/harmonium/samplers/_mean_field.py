@@ -2,8 +2,10 @@ r"""Mean field: the closest distribution of independent units to that of some bl
 
 .. math:: m_a = E[s(x_a) \mid \text{field } b_a + \textstyle\sum_b W_{ab} m_b]
 
-is iterated block by block; within a block whose units are coupled to each other group by group, or, where
-there are no groups, half of the way at a time. Each such step raises the variational lower bound.
+is iterated block by block; within a block whose units are coupled to each other group by group. Each such
+step raises the variational lower bound. Where units are coupled too densely for groups, all of a block move
+half of the way at once, and by less and less of it as long as they do not settle: what they settle at is a
+stationary point of the bound, but it need not rise on the way.
 
 References:
     | A mean field theory learning algorithm for neural networks (Peterson & Anderson, 1987)
@@ -20,6 +22,7 @@ from torch import Tensor
 from ..models import EnergyModel, State
 
 _DAMPING = 0.5
+_SETTLING = 0.9
 
 
 @torch.no_grad()
@@ -38,14 +41,18 @@ def mean_field(model: EnergyModel, state: State, *, steps: int = 50, tolerance: 
         means[block] = model.layer(block).expected_statistics(model.field(block, means))
     if len(free) == 1 and model.lateral(free[0]) is None:
         return means
+    damping, before = _DAMPING, float("inf")
     for _ in range(steps):
-        moved = max(_update(model, block, means) for block in free)
-        if moved <= tolerance:
+        moved = max(_update(model, block, means, damping) for block in free)
+        if moved <= tolerance * damping:
             break
+        if moved > _SETTLING * before:
+            damping /= 2
+        before = moved
     return means
 
 
-def _update(model: EnergyModel, block: str, means: State) -> float:
+def _update(model: EnergyModel, block: str, means: State, damping: float) -> float:
     """Bring a block's means up to date; return by how much one moved at most."""
     old = means[block]
     if model.lateral(block) is None:
@@ -53,7 +60,7 @@ def _update(model: EnergyModel, block: str, means: State) -> float:
         return float((means[block] - old).abs().max())
     groups = model.groups(block)
     if groups is None:
-        means[block] = torch.lerp(old, _expected(model, block, means), _DAMPING)
+        means[block] = torch.lerp(old, _expected(model, block, means), damping)
     else:
         for columns in groups:
             new = means[block].clone()

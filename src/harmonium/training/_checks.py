@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-__all__ = ["check_config", "check_finite", "check_init", "check_output", "image_shape", "watched_score"]
+__all__ = [
+    "check_config",
+    "check_finite",
+    "check_init",
+    "check_likelihood",
+    "check_output",
+    "image_shape",
+    "watched_score",
+]
 
 from typing import Any
 
+import torch
+
 from ..datasets import Dataset
 from ..errors import ArgumentError, choose, invalid
-from ..models import PairwiseModel
+from ..models import PairwiseModel, check_count, choose_side
 from ._events import require
 from ._options import Options
 from .checkpoint import RunFolder
@@ -35,10 +45,22 @@ def check_init(options: Options, model: PairwiseModel) -> None:
 
 
 def check_finite(model: PairwiseModel) -> None:
-    """Check that all parameters are finite before the first update."""
+    """Check that all parameters are finite before the first update, and in single or double precision."""
+    if model.dtype not in (torch.float32, torch.float64):
+        raise ArgumentError(f"model: got parameters of {model.dtype}, expected float32 or float64")
     for name, parameter in model.named_parameters():
         if not bool(parameter.isfinite().all()):
             raise ArgumentError(f"model: got {name} with values that are not finite")
+
+
+def check_likelihood(options: Options, model: PairwiseModel, rows: int) -> None:
+    """Check that the likelihood which is to be estimated on the way can be.
+
+    Raises:
+        ArgumentError: Hidden units that are coupled have too many states to sum over.
+    """
+    if options.likelihood_every and not model.hidden_sums_out():
+        check_count(model, choose_side(model, ("visible",))[0], rows)
 
 
 def check_config(config: dict[str, Any], own: dict[str, Any]) -> None:

@@ -14,7 +14,15 @@ from ..errors import FileError, TrainingError, show
 from ..learning import Rule
 from ..models import PairwiseModel, save
 from ..random import Stream
-from ._checks import check_config, check_finite, check_init, check_output, image_shape, watched_score
+from ._checks import (
+    check_config,
+    check_finite,
+    check_init,
+    check_likelihood,
+    check_output,
+    image_shape,
+    watched_score,
+)
 from ._components import start_from_components
 from ._events import Events
 from ._log import Log
@@ -57,6 +65,7 @@ class Run:
             held_out = as_rows("validation", validation)
             check("validation", model.visible, held_out, means=not states)
             held_out = held_out[: options.probe]
+        check_likelihood(options, model, max(len(train), len(held_out)))
         self.monitor = Monitor(train, held_out, options, states)
         self.score = watched_score(options, self.monitor.names(model))
         shape = image_shape(data, model) if options.samples_every else None
@@ -101,10 +110,18 @@ class Run:
             self.model.initialise(self.source.mean().to(self.model.visible.bias))
             if self.options.init == "pca":
                 start_from_components(self.model, self.source, Stream(self.options.seed, "fit/components"))
-        self.average = Average(self.average.parameters, self.options.averaging, self.average.sparse)
         self.state = self.rule.init(self.model, self.stream)
+        self._take_on()
         self._open(0)
         self.save()
+
+    def _take_on(self) -> None:
+        """Begin to optimise and average what is to be trained, with what the rule's state has of its own."""
+        groups = self.rule.parameters(self.model, self.state)
+        for name in groups.keys() - self.optimisers.groups.keys():
+            self.optimisers.add(name, groups[name])
+        parameters = {k: p for g in groups.values() for k, p in g.items()}
+        self.average = Average(parameters, self.options.averaging, self.average.sparse)
 
     def _open(self, size: int) -> None:
         """Open the log, of which the first ``size`` bytes are kept, and the events."""
@@ -158,6 +175,7 @@ class Run:
         self.model.load_state_dict(part["model"])
         self.state, self.best = part.get("state", {}), part.get("best", {})
         self.before = part.get("before", {})
+        self._take_on()
         self.optimisers.load_state(part.get("optimiser", {}), content["optimiser"])
         self.average.values = part.get("average", {})
         self.average.updates = content["updates"]

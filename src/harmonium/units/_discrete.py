@@ -98,6 +98,7 @@ class Spin(Unit):
         return torch.tensor([[-1.0], [1.0]], device=self.bias.device)
 
     def accepts(self, x: Tensor, means: bool) -> Tensor:
+        x = _signed(x)
         return (x >= -1) & (x <= 1) if means else (x == -1) | (x == 1)
 
     def expected(self, means: bool) -> str:
@@ -165,6 +166,7 @@ class Categorical(Unit):
         return torch.eye(self.states, device=self.bias.device)
 
     def accepts(self, x: Tensor, means: bool) -> Tensor:
+        x = _signed(x)
         if x.shape[-1] == self.size:
             return (x >= 0) & (x < self.states) & (x == x.floor() if x.is_floating_point() else True)
         blocks = x.unflatten(-1, (self.size, self.states)).to(torch.float64)
@@ -188,3 +190,8 @@ class Categorical(Unit):
 
     def extra_repr(self) -> str:
         return f"{self.size}, states={self.states}"
+
+
+def _signed(x: Tensor) -> Tensor:
+    """Return bytes as wider integers, since a byte compared with -1 or with 256 wraps."""
+    return x.int() if x.dtype == torch.uint8 else x
