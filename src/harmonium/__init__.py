@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Pseudolikelihood,
         RatioMatching,
         TemperedPCD,
+        TrajectoryTempering,
     )
     from .likelihood import (
         LogLikelihood,
@@ -65,6 +66,7 @@ __all__ = [
     "Stream",
     "TemperedPCD",
     "Tempering",
+    "TrajectoryTempering",
     "conditional_log_likelihood",
     "datasets",
     "errors",
@@ -95,6 +97,7 @@ _ROOMS = {
         "Discriminative",
         "Hybrid",
         "TemperedPCD",
+        "TrajectoryTempering",
         "ProbabilityFlow",
         "Pseudolikelihood",
         "RatioMatching",

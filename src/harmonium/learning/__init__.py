@@ -7,6 +7,7 @@ from ._pseudolikelihood import Pseudolikelihood
 from ._ratio_matching import RatioMatching
 from ._rule import Apply, Batch, Metrics, Rule
 from ._tempered import TemperedPCD
+from ._trajectory import TrajectoryTempering
 
 RULES: dict[str, type[Rule]] = {
     rule.name: rule
@@ -14,6 +15,7 @@ RULES: dict[str, type[Rule]] = {
         CD,
         PCD,
         TemperedPCD,
+        TrajectoryTempering,
         Discriminative,
         Hybrid,
         Pseudolikelihood,
@@ -37,4 +39,5 @@ __all__ = [
     "RatioMatching",
     "Rule",
     "TemperedPCD",
+    "TrajectoryTempering",
 ]

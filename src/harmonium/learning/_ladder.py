@@ -1,0 +1,319 @@
+r"""A ladder of models: past parameters, each with chains of its own, from independent units upwards.
+
+Chains hold visible states alone; hidden units are drawn anew in each step, so that the marginal
+:math:`p_t(v) \propto e^{-F_t(v)}` is what a rung leaves as it is. With
+
+.. math:: d(v) = F_t(v) - F_{t+1}(v),
+
+the log-ratio of two rungs' unnormalised densities, states v of rung t and w of rung t + 1 are exchanged with
+probability :math:`\min\{1, \exp(d(v) - d(w))\}`. The same differences tell the ratio of the partition
+functions. For any shift C
+
+.. math:: \frac{Z_{t+1}}{Z_t} = e^C\,
+    \frac{E_t[\sigma(d(v) - C)]}{E_{t+1}[\sigma(C - d(w))]},
+
+of least variance where C is the log-ratio itself (Bennett's acceptance ratio). As the rungs do not change,
+both means go on being gathered; and from independent units, whose partition function is known, the ratios add
+up to that of the model. Column i of all rungs is a parallel tempering of its own, independent of the other
+columns, so that the spread of the columns tells the error, whatever the correlations along each.
+
+References:
+    | Efficient estimation of free energy differences from Monte Carlo data (Bennett, 1976)
+    | Fast training and sampling of restricted Boltzmann machines
+    | (Bereux, Decelle, Furtlehner, Rosset & Seoane, 2025)
+    | https://arxiv.org/abs/2405.15376
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Contrast",
+    "append",
+    "base",
+    "build",
+    "climb",
+    "compare",
+    "exchange",
+    "predict",
+    "refine",
+    "rung",
+    "sweep",
+    "total",
+    "trade",
+]
+
+import copy
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from ..models import PairwiseModel, State
+from ..random import Stream
+from ..samplers import base_biases, draw_block
+
+_PARAMETER = "parameter."
+_ITERATIONS = 3
+_LEAST_SHARE = 1 / 256
+_BISECTIONS = 12
+_START_STEPS = 10
+_START_ROUNDS = 20
+
+
+class Contrast(NamedTuple):
+    """What two neighbours say of each other's states; the lower rung's in the first row, shapes (2, n)."""
+
+    lower: Tensor
+    """Free energies under the lower rung."""
+    upper: Tensor
+    """Free energies under the upper one."""
+    fields: State
+    """Fields of the hidden blocks under the upper one, shape (2 n, width)."""
+
+    @property
+    def rise(self) -> Tensor:
+        """The log-ratio d of the densities, upper over lower."""
+        return self.lower - self.upper
+
+    @property
+    def chance(self) -> Tensor:
+        """The probabilities that the states of both are exchanged, shape (n)."""
+        d = self.rise
+        return (d[0] - d[1]).clamp(max=0).exp()
+
+    def shares(self, shift: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the two terms of Bennett's ratio, shapes (n)."""
+        d = self.rise
+        return torch.sigmoid(d[0] - shift), torch.sigmoid(shift - d[1])
+
+
+def rung(model: PairwiseModel, ladder: State, number: int) -> PairwiseModel:
+    """Return the model of a rung, on the ladder's own memory."""
+    return _with(model, {name: ladder[_PARAMETER + name][number] for name, _ in model.named_parameters()})
+
+
+def _with(model: PairwiseModel, parameters: State) -> PairwiseModel:
+    """Return a model like this one with other parameters, of which nothing is copied."""
+    memo: dict[int, Tensor] = {id(buffer): buffer for buffer in model.buffers()}
+    for name, parameter in model.named_parameters():
+        memo[id(parameter)] = nn.Parameter(parameters[name], requires_grad=False)
+    return copy.deepcopy(model, memo)
+
+
+def base(model: PairwiseModel, n: int, stream: Stream) -> State:
+    """Return a ladder of one rung: independent units with the data's base rates, and ``n`` draws of them."""
+    biases = {f"{block}.bias": bias for block, bias in base_biases(model).items()}
+    couplings = {coupling.name for coupling in model.couplings()}
+    lowest = {
+        name: torch.zeros_like(p) if name in couplings else biases.get(name, p.detach().clone())
+        for name, p in model.named_parameters()
+    }
+    independent = _with(model, lowest)
+    layers = {block: independent.layer(block) for block in independent.blocks()}
+    visible = layers["visible"].sample_(layers["visible"].bias.repeat(n, 1), stream)
+    wide: dict[str, Any] = {"dtype": torch.float64, "device": model.device}
+    return {
+        **{_PARAMETER + name: parameter[None] for name, parameter in lowest.items()},
+        "visible": visible[None],
+        "log_base": torch.stack([layer.log_partition(layer.bias) for layer in layers.values()]).sum(),
+        "turn": torch.zeros((), dtype=torch.int64, device=model.device),
+        "shift": torch.zeros(0, **wide),
+        "ahead": torch.zeros(0, n, **wide),
+        "back": torch.zeros(0, n, **wide),
+        "chance": torch.zeros(0, **wide),
+        "visits": torch.zeros(0, dtype=torch.int64, device=model.device),
+    }
+
+
+def append(model: PairwiseModel, ladder: State, chain: Tensor, contrast: Contrast, shift: Tensor) -> None:
+    """Put a model on top of the ladder, with copies of its chains.
+
+    Arguments:
+        model: The model.
+        ladder: The ladder, to which it is added.
+        chain: The model's chains, shape (n, width).
+        contrast: Between the rung that was the last and the model.
+        shift: The log-ratio of their partition functions, as far as it is known.
+    """
+    ahead, back = contrast.shares(shift)
+    new = {_PARAMETER + name: p.detach() for name, p in model.named_parameters()}
+    new |= {"visible": chain, "shift": shift, "ahead": ahead, "back": back}
+    new |= {"chance": contrast.chance.mean(), "visits": torch.ones_like(ladder["turn"])}
+    for name, value in new.items():
+        ladder[name] = torch.cat((ladder[name], value[None]))
+
+
+def sweep(model: PairwiseModel, v: Tensor, stream: Stream, steps: int = 1) -> Tensor:
+    """Return visible states after some Gibbs steps, each of the hidden units first."""
+    for _ in range(steps):
+        state = {"visible": v}
+        for block in model.blocks()[1:]:
+            state[block] = model.layer(block).sample_(model.field(block, {"visible": v}), stream)
+        v = draw_block(model, "visible", model.field("visible", state), state, stream)
+    return v
+
+
+def compare(lower: PairwiseModel, upper: PairwiseModel, v: Tensor, w: Tensor) -> Contrast:
+    """Return what two models say of states v of the lower and w of the upper one, shapes (n, width)."""
+    both = torch.cat((v, w))
+    below, _ = _free_energy(lower, both)
+    above, fields = _free_energy(upper, both)
+    return Contrast(below.view(2, -1), above.view(2, -1), fields)
+
+
+def _free_energy(model: PairwiseModel, v: Tensor) -> tuple[Tensor, State]:
+    """Return the free energies of visible states, and the fields of the hidden blocks given them."""
+    fields = {block: model.field(block, {"visible": v}) for block in model.blocks()[1:]}
+    free = model.energy({"visible": v})
+    for block, field in fields.items():
+        free = free - model.layer(block).log_partition(field)
+    return free, fields
+
+
+def predict(v: Tensor, w: Tensor, change: Tensor) -> Tensor:
+    r"""Return the mean probability of an exchange once the upper model has changed, over all pairs of states.
+
+    The upper states are those of the old model; they count with weights in proportion to the ratio of the
+    new density to the old one. (Without weights they would look like the lower rung's, however far the model
+    went, and half of the exchanges would always be accepted.)
+
+    Arguments:
+        v: The log-ratio d of the new model's density to the lower rung's, at states of that, shape (n).
+        w: The same at states of the old model, shape (n).
+        change: The log-ratio of the new model's density to the old one's, at the latter, shape (n).
+    """
+    chance = (v[:, None] - w).clamp(max=0).exp()
+    return chance.mean(0) @ torch.softmax(change, 0)
+
+
+def exchange(contrast: Contrast, stream: Stream) -> Tensor:
+    """Draw which pairs of states are exchanged, shape (n), boolean."""
+    chance = contrast.chance
+    return stream.uniform(len(chance), 1, torch.float64, chance.device)[:, 0] < chance
+
+
+def climb(model: PairwiseModel, ladder: State, stream: Stream, moves: int, steps: int) -> None:
+    """Let some rungs move, each at its turn from the bottom up, and exchange each with the one above it.
+
+    The ladder changes in place.
+
+    Arguments:
+        model: A model of the ladder's kind.
+        ladder: The ladder.
+        stream: Where the random bits come from.
+        moves: How many rungs; if there are fewer, all of them once.
+        steps: Gibbs steps of each.
+    """
+    chains = ladder["visible"]
+    rungs = len(chains)
+    for _ in range(min(moves, rungs)):
+        turn = int(ladder["turn"]) % rungs
+        ladder["turn"] = ladder["turn"] + 1
+        lower = rung(model, ladder, turn)
+        chains[turn] = sweep(lower, chains[turn], stream, steps)
+        if turn + 1 == rungs:
+            continue
+        contrast = compare(lower, rung(model, ladder, turn + 1), chains[turn], chains[turn + 1])
+        _gather(ladder, turn, contrast)
+        swapped = exchange(contrast, stream)[:, None]
+        chains[turn], chains[turn + 1] = trade(chains[turn], chains[turn + 1], swapped)
+
+
+def trade(v: Tensor, w: Tensor, swapped: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two tensors with the marked places exchanged."""
+    return torch.where(swapped, w, v), torch.where(swapped, v, w)
+
+
+def refine(contrast: Contrast, shift: Tensor) -> Tensor:
+    """Return the log-ratio of two neighbours' partition functions by Bennett's ratio, from a first guess."""
+    d = contrast.rise
+    for _ in range(_ITERATIONS):
+        ahead, back = logsigmoid(d[0] - shift).logsumexp(0), logsigmoid(shift - d[1]).logsumexp(0)
+        shift = shift + ahead - back
+    return shift
+
+
+def total(ladder: State, contrast: Contrast, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Return log Z of the model above the ladder, and its standard error.
+
+    Arguments:
+        ladder: The ladder.
+        contrast: Between its last rung and the model.
+        shift: The log-ratio of their partition functions.
+    """
+    last = dict(zip(("ahead", "back"), contrast.shares(shift), strict=True)) | {"shift": shift}
+    ahead, back, shifts = (torch.cat((ladder[name], x[None])) for name, x in last.items())
+    value = ladder["log_base"] + (shifts + ahead.mean(1).log() - back.mean(1).log()).sum()
+    influence = (ahead / ahead.mean(1, keepdim=True) - back / back.mean(1, keepdim=True)).sum(0)
+    return value, influence.std() / len(influence) ** 0.5
+
+
+def build(model: PairwiseModel, n: int, stream: Stream) -> tuple[State, Tensor]:
+    """Return a ladder up to a model, and chains of the model, shape (n, width).
+
+    A fresh model needs one rung. One that has been trained before gets others on the straight way between the
+    lowest parameters and its own: each as far up as weights of the chains below are worth half of the chains.
+    """
+    ladder = base(model, n, stream)
+    lowest = {name: ladder[_PARAMETER + name][0] for name, _ in model.named_parameters()}
+    share = 0.0
+    while (share := _next_share(model, lowest, ladder, share)) < 1:
+        v = ladder["visible"][-1]
+        upper = _between(model, lowest, share)
+        w = sweep(upper, v, stream, _START_STEPS)
+        contrast = compare(rung(model, ladder, -1), upper, v, w)
+        append(upper, ladder, w, contrast, refine(contrast, contrast.rise.mean()))
+    chain = sweep(model, ladder["visible"][-1], stream, _START_STEPS)
+    for _ in range(_START_ROUNDS if len(ladder["visible"]) > 1 else 0):
+        climb(model, ladder, stream, len(ladder["visible"]), 1)
+        chain = sweep(model, chain, stream)
+        contrast = compare(rung(model, ladder, -1), model, ladder["visible"][-1], chain)
+        swapped = exchange(contrast, stream)[:, None]
+        ladder["visible"][-1], chain = trade(ladder["visible"][-1], chain, swapped)
+    _start_gathering(model, ladder)
+    return ladder, chain
+
+
+def _next_share(model: PairwiseModel, lowest: State, ladder: State, share: float) -> float:
+    """Return how far the next rung can be, by bisection; 1 where it can be the model itself."""
+    v = ladder["visible"][-1]
+    here = _between(model, lowest, share).free_energy(v)
+
+    def worth(there: float) -> float:
+        weight = torch.softmax(here - _between(model, lowest, there).free_energy(v), 0)
+        return 1 / (len(v) * float(weight.square().sum()))
+
+    if worth(1.0) >= 0.5:
+        return 1.0
+    low, high = share, 1.0
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if worth(middle) >= 0.5 else (low, middle)
+    return max(low, share + _LEAST_SHARE)
+
+
+def _between(model: PairwiseModel, lowest: State, share: float) -> PairwiseModel:
+    """Return a model on the straight way from the lowest parameters to a model's own."""
+    parameters = model.named_parameters()
+    return _with(model, {name: torch.lerp(lowest[name], p.detach(), share) for name, p in parameters})
+
+
+def _gather(ladder: State, number: int, contrast: Contrast) -> None:
+    """Add what a pair of rungs says of its partition functions to what is known."""
+    ahead, back = contrast.shares(ladder["shift"][number])
+    ladder["ahead"][number] += ahead
+    ladder["back"][number] += back
+    ladder["chance"][number] += contrast.chance.mean()
+    ladder["visits"][number] += 1
+
+
+def _start_gathering(model: PairwiseModel, ladder: State) -> None:
+    """Forget what the pairs of rungs said, but for what they say now."""
+    for name in ("ahead", "back", "chance", "visits"):
+        ladder[name].zero_()
+    for number in range(len(ladder["shift"])):
+        lower, upper = (rung(model, ladder, k) for k in (number, number + 1))
+        contrast = compare(lower, upper, ladder["visible"][number], ladder["visible"][number + 1])
+        ladder["shift"][number] = refine(contrast, ladder["shift"][number])
+        _gather(ladder, number, contrast)
