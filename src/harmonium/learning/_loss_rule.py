@@ -34,7 +34,7 @@ class LossRule(Rule):
     def update(
         self, model: EnergyModel, batch: Batch, state: State, stream: Stream, apply: Apply
     ) -> tuple[State, Metrics]:
-        groups = self.parameters(model)
+        groups = self.parameters(model, state)
         parameters = [p for group in groups.values() for p in group.values()]
         with torch.enable_grad():
             loss = self.loss(model, batch, state, stream)

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple, TypeAlias
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..models import EnergyModel, State
 from ..random import Stream
@@ -56,6 +56,12 @@ class Rule(Settings, ABC):
     ) -> tuple[State, Metrics]:
         """Set the gradients that a batch asks for, apply them, and return the new state."""
 
-    def parameters(self, model: EnergyModel) -> dict[str, dict[str, nn.Parameter]]:
-        """Return the parameters to train, in groups with an optimiser each."""
+    def parameters(self, model: EnergyModel, state: State | None = None) -> dict[str, dict[str, Tensor]]:
+        """Return what is to be trained, in groups with an optimiser each.
+
+        Arguments:
+            model: The model, whose trainable parameters are a group.
+            state: The rule's state. What a rule trains of its own are tensors of its state, which optimisers
+                change in place, and which keep their places there. Without a state these are left out.
+        """
         return {"model": {k: p for k, p in model.named_parameters() if p.requires_grad}}
