@@ -36,6 +36,14 @@ def log(folder):
     return timeless(map(json.loads, (Path(folder) / "metrics.jsonl").read_text().splitlines()))
 
 
+def back_to(folder, updates):
+    """Make a finished run look as if it had been killed after a number of updates."""
+    for path in (Path(folder) / "checkpoints").iterdir():
+        if int(path.stem) > updates:
+            path.unlink()
+    (Path(folder) / "model.safetensors").unlink()
+
+
 def equal(first, second):
     """Return whether two dictionaries of tensors have the same names, types and bits."""
     return first.keys() == second.keys() and all(

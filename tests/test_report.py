@@ -193,7 +193,7 @@ def test_an_exact_likelihood_has_nothing_to_bracket(make):
     evaluate_run(open_run(path), "test", {"method": "exact"})
     page = read(write_report(path))
     assert "enumerated" in page.text
-    assert "R-hat" not in page.text
+    assert "reverse estimate" not in page.text
 
 
 def test_means_are_no_data(make):

@@ -621,12 +621,26 @@ def test_a_run_that_was_killed_twenty_times_is_the_same_run(tmp_path, nursery, s
 # --- the rules' table ---------------------------------------------------------------------------
 
 
+def fitting(rule):
+    """Return rows and a machine that a rule takes: of bits, of real numbers, or of rows with a label."""
+    real, labelled = hm.Gaussian(6), hm.Mixed(hm.Bernoulli(5), hm.Categorical(1, 2))
+    for rows, visible in ((bits(), 6), (hm.Stream(3).normal(40, 6), real), (bits(), labelled)):
+        model = hm.RBM(visible, 4)
+        try:
+            rule.check(model)
+        except ArgumentError:
+            continue
+        return rows, model
+    raise AssertionError(f"{rule.name} takes none of the machines")
+
+
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_resumes(tmp_path, name):
-    rule = RULES[name]
-    whole = train(rule=rule(), out=tmp_path / "run", checkpoint_every=1e-9, keep=50)
+    rule = RULES[name]()
+    rows, model = fitting(rule)
+    whole = train(rows, model, rule, out=tmp_path / "run", checkpoint_every=1e-9, keep=50)
     back_to(tmp_path / "run", 4)
-    assert same(hm.resume(tmp_path / "run", bits()), whole)
+    assert same(hm.resume(tmp_path / "run", rows), whole)
 
 
 def test_a_failed_run_can_go_on_with_a_lower_rate(tmp_path):

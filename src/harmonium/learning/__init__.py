@@ -2,10 +2,15 @@
 
 from ._contrastive import CD, PCD
 from ._discriminative import Discriminative, Hybrid
+from ._exact import ExactLikelihood
+from ._fast import FastPCD
+from ._noise_contrastive import NoiseContrastive
 from ._probability_flow import ProbabilityFlow
 from ._pseudolikelihood import Pseudolikelihood
 from ._ratio_matching import RatioMatching
 from ._rule import Apply, Batch, Metrics, Rule
+from ._score_matching import DenoisingScoreMatching, ScoreMatching
+from ._tap import TAP
 from ._tempered import TemperedPCD
 from ._trajectory import TrajectoryTempering
 
@@ -14,13 +19,19 @@ RULES: dict[str, type[Rule]] = {
     for rule in (
         CD,
         PCD,
+        FastPCD,
         TemperedPCD,
         TrajectoryTempering,
-        Discriminative,
-        Hybrid,
+        ExactLikelihood,
         Pseudolikelihood,
         RatioMatching,
         ProbabilityFlow,
+        ScoreMatching,
+        DenoisingScoreMatching,
+        NoiseContrastive,
+        TAP,
+        Discriminative,
+        Hybrid,
     )
 }
 """The learning rules by name."""
@@ -29,15 +40,21 @@ __all__ = [
     "CD",
     "PCD",
     "RULES",
+    "TAP",
     "Apply",
     "Batch",
+    "DenoisingScoreMatching",
     "Discriminative",
+    "ExactLikelihood",
+    "FastPCD",
     "Hybrid",
     "Metrics",
+    "NoiseContrastive",
     "ProbabilityFlow",
     "Pseudolikelihood",
     "RatioMatching",
     "Rule",
+    "ScoreMatching",
     "TemperedPCD",
     "TrajectoryTempering",
 ]

@@ -20,10 +20,12 @@ import shlex
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from ..training import History, diagnose
 from ..units import Unit
 from ._opened import OpenRun, environment
 
 _SPLITS = ("test", "validation", "train")
+_MODELS = {"rbm": ("RBM", "restricted Boltzmann machine"), "boltzmann": ("Boltzmann machine",) * 2}
 _RULES = {
     "pcd": "persistent contrastive divergence",
     "cd": "contrastive divergence",
@@ -42,7 +44,8 @@ class Table(NamedTuple):
 def title(run: OpenRun) -> str:
     """Name the model and the data."""
     layers = "–".join(str(run.model.layer(block).size) for block in run.model.blocks())
-    return f"{run.model.kind.upper()} {layers} on {run.data.name}"
+    name, _ = _MODELS.get(run.model.kind, (run.model.kind,) * 2)
+    return f"{name} {layers} on {run.data.name}"
 
 
 def main_evaluation(run: OpenRun) -> dict[str, Any] | None:
@@ -79,15 +82,17 @@ def numbers(run: OpenRun) -> Table:
 
 
 def diagnostics(run: OpenRun) -> Table:
-    """Return what tells whether the numbers and the chains can be believed."""
-    rows: list[tuple[str, ...]] = []
+    """Return what tells whether the numbers and the chains can be believed, and what to do if not."""
+    history = History(model=run.model, records=run.records, chains=run.chains, stopped="")
     evaluation = main_evaluation(run)
+    found = diagnose(run.model, history, run.data, evaluation=evaluation)
+    rows: list[tuple[str, ...]] = [(f.name, f.shown, f.verdict, f.advice) for f in found]
     if evaluation is not None:
         rows += _of_evaluation(evaluation)
     if run.records:
         rows += _of_training(run.records[-1])
-    rows = [(name, _minus(value), meaning) for name, value, meaning in rows]
-    return Table(("quantity", "value", "what it tells"), rows)
+    rows = [(name, _minus(value), judged, meaning) for name, value, judged, meaning in rows]
+    return Table(("quantity", "value", "verdict", "what it tells"), rows)
 
 
 def settings(run: OpenRun) -> Table:
@@ -124,11 +129,14 @@ def _into(command: list[str], folder: str) -> list[str]:
 
 def _training(run: OpenRun) -> str:
     model, rule = run.model, run.config["rule"]
-    layers = [f"{_units(model.layer(block))} as its {block} layer" for block in model.blocks()]
+    layers = [
+        f"{_units(model.layer(block))} as its {block} layer{_within(run, block)}" for block in model.blocks()
+    ]
+    _, name = _MODELS.get(model.kind, (model.kind,) * 2)
     epochs, seconds = len(run.records), _last(run, "seconds")
     details = ", ".join(f"{name} {rule[name]}" for name in ("chains", "steps") if name in rule)
     text = (
-        f"A restricted Boltzmann machine with {' and '.join(layers)} was trained for {epochs:,} "
+        f"A {name} with {' and '.join(layers)} was trained for {epochs:,} "
         f"epoch{'s' if epochs != 1 else ''} on {len(run.data.train):,} rows of {run.data.name} by "
         f"{_RULES.get(rule['name'], rule['name'])}"
     )
@@ -179,44 +187,28 @@ def _quality(run: OpenRun) -> Iterator[str]:
 def _of_evaluation(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     z = found["log_partition"]
     error = short(z["standard_error"])
-    yield "log Z", f"{z['value']:.3f} ± {error}", f"by {z['method']}; from it comes the likelihood"
+    yield "log Z", f"{z['value']:.3f} ± {error}", "", f"by {z['method']}; from it comes the likelihood"
     if z["method"] == "exact":
         return
     for name, end in (("forward", "lower"), ("reverse", "upper")):
         value = f"{z[end]:.3f} ± {short(z[f'{end}_standard_error'])}"
-        yield f"{name} estimate", value, "the two should agree within their errors"
+        yield f"{name} estimate", value, "", "the two should agree within their errors"
     size = f"{z['effective_sample_size']:.1f} of {found['settings']['runs']}"
-    yield "effective runs", size, "of the worse direction; below a tenth the number is not trusted"
-    chains = z["diagnostics"]
-    if "rhat" in chains:
-        yield (
-            "R-hat of the chains",
-            f"{chains['rhat']:.3f}",
-            "near 1 if they agree, above 1.1 if they do not",
-        )
-        time = f"{chains['autocorrelation_time']:.1f} steps"
-        yield "autocorrelation time", time, "Gibbs steps from one fresh sample to the next"
-        yield (
-            "effective samples",
-            f"{chains['chain_ess']:,.0f}",
-            "independent draws that the chains are worth",
-        )
+    yield "effective runs", size, "", "of the worse direction; below a tenth the number is not trusted"
 
 
 def _of_training(last: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     meanings = {
         "train/free_energy": "of training rows, in nats; lower is more probable",
         "chains/free_energy": "of the chains; should come near that of the rows as the model does",
-        "free_energy_gap": "validation less training rows; a large one is overfitting",
         "validation/pseudo_likelihood": "log pseudo-likelihood of validation rows, nats per row",
         "validation/reconstruction_error": "mean squared; no measure of quality, only of change",
         "train/hidden_mean": "mean activity of the hidden units; at 0 or 1 they are dead",
         "weight/norm": "of all weights; should level off",
-        "weight/update": "how far the last epoch moved the weights, relative to their norm",
     }
     for name, meaning in meanings.items():
         if last.get(name) is not None:
-            yield name.replace("/", ": ").replace("_", " "), f"{last[name]:.4g}", meaning
+            yield name.replace("/", ": ").replace("_", " "), f"{last[name]:.4g}", "", meaning
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -230,6 +222,11 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]
 def _units(unit: Unit) -> str:
     name = unit.kind if unit.kind in ("spin", "mixed") else type(unit).__name__
     return f"{unit.size:,} {name} units"
+
+
+def _within(run: OpenRun, block: str) -> str:
+    """Say so where the units of a layer are coupled to each other."""
+    return "" if run.model.lateral(block) is None else ", coupled to each other,"
 
 
 def _last(run: OpenRun, name: str) -> float | None:

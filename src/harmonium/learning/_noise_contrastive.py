@@ -1,0 +1,142 @@
+r"""Noise-contrastive estimation: log Z as one more parameter, learnt by telling data from noise.
+
+For each row of data there are :math:`\nu` rows of noise from a known distribution :math:`p_n`. A row v is one
+of data with the log-odds :math:`G(v) - \log \nu`, where
+
+.. math:: G(v) = -F(v) - \log Z - \log p_n(v),
+
+and the loss of a row of data v and of its noise u, in nats, is that of the logistic regression,
+
+.. math:: L = -\log \sigma(G(v) - \log \nu) - \sum_{k=1}^{\nu} \log \sigma(\log \nu - G(u_k)).
+
+With many rows its minimum is at the model that the data come from, log Z included, without any constraint.
+The noise is that of independent units at the data's base rates. The farther it is from the data, the easier
+the regression, and the less there is to be learnt from it; more noise per row helps.
+
+References:
+    | Noise-contrastive estimation: a new estimation principle for unnormalized statistical models
+    | (Gutmann & Hyvarinen, 2010)
+    | Noise-contrastive estimation of unnormalized statistical models, with applications to natural image
+    | statistics (Gutmann & Hyvarinen, 2012)
+"""
+
+from __future__ import annotations
+
+__all__ = ["NoiseContrastive"]
+
+import copy
+import math
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from ..errors import DataError, invalid
+from ..models import EnergyModel, PairwiseModel, State
+from ..random import Stream
+from ..units import Unit
+from ._loss_rule import LossRule
+from ._moment_rule import named, part
+from ._rule import Apply, Batch, Metrics
+
+_LOG_Z = "log_partition"
+_NOISE = "noise."
+_ROWS = 1000
+_EXACT = 40.0
+
+
+class NoiseContrastive(LossRule):
+    """Creates noise-contrastive estimation, which learns log Z along with the model.
+
+    The noise is drawn from independent units at the data's base rates; Gaussian ones have the precision that
+    they start from. Its metrics hold the loss, in nats per row, and the present log Z.
+
+    Arguments:
+        noise_ratio: Rows of noise for each row of data.
+
+    Raises:
+        ArgumentError: An argument is out of range.
+    """
+
+    name: ClassVar[str] = "noise-contrastive"
+    noise_ratio: Annotated[int, Field(ge=1, description="rows of noise for each row of data")] = 10
+
+    def check(self, model: EnergyModel) -> None:
+        if not isinstance(model, PairwiseModel):
+            raise invalid("rule", self.name, f"a rule that fits a {model.kind}")
+        if not model.hidden_sums_out():
+            expected = "a rule that fits hidden units which depend on each other given the visible ones"
+            raise invalid("rule", self.name, expected)
+
+    @torch.no_grad()
+    def init(self, model: EnergyModel, stream: Stream) -> State:
+        noise = copy.deepcopy(model.visible)
+        if not bool(model.base_rates.isnan().any()):
+            noise.bias.copy_(noise.natural(model.base_rates))
+        rows = _draw(noise, _ROWS, stream)
+        log_ratio = -model.free_energy(rows) - _log_density(noise, rows)
+        log_z = log_ratio.logsumexp(0) - math.log(_ROWS)
+        return {_LOG_Z: log_z, **named(_NOISE, {k: p.detach() for k, p in noise.named_parameters()})}
+
+    def parameters(self, model: EnergyModel, state: State | None = None) -> dict[str, dict[str, Tensor]]:
+        groups = super().parameters(model, state)
+        return groups if state is None else {**groups, _LOG_Z: {_LOG_Z: state[_LOG_Z]}}
+
+    def update(
+        self, model: EnergyModel, batch: Batch, state: State, stream: Stream, apply: Apply
+    ) -> tuple[State, Metrics]:
+        log_z = state[_LOG_Z].requires_grad_()
+        try:
+            state, metrics = super().update(model, batch, state, stream, apply)
+        finally:
+            log_z.requires_grad_(False)
+        return state, {**metrics, _LOG_Z: log_z.clone()}
+
+    def loss(self, model: EnergyModel, batch: Batch, state: State, stream: Stream) -> Tensor:
+        _require_states(self.name, model.visible, batch)
+        noise = _unit(model, state)
+        rows, shares = self.contrast(noise, batch, stream)
+        both = torch.cat((batch.values, rows))
+        odds = (
+            -model.free_energy(both) - state[_LOG_Z] - _log_density(noise, both) - math.log(self.noise_ratio)
+        )
+        of_data, of_noise = odds.split((len(batch.values), len(rows)))
+        surprise = softplus(-of_data, threshold=_EXACT), softplus(of_noise, threshold=_EXACT)
+        return batch.weights.double() @ surprise[0] + shares.double() @ surprise[1]
+
+    def contrast(self, noise: Unit, batch: Batch, stream: Stream) -> tuple[Tensor, Tensor]:
+        """Return rows of noise, and their shares, which sum to ``noise_ratio`` times those of the data."""
+        n = len(batch.values)
+        rows = torch.cat([_draw(noise, n, stream) for _ in range(self.noise_ratio)])
+        return rows, (batch.weights.sum() / n).expand(len(rows))
+
+
+def _require_states(name: str, unit: Unit, batch: Batch) -> None:
+    """Check that every value is a unit's state.
+
+    Raises:
+        DataError: With the row, the unit and the value of one that is not.
+    """
+    right = unit.accepts(batch.values, False)
+    if not bool(right.all()):
+        row, site = (~right).nonzero()[0].tolist()
+        fault = unit.fault(batch.values[row], site, False)
+        got = f"{fault.got} at row {int(batch.rows[row])}, {fault.place} {fault.number}"
+        raise DataError(f"data: got {got}, expected states, since {name!r} compares their probabilities")
+
+
+def _unit(model: EnergyModel, state: State) -> Unit:
+    """Return the independent units that the noise comes from."""
+    noise = copy.deepcopy(model.visible).requires_grad_(False)
+    noise.load_state_dict(part(state, _NOISE))
+    return noise
+
+
+def _draw(noise: Unit, n: int, stream: Stream) -> Tensor:
+    return noise.sample(noise.bias.repeat(n, 1), stream)
+
+
+def _log_density(noise: Unit, rows: Tensor) -> Tensor:
+    return -noise.energy(rows) - noise.log_partition(noise.bias)

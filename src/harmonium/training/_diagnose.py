@@ -1,0 +1,277 @@
+"""What a run that has ended tells of itself, judged, with what to do about it.
+
+Each finding has a number, a verdict and a sentence. The limits are rules of thumb: they find what goes
+wrong most often, and a model without a bad finding may be poor all the same. The persistent chains are
+judged by the free energies (of models whose hidden units do not sum out: the energies) that they have on
+some hundred Gibbs steps under the model that training left, the first half of which is not counted.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Finding", "diagnose"]
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import invalid
+from ..models import PairwiseModel
+from ..random import Stream
+from ..samplers import Gibbs, autocorrelation_time, effective_sample_size, mean_field, split_rhat
+from ._source import as_rows, check, open_source
+from .fit import History
+
+_CHAINS = 100
+_PROBE = 1000
+_RHAT = 1.1
+_SHARE_OF_STEPS = 0.2
+_ENOUGH = 100
+_SWAPS = 0.1
+_DEAD, _SATURATED, _FEW = 0.01, 0.99, 0.05
+_SETTLED = 0.1
+_ERRORS, _SPREADS = 3.0, 0.1
+
+Diagnostics = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that was looked at, and what to do about it."""
+
+    name: str
+    value: float | None
+    """None where it is not known."""
+    shown: str
+    """The value in words."""
+    verdict: str
+    """``good``, ``bad`` or ``unknown``."""
+    advice: str
+    """One sentence: what to do, or what it means."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as JSON values."""
+        return asdict(self)
+
+
+@torch.no_grad()
+def diagnose(
+    model: PairwiseModel,
+    history: History,
+    data: Any,
+    *,
+    validation: Any = None,
+    evaluation: Mapping[str, Any] | None = None,
+    steps: int = 400,
+    seed: int = 0,
+) -> list[Finding]:
+    """Judge a run: do the chains mix, are hidden units alive, does the model overfit, can it be believed?
+
+    Arguments:
+        model: The model that the run left.
+        history: What :func:`harmonium.fit` returned.
+        data: The data of the fit.
+        validation: Rows that were not trained on, where ``data`` brings none.
+        evaluation: What :meth:`harmonium.LogLikelihood.to_dict` says of the model; by default the run's last
+            estimate, if it made one.
+        steps: Gibbs steps of the chains, at least eight.
+        seed: The seed of these steps.
+
+    Raises:
+        ArgumentError: ``steps`` is out of range.
+        DataError: The data do not fit the model's units.
+    """
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 8:
+        raise invalid("steps", steps, "an integer of at least 8")
+    _, train, held_out = open_source(model.visible, data, Stream(seed), 1, _PROBE)
+    if validation is not None:
+        held_out = as_rows("validation", validation)
+        check("validation", model.visible, held_out, means=True)
+        held_out = held_out[:_PROBE]
+    last = history.records[-1] if history.records else {}
+    found = evaluation or last.get("log_partition") or {}
+    chains = (found.get("log_partition") or found).get("diagnostics") or {}
+    if evaluation is None or chains.get("rhat") is None:
+        chains = _run_chains(model, history.chains, steps, seed)
+    return [
+        *_of_chains(chains),
+        *_of_swaps(last),
+        *_of_hidden_units(model, train),
+        *_of_weights(last),
+        *_of_gap(model, train, held_out),
+        _of_likelihood(found),
+    ]
+
+
+def _run_chains(model: PairwiseModel, values: Tensor | None, steps: int, seed: int) -> Diagnostics:
+    """Run the persistent chains, and return what :func:`harmonium.log_partition` says of its own."""
+    if values is None:
+        return {}
+    gibbs, stream, free = Gibbs(), Stream(seed, "diagnose"), model.hidden_sums_out()
+    state = {"visible": model.visible.statistics(values[:_CHAINS].to(model.device))}
+    state = gibbs.init(model, len(state["visible"]), stream, state)
+    state = gibbs.run(model, state, stream, steps // 2)
+    draws = []
+    for _ in range(steps - steps // 2):
+        state, _ = gibbs.step(model, state, stream)
+        draws.append(model.free_energy(state["visible"]) if free else model.energy(state))
+    energies = torch.stack(draws).cpu()
+    return {
+        "rhat": split_rhat(energies),
+        "autocorrelation_time": autocorrelation_time(energies),
+        "chain_ess": effective_sample_size(energies),
+        "draws": float(len(draws)),
+    }
+
+
+def _of_chains(chains: Diagnostics) -> Iterator[Finding]:
+    if chains.get("rhat") is None:
+        yield _unknown(
+            "R-hat of the chains",
+            "The rule keeps no chains; an estimate of the likelihood runs some, and says whether they mix.",
+        )
+        return
+    rhat, time, size = (chains[name] for name in ("rhat", "autocorrelation_time", "chain_ess"))
+    yield _judged(
+        "R-hat of the chains",
+        rhat,
+        f"{rhat:.3f}",
+        rhat <= _RHAT,
+        "The chains agree with each other.",
+        "The chains have not forgotten where they began: raise the rule's steps, or use tempered-pcd.",
+    )
+    most = chains.get("draws", math.inf) * _SHARE_OF_STEPS
+    yield _judged(
+        "autocorrelation time",
+        time,
+        f"{time:.1f} steps",
+        time <= most and rhat <= _RHAT,
+        "That many Gibbs steps lead from one fresh sample to the next.",
+        "The chains hardly move: raise the rule's steps, lower lr, or use the rule tempered-pcd.",
+    )
+    yield _judged(
+        "effective samples",
+        size,
+        f"{size:,.0f}",
+        size >= _ENOUGH,
+        "Independent draws that the chains are worth.",
+        "The chains are worth few independent draws: raise the rule's chains or steps, or use tempered-pcd.",
+    )
+
+
+def _of_swaps(last: Mapping[str, Any]) -> Iterator[Finding]:
+    rate = last.get("rule/least_swap_rate", last.get("rule/swap_rate"))
+    if rate is not None:
+        yield _judged(
+            "least swap rate",
+            rate,
+            f"{rate:.3f}",
+            rate >= _SWAPS,
+            "All neighbours on the ladder of temperatures are exchanged.",
+            "Some neighbours on the ladder are hardly ever exchanged: raise the rule's replicas.",
+        )
+
+
+def _of_hidden_units(model: PairwiseModel, rows: Tensor) -> Iterator[Finding]:
+    """Count the units that are never, or always, in one state; of units without finitely many, none."""
+    blocks = model.blocks()[1:]
+    if not blocks:
+        return
+    layers = [model.layer(block) for block in blocks]
+    if any(layer.support() is None for layer in layers):
+        yield _unknown("dead hidden units", "Only units with finitely many states can be dead or saturated.")
+        return
+    means = mean_field(model, {"visible": model.visible.statistics(rows.to(model.device))})
+    dead = saturated = 0
+    for layer, block in zip(layers, blocks, strict=True):
+        low, high = _usage(means[block].mean(0).view(layer.size, -1), layer.binary, layer.support())
+        dead, saturated = dead + int((low < _DEAD).sum()), saturated + int((high > _SATURATED).sum())
+    n = sum(layer.size for layer in layers)
+    remedy = "use fewer hidden units, lower lr, or set the rule's sparsity_target."
+    for name, count, what in (("dead", dead, "never on"), ("saturated", saturated, "always on")):
+        yield _judged(
+            f"{name} hidden units",
+            count,
+            f"{count} of {n}",
+            count <= _FEW * n,
+            f"Few or no hidden units are {what}.",
+            f"Hidden units that are {what} tell nothing: {remedy}",
+        )
+
+
+def _usage(mean: Tensor, binary: bool, support: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return how often each unit is on, twice; of categorical units the share of their commonest state.
+
+    A categorical unit that is always in one state is saturated, and none is dead.
+    """
+    if binary:
+        assert support is not None
+        low, high = support.flatten().tolist()
+        on = (mean[:, 0] - low) / (high - low)
+        return on, on
+    most = mean.max(1).values
+    return torch.ones_like(most), most
+
+
+def _of_weights(last: Mapping[str, Any]) -> Iterator[Finding]:
+    moved = last.get("weight/update")
+    if moved is not None:
+        yield _judged(
+            "weight/update",
+            moved,
+            f"{moved:.2%}",
+            moved <= _SETTLED,
+            "The last epoch moved the weights by a small part of their norm.",
+            "The weights still move fast: train for more epochs, or lower lr.",
+        )
+
+
+def _of_gap(model: PairwiseModel, train: Tensor, held_out: Tensor) -> Iterator[Finding]:
+    if not model.hidden_sums_out():
+        return
+    if len(held_out) < 2 or len(train) < 2:
+        yield _unknown(
+            "free-energy gap", "Keep some rows for validation, to see whether the model overfits the others."
+        )
+        return
+    ours, theirs = (
+        model.free_energy(model.visible.statistics(rows.to(model.device))) for rows in (train, held_out)
+    )
+    gap = float(theirs.mean() - ours.mean())
+    error = math.sqrt(float(ours.var()) / len(ours) + float(theirs.var()) / len(theirs))
+    yield _judged(
+        "free-energy gap",
+        gap,
+        f"{gap:.3g} ± {error:.2g} nats",
+        gap <= _ERRORS * error or gap <= _SPREADS * float(ours.std()),
+        "Rows that were not trained on are about as probable as those that were.",
+        "The model overfits: stop earlier (patience), use fewer hidden units, or set weight_decay.",
+    )
+
+
+def _of_likelihood(found: Mapping[str, Any]) -> Finding:
+    trusted = found.get("trusted")
+    if trusted is None:
+        return _unknown(
+            "likelihood", "Estimate it: harmonium evaluate, hm.log_likelihood, or likelihood_every."
+        )
+    reason = str(found.get("reason") or "the estimate says no more").rstrip(".")
+    return _judged(
+        "likelihood",
+        float(bool(trusted)),
+        "trusted" if trusted else "not trusted",
+        bool(trusted),
+        "The two ends of the estimate agree.",
+        f"{reason[0].upper()}{reason[1:]}.",
+    )
+
+
+def _judged(name: str, value: float, shown: str, good: bool, praise: str, remedy: str) -> Finding:
+    return Finding(name, float(value), shown, "good" if good else "bad", praise if good else remedy)
+
+
+def _unknown(name: str, advice: str) -> Finding:
+    return Finding(name, None, "–", "unknown", advice)
