@@ -172,6 +172,7 @@ def test_what_is_mistyped_is_one_line_and_code_2(arguments, line, tmp_path, monk
         (["resume", "RUN", "--set", "rule.steps=3"], "unknown key 'rule.steps'"),
         (["sample", "RUN", "--out", "x.jpg"], "a name that ends in .png, .npy, .csv"),
         (["sample", "RUN", "--out", "x.png", "--n", "0"], "n: got 0"),
+        (["sample", "RUN", "--out", "x.png", "--replicas", "0"], "replicas: got 0"),
         (["sample", "RUN", "--out", "x.png", "--from", "nois"], "noise"),
     ],
 )
@@ -366,6 +367,13 @@ def test_samples_are_written_and_never_overwritten_unless_told(run, tmp_path):
     assert (np.load(out) != first).any()
     succeed(*draw, "--force")
     assert (np.load(out) == first).all()
+
+
+def test_samples_of_replicas_are_those_of_python(run, tmp_path):
+    out = tmp_path / "x.npy"
+    succeed("sample", run, "--out", out, "--n", "6", "--steps", "9", "--replicas", "3")
+    rows = hm.sample(hm.load(run / "model.safetensors"), 6, steps=9, replicas=3)
+    assert (np.load(out) == rows.numpy()).all()
 
 
 @pytest.mark.parametrize("start", ["noise", "data", "chains"])

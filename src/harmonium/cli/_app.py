@@ -196,6 +196,7 @@ def sample(
     n: Annotated[int, typer.Option("--n", help="How many samples.")] = 100,
     steps: Annotated[int, typer.Option(help="Gibbs steps of each chain.")] = 1000,
     temperature: Annotated[float, typer.Option(help="Below 1 more typical, above 1 more varied.")] = 1.0,
+    replicas: Annotated[int, typer.Option(help="Of each chain: more than one makes parallel tempering.")] = 1,
     seed: Annotated[int, typer.Option(help="The seed of the chains.")] = 0,
     means: Annotated[
         bool, typer.Option("--means/--no-means", help="Write the means of the units, not draws.")
@@ -209,7 +210,7 @@ def sample(
     """Draw samples from a run's model, as a picture or as rows."""
     from ._sample import sample
 
-    sample(run, out, n, steps, temperature, seed, means, start.value, force, as_json)
+    sample(run, out, n, steps, temperature, replicas, seed, means, start.value, force, as_json)
 
 
 @app.command(epilog="Example: harmonium data digits --set binarisation=threshold")

@@ -29,6 +29,7 @@ def sample(
     n: int,
     steps: int,
     temperature: float,
+    replicas: int,
     seed: int,
     means: bool,
     start: str,
@@ -49,6 +50,7 @@ def sample(
             start=_start(run, start, n, seed),
             temperature=temperature,
             means=means,
+            replicas=replicas,
             progress=meter.step,
         )
     _write(run, rows, out)
