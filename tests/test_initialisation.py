@@ -237,6 +237,11 @@ def test_mistakes_are_named():
     train(model=model, init="pca")
     with pytest.raises(ArgumentError, match=r"^init: got 'pca', .*trained already"):
         train(model=model, init="pca")
+    for name in ("weight", "hidden.bias"):
+        model = hm.RBM(6, 4)
+        model.get_parameter(name).requires_grad_(False)
+        with pytest.raises(ArgumentError, match=rf"^init: got 'pca', .*{name} is frozen"):
+            train(model=model, init="pca")
 
 
 @pytest.mark.parametrize(

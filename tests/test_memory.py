@@ -35,6 +35,7 @@ PROGRAM = f"""
         likelihood={{"runs": 50, "betas": 50, "equilibrate": 20}},
         samples_every=1,
         patience=5,
+        init="pca",
         out=sys.argv[1],
     )
     print(json.dumps([before, peak(), len(history.records), history.records[-1]["updates"]]))

@@ -42,6 +42,10 @@ def check_init(options: Options, model: PairwiseModel) -> None:
         raise invalid("init", options.init, "'base-rates', as the model has no hidden units")
     if not bool(model.base_rates.isnan().any()):
         raise invalid("init", options.init, "'base-rates', as the model has been trained already")
+    names = [coupling.name for coupling in model.couplings() if coupling.lower != coupling.upper]
+    for name in [*names, *(f"{block}.bias" for block in model.blocks())]:
+        if not model.get_parameter(name).requires_grad:
+            raise invalid("init", options.init, f"'base-rates', as {name} is frozen")
 
 
 def check_finite(model: PairwiseModel) -> None:
