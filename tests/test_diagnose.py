@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from _runs import bits, train
+from _runs import bits, same, train
 from typer.testing import CliRunner
 
 import harmonium as hm
@@ -227,6 +227,17 @@ def test_records_hold_what_the_rule_measured(tmp_path):
     for name in ("swap_rate", "least_swap_rate", "round_trips"):
         assert all(f"rule/{name}" in record for record in past.records)
     assert all(not name.startswith("rule/") for name in train().records[0])
+
+
+def test_a_run_that_was_killed_before_its_record_has_it_all_the_same(tmp_path):
+    def killed(record):
+        raise InterruptedError
+
+    rule = hm.TemperedPCD(chains=5, replicas=3)
+    options = {"rule": rule, "checkpoint_every": 1e-9}
+    with pytest.raises(InterruptedError):
+        train(out=tmp_path / "run", callback=killed, **options)
+    assert same(hm.resume(tmp_path / "run", bits()), train(**options))
 
 
 def test_the_command_line_shows_what_was_found(tmp_path):

@@ -115,12 +115,17 @@ def test_zeros_outlive_the_average():
 
 
 def test_a_fit_ends_with_zeros_that_are_exact():
+    """The averaged couplings are zero where the last ones are."""
     x = bits(200)
     options = {"epochs": 20, "lr": 0.3, "batch_size": 50, "init": "pca"}
-    none, some = (train(x, l1=l1, **options).model for l1 in (0.0, 0.005))
+    none, last, mean = (
+        train(x, l1=p, averaging=a, **options).model for p, a in ((0, 0), (0.005, 0), (0.005, 1))
+    )
     assert int((none.weight == 0).sum()) == 0
-    assert 0 < int((some.weight == 0).sum()) < some.weight.numel()
-    assert int((some.visible.bias == 0).sum()) == 0
+    assert 0 < int((last.weight == 0).sum()) < last.weight.numel()
+    assert torch.equal(mean.weight == 0, last.weight == 0)
+    assert not torch.equal(mean.weight, last.weight)
+    assert int((last.visible.bias == 0).sum()) == 0
 
 
 # --- bounded norms ------------------------------------------------------------------------------
