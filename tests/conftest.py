@@ -9,6 +9,10 @@ from harmonium.kernels import eager as reference
 pytest.register_assert_rewrite("_checks", "_models")
 
 
+torch.set_num_threads(1)
+"""What tests compute is small, and each core has a worker of its own."""
+
+
 @pytest.fixture(params=["fused", "eager"])
 def path(request):
     """Take the fused kernels, or plain torch in their place."""
