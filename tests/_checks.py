@@ -439,9 +439,10 @@ def check_base_rates(model, runs=2000):
     unit = model.visible
     field = Stream(1, "base rates").normal(1, unit.width, model.dtype)
     rates = unit.expected_statistics(field)[0].detach()
-    model.initialise(rates)
     with torch.no_grad():
         model.weight.zero_()
+        unit.bias.zero_()
+    model.initialise(rates)
     got = hm.log_partition(model, "ais", betas=1, runs=10, schedule="linear", equilibrate=2)
     exact = Exact(model).log_partition
     require(got.standard_error < 1e-6, f"one step to the base rates has error {got.standard_error:.3f}")
