@@ -528,8 +528,8 @@ def test_a_second_signal_acts_as_ever(tmp_path, nursery):
     text = f"""
         class Twice(hm.PCD):
             def update(self, *arguments):
-                os.kill(os.getpid(), signal.SIGINT)
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
                 return super().update(*arguments)
         try:
             hm.fit(hm.RBM(6, 4), bits(), Twice(), **{LONG})
