@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import os
+import pickle
 import re
 import struct
 import subprocess
 import sys
+import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -409,7 +412,7 @@ def test_unknown_names_and_paths(tmp_path, monkeypatch):
     for path in ("nowhere.csv", "some/where", tmp_path / "absent.npy"):
         with pytest.raises(FileError, match="there is no such file"):
             load(path)
-    with pytest.raises(FileError, match="it is a folder"):
+    with pytest.raises(FileError, match="got no images"):
         load(tmp_path)
     (tmp_path / "rows.xlsx").write_bytes(b"1,2")
     with pytest.raises(FileError, match=r"unknown format, expected one of \.npy"):
@@ -697,6 +700,109 @@ def test_archives_of_bits_must_hold_bits(tmp_path):
         load("plants", root=tmp_path)
 
 
+# --- CIFAR-10 --------------------------------------------------------------------------------------
+
+
+BATCHES = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
+ARCHIVE = "cifar-10-binary.tar.gz"
+
+
+@pytest.fixture(scope="module")
+def batches():
+    """Return the six files of CIFAR-10 in little, four images each: labels, pixels, and bytes by name."""
+    rng = np.random.default_rng(9)
+    labels, pixels = rng.integers(0, 10, (6, 4)), rng.integers(0, 256, (6, 4, 3, 32, 32), np.uint8)
+    records = [
+        [bytes([label]) + image.tobytes() for label, image in zip(*pair, strict=True)]
+        for pair in zip(labels, pixels, strict=True)
+    ]
+    files = {name: b"".join(each) for name, each in zip(BATCHES, records, strict=True)}
+    return labels, pixels, files
+
+
+def packed(files):
+    """Return the archive of files, in an order of its own and beside others, as upstream has it."""
+    memory = io.BytesIO()
+    inner = {"batches.meta.txt": b"airplane\n", **{name: files[name] for name in sorted(files, reverse=True)}}
+    with tarfile.open(fileobj=memory, mode="w:gz", compresslevel=1) as archive:
+        folder = tarfile.TarInfo("cifar-10-batches-bin")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+        for name, content in inner.items():
+            member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return memory.getvalue()
+
+
+def cifar(folder, files, layout="archive"):
+    """Lay CIFAR-10 out below a folder in one of the ways in which it may lie there."""
+    if layout == "archive":
+        lay(folder / "cifar10", {ARCHIVE: packed(files)}, zipped=False)
+    else:
+        inner = "cifar10/cifar-10-batches-bin" if layout == "extracted" else "cifar10"
+        lay(folder / inner, files, zipped=layout == "gzipped")
+    return folder
+
+
+@pytest.mark.parametrize("layout", ["archive", "extracted", "plain", "gzipped"])
+def test_cifar_comes_as_bytes_with_a_channel_after_the_other(tmp_path, batches, layout):
+    labels, pixels, files = batches
+    data = load("cifar10", root=cifar(tmp_path, files, layout), validation=7)
+    assert (data.shape, data.kind, data.binarisation) == ((3, 32, 32), "integers", None)
+    rows = pixels.reshape(24, 3072)
+    for split, own in {"train": slice(13), "validation": slice(13, 20), "test": slice(20, 24)}.items():
+        assert getattr(data, split).dtype == torch.uint8
+        assert np.array_equal(getattr(data, split).numpy(), rows[own])
+        assert data.labels[split].tolist() == labels.ravel()[own].tolist()
+    assert data.label_names[9] == "truck"
+    blue = files["data_batch_2.bin"][3073 + 1 + 2 * 1024 + 5 * 32 + 7]
+    assert data.train[5].view(3, 32, 32)[2, 5, 7] == blue
+    means = load("cifar10", root=tmp_path, validation=7, binarisation="none")
+    assert (means.levels, means.kind) == (255, "grey levels")
+    torch.testing.assert_close(255 * means.test, data.test.float())
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "spoil", "message"),
+    [
+        (
+            "plain",
+            "data_batch_3.bin",
+            lambda c: c[:-1],
+            "data_batch_3.bin: got 12291 bytes, expected records",
+        ),
+        ("plain", "test_batch.bin", lambda c: b"", "test_batch.bin: got 0 bytes"),
+        ("plain", "data_batch_1.bin", lambda c: b"\x0a" + c[1:], "label 10 in record 0"),
+        ("plain", "data_batch_2.bin", lambda c: c[3073:], "got 3 images in data_batch_2.bin, expected 4"),
+        ("archive", ARCHIVE, lambda c: c[: len(c) // 2], r"tar\.gz: cannot be read, .*cut short"),
+        ("archive", ARCHIVE, lambda c: b"<html></html>", r"tar\.gz: cannot be read"),
+    ],
+)
+def test_cifar_files_that_are_none(tmp_path, batches, layout, name, spoil, message):
+    path = cifar(tmp_path, batches[2], layout) / "cifar10" / name
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(FileError, match=message):
+        load("cifar10", root=tmp_path, validation=1)
+
+
+def test_cifar_without_some_batch_or_in_pickles(tmp_path, batches):
+    files = {name: content for name, content in batches[2].items() if name != "data_batch_4.bin"}
+    with pytest.raises(FileError, match=r"tar\.gz: got an archive without data_batch_4\.bin"):
+        load("cifar10", root=cifar(tmp_path / "a", files), validation=1)
+    with pytest.raises(FileError, match=r"only some files, missing cifar-10-batches-bin/data_batch_4\.bin"):
+        load("cifar10", root=cifar(tmp_path / "b", files, "extracted"), validation=1)
+    trace = tmp_path / "trace"
+    trap = {name.removesuffix(".bin"): pickle.dumps(Trap(trace)) for name in BATCHES}
+    lay(tmp_path / "c" / "cifar10" / "cifar-10-batches-py", trap, zipped=False)
+    lay(tmp_path / "d" / "cifar10", {ARCHIVE: packed(trap)}, zipped=False)
+    with pytest.raises(FileError, match=r"cifar10/cifar-10-binary\.tar\.gz: not found in"):
+        load("cifar10", root=tmp_path / "c")
+    with pytest.raises(FileError, match=r"without data_batch_1\.bin"):
+        load("cifar10", root=tmp_path / "d")
+    assert not trace.exists()
+
+
 # --- downloads -----------------------------------------------------------------------------------
 
 
@@ -811,6 +917,26 @@ def test_an_endless_answer_is_cut_off(tmp_path, mirrored, monkeypatch):
     assert list((tmp_path / "cache" / "mnist").iterdir()) == []
 
 
+def test_an_archive_is_downloaded_as_it_is(tmp_path, server, batches, monkeypatch):
+    content = packed(batches[2])
+    monkeypatch.setitem(_download.CHECKSUMS, "cifar10", {ARCHIVE: hashlib.sha256(content).hexdigest()})
+    monkeypatch.setitem(datasets.MIRRORS, "cifar10", (f"{server.url}/bad/", f"{server.url}/good"))
+    server.files[f"/good/{ARCHIVE}"] = content
+    again = gzip.compress(gzip.decompress(content), 9)
+    server.files[f"/bad/{ARCHIVE}"] = again
+    data = load("cifar10", validation=5)
+    assert np.array_equal(data.test.numpy(), batches[1][5].reshape(4, -1))
+    assert [path for path, _ in server.asked] == [f"/bad/{ARCHIVE}", f"/good/{ARCHIVE}"]
+    assert [path.name for path in (tmp_path / "cache" / "cifar10").iterdir()] == [ARCHIVE]
+    assert torch.equal(load("cifar10", validation=5).train, data.train)
+    assert len(server.asked) == 2
+    (tmp_path / "cache" / "cifar10" / ARCHIVE).unlink()
+    del server.files[f"/good/{ARCHIVE}"]
+    with pytest.raises(FileError, match=r"/bad/cifar-10-binary\.tar\.gz .its SHA-256 checksum is"):
+        load("cifar10")
+    assert list((tmp_path / "cache" / "cifar10").iterdir()) == []
+
+
 def test_without_any_mirror_one_error_says_it_all(tmp_path, monkeypatch):
     urls = ("http://127.0.0.1:9/one/", "http://127.0.0.1:9/two/")
     monkeypatch.setitem(datasets.MIRRORS, "fashion-mnist", urls)
@@ -831,8 +957,9 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path, mirrored, monkeypatch)
 
 def test_mirrors_and_checksums_name_the_same_sets(monkeypatch):
     assert set(_download.MIRRORS) == set(_download.CHECKSUMS)
-    for sums in _download.CHECKSUMS.values():
-        assert sorted(sums) == sorted(f"{name}-ubyte" for name in NAMES)
+    for folder, sums in _download.CHECKSUMS.items():
+        names = [ARCHIVE] if folder == "cifar10" else sorted(f"{name}-ubyte" for name in NAMES)
+        assert sorted(sums) == names
         assert all(re.fullmatch("[0-9a-f]{64}", value) for value in sums.values())
 
 
@@ -880,7 +1007,7 @@ def test_summary_is_json_and_says_what_there_is():
 
 def test_table_and_documentation_name_the_same_sets():
     page = (Path(__file__).parent.parent / "docs" / "data.md").read_text()
-    assert re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE) == list(DATASETS)
+    assert re.findall(r"^\| `([a-z0-9-]+)` \|", page, re.MULTILINE) == list(DATASETS)
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -890,8 +1017,9 @@ def test_entries_agree_with_what_they_load(name, request):
     assert data.shape == entry.shape
     assert data.train.dtype == torch.uint8
     assert data.train.shape[1] == np.prod(entry.shape)
-    assert data.binarisation == ("sampled" if entry.levels else None)
-    assert (int(data.train.max()), data.levels) == (entry.levels or 1, entry.levels)
+    assert data.binarisation == entry.binarisation
+    assert int(data.train.max()) == (entry.levels or 1)
+    assert data.levels == (entry.levels if entry.binarisation else None)
     total = sum(summary(data)["rows"].values())
     assert f"{total:,}" in entry.description or name == "binarized-mnist"
 

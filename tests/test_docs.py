@@ -13,6 +13,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import typer
+from PIL import Image
 
 import harmonium as hm
 from harmonium.cli import _train, app
@@ -69,6 +70,11 @@ def study(tmp_path, monkeypatch):
     generator = np.random.default_rng(0)
     np.savetxt("bits.csv", generator.integers(0, 2, (700, 5)), "%d", ",")
     np.save("images.npy", generator.integers(0, 256, (20, 28, 28), np.uint8))
+    for number in range(20):
+        path = Path("photos", "ab"[number % 2], f"{number}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (40, 50, 3), np.uint8)).save(path)
+    np.savetxt("measured.csv", generator.normal(size=(30, 3)), delimiter=",")
     table = generator.integers(0, 3, (20, 4))
     np.savetxt("table.tsv.gz", table, "%d", "\t", header="a\tb\tc\tclass", comments="")
     return {"x": generator.uniform(size=(20, 5)), "y": generator.uniform(size=(10, 5))}
@@ -124,7 +130,7 @@ def typed(text):
 
 def some_rows(source, **arguments):
     """Return bits, whatever is loaded, if it is something that can be."""
-    assert source in DATASETS or source.endswith(SUFFIXES), source
+    assert source in DATASETS or source.endswith((*SUFFIXES, "/")), source
     return hm.datasets.from_array(np.tile(np.eye(4, dtype=np.uint8), (3, 1)))
 
 
@@ -266,7 +272,8 @@ def test_the_table_of_data_sets_is_complete(table):
     assert list(table) == list(DATASETS)
     for name, (shape, _, _) in table.items():
         entry = DATASETS[name]
-        values = "bits" if entry.levels is None else "grey"
+        kind = "colour" if len(entry.shape) == 3 else "grey"
+        values = "bits" if entry.levels is None else kind
         assert shape.split(",")[0] == f"{'x'.join(map(str, entry.shape))} {values}"
 
 

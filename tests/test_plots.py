@@ -216,6 +216,15 @@ def test_saved_grid_has_the_values_at_their_places(tmp_path):
     assert (picture[-1, -1] == NOTHING).all()
 
 
+def test_images_in_colour_have_their_channels_one_after_the_other(tmp_path):
+    rows = np.array([[1.0, 0, 0, 0, 0, 0.2, 0, 0, 0, 0.4, 0, 0.6], np.full(12, 0.8)])
+    path = plots.save_grid(rows, (3, 2, 2), tmp_path / "grid.png", columns=2, scale=5)
+    left = [[255, 0, 0, 255], [0, 51, 102, 255], [0, 0, 0, 255], [0, 0, 153, 255]]
+    for picture in (np.asarray(Image.open(path)), sheet(plots.samples(rows, (3, 2, 2), columns=2))):
+        assert cell(picture, 0, 2, 2).reshape(4, 4).tolist() == left
+        assert (cell(picture, 1, 2, 2) == [204, 204, 204, 255]).all()
+
+
 def test_saved_grid_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "grid.png"
     plots.save_grid(CORNERS, SHAPE, path)
@@ -260,6 +269,8 @@ NAN = np.full((2, 4), np.nan)
         (lambda: plots.samples(NAN, SHAPE), "rows: got nan, expected finite"),
         (lambda: plots.samples(2 * CORNERS, SHAPE), "rows: got '0 to 2', expected values"),
         (lambda: plots.samples(CORNERS, (4,)), "shape: got"),
+        (lambda: plots.samples(CORNERS, (2, 2, 2)), "shape: got"),
+        (lambda: plots.samples(CORNERS, (3, 2, 2)), r"rows: got \(4, 4\), expected shape \(rows, 12\)"),
         (lambda: plots.samples(CORNERS, (-2, -2)), "shape: got"),
         (lambda: plots.samples(CORNERS, SHAPE, columns=0), "columns: got 0, expected a positive"),
         (lambda: plots.samples(CORNERS, SHAPE, limits=(1, 0)), r"limits: got \(1, 0\)"),

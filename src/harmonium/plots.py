@@ -5,10 +5,11 @@ Without axes it makes a figure of its own, as large as the picture needs, in whi
 covers a whole number of figure pixels; ``axes.figure.savefig(path)`` writes it. The global state
 of pyplot is never touched and no display is needed.
 
-Images are rows of ``height * width`` values. Black is the lowest value and white the highest: 0
-and 1, or -1 and 1 as soon as any value is negative, so that binary units, their means and spins
-come out right. Real-valued units have no such range: their ``limits`` are stated, and what lies
-beyond them is black or white.
+Images are rows of ``height * width`` values; :func:`samples` and :func:`save_grid` also take rows of
+shape (3, height, width): a red, a green and a blue channel, one after the other. Black is the lowest
+value and white the highest: 0 and 1, or -1 and 1 as soon as any value is negative, so that binary
+units, their means and spins come out right. Real-valued units have no such range: their ``limits``
+are stated, and what lies beyond them is black or white.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ def samples(
     """Draw each row as an image, line by line on a grid.
 
     Arguments:
-        rows: The images, shape (rows, height * width).
-        shape: The height and the width of an image.
+        rows: The images, shape (rows, height * width), or (rows, 3 * height * width) in colour.
+        shape: The height and the width of an image, or (3, height, width).
         columns: How many images stand on a line; by default the grid is about square.
         axes: Where to draw.
         limits: The values that are black and white, if not 0 and 1, or -1 and 1.
@@ -70,9 +71,8 @@ def samples(
         ArgumentError: The rows are no images of that shape, or have values beyond the range.
         ArgumentTypeError: An argument is not an array of numbers, or not matplotlib axes.
     """
-    tiles = _tiles("rows", rows, shape)
-    grey = _grey(tiles, _range("rows", tiles, limits))
-    sheet = _sheet(grey, _columns(columns, tiles))
+    tiles = _painted(rows, shape, limits)
+    sheet = _sheet(tiles, _columns(columns, tiles))
     axes = _place(axes, sheet)
     axes.imshow(sheet, interpolation="nearest")
     axes.set_axis_off()
@@ -220,8 +220,8 @@ def save_grid(
     The file is written under another name and moved to its own when it is safe on the disk.
 
     Arguments:
-        rows: The images, shape (rows, height * width).
-        shape: The height and the width of an image.
+        rows: The images, shape (rows, height * width), or (rows, 3 * height * width) in colour.
+        shape: The height and the width of an image, or (3, height, width).
         path: Where to write, ending in ``.png``.
         columns: How many images stand on a line; by default the grid is about square.
         scale: The side of the square that a pixel becomes; by default images get some 64 pixels.
@@ -234,10 +234,9 @@ def save_grid(
         FileError: The folder is missing, or the file is there and may not be replaced.
     """
     path = _writable(Path(path), overwrite)
-    tiles = _tiles("rows", rows, shape)
-    grey = _grey(tiles, _range("rows", tiles, limits))
-    scale = max(1, 64 // max(tiles.shape[1:])) if scale is None else _positive("scale", scale)
-    sheet = _sheet(grey, _columns(columns, tiles), scale)
+    tiles = _painted(rows, shape, limits)
+    scale = max(1, 64 // max(tiles.shape[1:3])) if scale is None else _positive("scale", scale)
+    sheet = _sheet(tiles, _columns(columns, tiles), scale)
     _write(Image.fromarray(np.rint(255 * sheet).astype(np.uint8)), path)
     return path
 
@@ -275,17 +274,18 @@ def _size(shape: Sequence[int]) -> tuple[int, int]:
     raise invalid("shape", shape, "a height and a width, such as (28, 28)")
 
 
-def _tiles(name: str, rows: Values, shape: Sequence[int], n: int | None = None) -> Array:
-    """Return the rows, of which there are ``n``, as images of shape (rows, height, width)."""
+def _tiles(name: str, rows: Values, shape: Sequence[int], n: int | None = None, channels: int = 1) -> Array:
+    """Return the rows, of which there are ``n``, as images of shape (rows, channels * height, width)."""
     height, width = _size(shape)
     array = _array(name, rows)
-    if array.ndim != 2 or array.shape[1] != height * width or not len(array):
-        expected = f"shape (rows, {height * width}) for images of {height} x {width}"
+    columns = channels * height * width
+    if array.ndim != 2 or array.shape[1] != columns or not len(array):
+        expected = f"shape (rows, {columns}) for images of {height} x {width}"
         raise invalid(name, array.shape, expected)
     if n is not None and len(array) != n:
         raise invalid(name, array.shape, f"{n} rows, as many as given")
     _finite(name, array)
-    return array.reshape(-1, height, width)
+    return array.reshape(-1, channels * height, width)
 
 
 def _range(name: str, tiles: Array, limits: tuple[float, float] | None) -> tuple[float, float]:
@@ -307,6 +307,21 @@ def _columns(columns: int | None, tiles: Array) -> int:
     if columns is None:
         columns = ceil(sqrt(len(tiles) * tiles.shape[1] / tiles.shape[2]))
     return min(_positive("columns", columns), len(tiles))
+
+
+def _painted(rows: Values, shape: Sequence[int], limits: tuple[float, float] | None) -> Array:
+    """Return rows as opaque images, in colour if they have three channels, shape (rows, height, width, 4)."""
+    match shape:
+        case (3, height, width):
+            size, channels = _size((height, width)), 3
+        case _:
+            size, channels = _size(shape), 1
+    tiles = _tiles("rows", rows, size, channels=channels)
+    grey = _grey(tiles, _range("rows", tiles, limits))
+    if channels == 1:
+        return grey
+    colours = grey[..., 0].reshape(-1, 3, *size).transpose(0, 2, 3, 1)
+    return np.concatenate((colours, grey[:, : size[0], :, 3:]), axis=-1)
 
 
 def _grey(tiles: Array, ends: tuple[float, float]) -> Array:

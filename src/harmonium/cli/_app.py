@@ -134,7 +134,8 @@ def train(
         str,
         typer.Option(
             metavar="NAME_OR_PATH",
-            help="A data set by name (see: harmonium data), or an .npy, .npz, .csv or .tsv file.",
+            help="A data set by name (see: harmonium data), an .npy, .npz, .csv or .tsv file, or a folder "
+            "of images.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="RUN", help="A new folder for the run.")],
@@ -216,7 +217,8 @@ def sample(
 @app.command(epilog="Example: harmonium data digits --set binarisation=threshold")
 def data(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME_OR_PATH]", help="A data set.", show_default=False)
+        str | None,
+        typer.Argument(metavar="[NAME_OR_PATH]", help="A data set, a file or a folder.", show_default=False),
     ] = None,
     settings: Settings = None,
     as_json: Json = False,

@@ -6,7 +6,7 @@ __all__ = ["data"]
 
 from typing import Any
 
-from ..datasets import DATASETS, load, summary
+from ..datasets import DATASETS, Entry, load, summary
 from ..errors import ArgumentError
 from ._console import print_json, print_table
 from ._settings import data_keys, read
@@ -21,7 +21,7 @@ def data(name: str | None, pairs: list[str], as_json: bool) -> None:
     elif as_json:
         print_json({"data": [_entry(name) for name in DATASETS]})
     else:
-        rows = [(name, _shape(e.shape), _values(e.levels), e.description) for name, e in DATASETS.items()]
+        rows = [(name, _shape(e.shape), _values(e), e.description) for name, e in DATASETS.items()]
         print_table("", ("name", "shape", "values", ""), rows)
 
 
@@ -63,5 +63,7 @@ def _shape(shape: Any) -> str:
     return " x ".join(map(str, shape))
 
 
-def _values(levels: int | None) -> str:
-    return "bits" if levels is None else f"grey, 0 to {levels}"
+def _values(entry: Entry) -> str:
+    if entry.levels is None:
+        return "bits"
+    return f"{'colour' if len(entry.shape) == 3 else 'grey'}, 0 to {entry.levels}"

@@ -163,20 +163,20 @@ def estimate_keys() -> Keys:
 
 def data_keys() -> Keys:
     """Return the keys of loading a data set."""
-    keys = signature_keys(load)
+    keys = signature_keys(load, but=("source",))
     keys["binarisation"] = keys["binarisation"]._replace(choices=BINARISATIONS)
     return keys
 
 
-def signature_keys(function: Callable[..., Any]) -> Keys:
-    """Return the keys that are the arguments of a function or a class."""
+def signature_keys(function: Callable[..., Any], but: Collection[str] = _NO_SETTING) -> Keys:
+    """Return the keys that are the arguments of a function or a class, but for some."""
     target = function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
     hints = get_type_hints(target)
     meanings = _meanings(inspect.getdoc(function) or "")
     return {
         name: Key(hints[name], _default(argument.default), meanings.get(name, ""))
         for name, argument in inspect.signature(target).parameters.items()
-        if name not in _NO_SETTING
+        if name not in but
     }
 
 

@@ -216,9 +216,9 @@ def _ends(data: Dataset) -> tuple[int, int]:
 
 
 def _source(data: str) -> str:
-    """Return a data set's name as it is, and a file's path from the root."""
+    """Return a data set's name as it is, and the path of a file or a folder from the root."""
     path = Path(data).expanduser()
-    return str(path.resolve()) if data not in DATASETS and path.is_file() else data
+    return str(path.resolve()) if data not in DATASETS and path.exists() else data
 
 
 def _with_likelihood(options: dict[str, Any], before: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -1,10 +1,15 @@
 """Data sets: what comes in, as rows of the smallest type that holds them.
 
 A :class:`Dataset` holds three splits of rows in memory: bits, integer codes, reals, or grey levels
-at one byte a pixel. Grey values are no states of a Bernoulli unit; how they become some must be
-stated, because the likelihoods of ``sampled`` bits, of ``threshold`` bits and of means (``none``)
-are three different numbers. :func:`load` takes a name of ``DATASETS`` or the path of a file, and
-:func:`from_array` takes what is in memory already. Nothing is ever unpickled.
+at one byte a pixel; an image in colour is a row of its three channels, one after the other. Grey values
+are no states of a Bernoulli unit; how they become some must be stated, because the likelihoods of
+``sampled`` bits, of ``threshold`` bits and of means (``none``) are three different numbers. :func:`load`
+takes a name of ``DATASETS``, the path of a file or that of a folder of images, and :func:`from_array`
+takes what is in memory already. Nothing is ever unpickled.
+
+Patches of images, and what a :class:`Transform` makes of rows, are real values for Gaussian units. A
+likelihood of transformed rows is a density in the transformed space, in nats; the transform's
+``log_determinant`` takes it to the units in which the rows came.
 
 Files of named sets are looked for under the argument ``root``, then under ``$HARMONIUM_DATA``,
 then in the cache (``$HARMONIUM_CACHE``, by default ``~/.cache/harmonium``); those with an entry in
@@ -17,8 +22,10 @@ __all__ = [
     "BINARISATIONS",
     "DATASETS",
     "MIRRORS",
+    "TRANSFORMS",
     "Dataset",
     "Entry",
+    "Transform",
     "from_array",
     "load",
     "summary",
@@ -28,3 +35,4 @@ from ._dataset import BINARISATIONS, Dataset, summary
 from ._download import MIRRORS
 from ._load import from_array, load
 from ._named import DATASETS, Entry
+from ._transform import TRANSFORMS, Transform

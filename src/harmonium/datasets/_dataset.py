@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..errors import DataError, choose, invalid
 from ..random import Stream
+from ._transform import Transform
 
 BLOCK = 512
 
@@ -41,7 +42,7 @@ class Dataset:
         validation: Rows ready to be scored: states, or means (float32) for ``none``.
         test: Rows ready to be scored, likewise.
         labels: The int64 labels of each split that has some, shape (rows).
-        shape: The shape of one row.
+        shape: The shape of one row: (columns), (height, width), or (channels, height, width) in that order.
         binarisation: How grey values become states; None where rows are states already.
         levels: The grey level that means 1 while ``train`` holds grey levels, 1 while it holds
             means; None where it holds states.
@@ -49,6 +50,9 @@ class Dataset:
         seed: The seed of the split and of the fixed binary sample.
         classes: Where the last column of each row is the code of its label, the labels in the order of
             their codes; None where it is a column like the others.
+        transform: The map that made the rows of reals in their own units; None where none was asked for. A
+            log-likelihood of these rows plus its ``log_determinant`` is one of rows in their own units.
+        label_names: What the labels 0, 1, ... are called, where that is known.
     """
 
     name: str
@@ -62,6 +66,8 @@ class Dataset:
     source: str
     seed: int = 0
     classes: tuple[int, ...] | None = None
+    transform: Transform | None = None
+    label_names: tuple[str, ...] | None = None
 
     @property
     def columns(self) -> int:
@@ -151,9 +157,11 @@ def summary(dataset: Dataset) -> dict[str, object]:
 
     ``baseline_log_likelihood`` is the mean log-likelihood of a test row in nats under independent
     bits (and labels) with the training rows' base rates (Laplace's rule: one more of each value): the
-    floor that any model must clear. It is None unless the test rows are bits.
+    floor that any model must clear. It is None unless the test rows are bits. ``log_determinant`` is what
+    takes a log-likelihood of transformed rows to the units that they came in, in nats per row.
     """
-    labels = {split: _counts(values) for split, values in dataset.labels.items()}
+    labels = {split: _counts(values, dataset.label_names) for split, values in dataset.labels.items()}
+    transform = dataset.transform
     return {
         "name": dataset.name,
         "rows": {split: len(rows) for split, rows in dataset._splits().items()},
@@ -162,6 +170,8 @@ def summary(dataset: Dataset) -> dict[str, object]:
         "levels": dataset.levels,
         "binarisation": dataset.binarisation,
         "labels": labels,
+        "transform": None if transform is None else str(transform),
+        "log_determinant": None if transform is None else transform.log_determinant,
         "source": dataset.source,
         "baseline_log_likelihood": _baseline(dataset),
     }
@@ -199,10 +209,10 @@ def _sum(rows: Tensor) -> Tensor:
     return total
 
 
-def _counts(labels: Tensor) -> dict[str, int]:
-    """Count how often each label occurs."""
+def _counts(labels: Tensor, names: tuple[str, ...] | None) -> dict[str, int]:
+    """Count how often each label occurs, by its name where it has one."""
     values, counts = np.unique(labels.numpy(), return_counts=True)
-    return {str(v): n for v, n in zip(values.tolist(), counts.tolist(), strict=True)}
+    return {names[v] if names else str(v): n for v, n in zip(values.tolist(), counts.tolist(), strict=True)}
 
 
 def _is_bits(rows: Tensor) -> bool:

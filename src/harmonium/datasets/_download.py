@@ -1,7 +1,8 @@
 """Finding the files of named sets on this machine, and fetching them where they may be fetched.
 
 A download is streamed to a temporary name beside its goal, synchronised to the disk, compared with
-the SHA-256 checksum of the uncompressed content (mirrors compress differently) and renamed.
+the SHA-256 checksum of the uncompressed content (mirrors compress differently; of an archive, which
+they do not, that of the file itself) and renamed.
 Whatever happens on the way, the cache never holds half a file or a wrong one.
 """
 
@@ -23,7 +24,7 @@ from urllib.request import Request, urlopen
 from ..errors import FileError
 
 TIMEOUT = 30.0
-LIMIT = 1 << 26
+LIMIT = 1 << 28
 CHUNK = 1 << 18
 USER_AGENT = "harmonium (https://pypi.org/project/harmonium)"
 
@@ -35,6 +36,10 @@ MIRRORS: dict[str, tuple[str, ...]] = {
     "fashion-mnist": (
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+    ),
+    "cifar10": (
+        "https://www.cs.toronto.edu/~kriz/",
+        "https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/",
     ),
 }
 
@@ -51,30 +56,48 @@ CHECKSUMS: dict[str, dict[str, str]] = {
         "t10k-images-idx3-ubyte": ("5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
         "t10k-labels-idx1-ubyte": ("0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
     },
+    "cifar10": {
+        "cifar-10-binary.tar.gz": ("c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"),
+    },
 }
 
 
-def find(folder: str, names: Sequence[str], root: Path | None) -> list[Path]:
+def find(
+    folder: str, names: Sequence[str], root: Path | None, others: Sequence[Sequence[str]] = ()
+) -> list[Path]:
     """Return the paths of files of a named set, after a download if need be.
 
     Arguments:
         folder: The set's folder, such as ``mnist``.
         names: The files' names; each may also end in ``.gz``.
         root: Where to look first.
+        others: Other names of the same content, any of which will do instead, the first that is there.
 
     Raises:
         FileError: The files are nowhere, a folder holds only some of them, or no mirror has them.
     """
     for base in _bases(root):
-        paths = [_existing(base / folder / name) for name in names]
-        found = [path for path in paths if path]
-        if len(found) == len(names):
-            return found
+        found, missing = _look(base / folder, [*others, names])
         if found:
-            missing = [name for name, path in zip(names, paths, strict=True) if not path]
+            return found
+        if missing:
             raise FileError(f"{base / folder}: got only some files, missing {', '.join(missing)}")
     cache = _cache() / folder
-    return [_existing(cache / name) or _fetch(folder, name, cache, root) for name in names]
+    found, _ = _look(cache, [*others, names])
+    return found or [_existing(cache / name) or _fetch(folder, name, cache, root) for name in names]
+
+
+def _look(folder: Path, choices: Sequence[Sequence[str]]) -> tuple[list[Path], list[str]]:
+    """Return the files of the first choice that is whole; if there is none, what the first part lacks."""
+    missing: list[str] = []
+    for names in choices:
+        paths = [_existing(folder / name) for name in names]
+        found = [path for path in paths if path]
+        if len(found) == len(names):
+            return found, []
+        if found and not missing:
+            missing = [name for name, path in zip(names, paths, strict=True) if not path]
+    return [], missing
 
 
 def _bases(root: Path | None) -> list[Path]:
@@ -96,13 +119,14 @@ def _existing(path: Path) -> Path | None:
 
 
 def _fetch(folder: str, name: str, cache: Path, root: Path | None) -> Path:
-    """Download one gzipped file from the first mirror that has it right."""
+    """Download one file, gzipped where it is no archive, from the first mirror that has it right."""
     failures = []
     checksum = CHECKSUMS.get(folder, {}).get(name, "")
     for mirror in MIRRORS[folder] if checksum else ():
-        url = f"{mirror.rstrip('/')}/{name}.gz"
+        zipped = name if name.endswith(".gz") else f"{name}.gz"
+        url = f"{mirror.rstrip('/')}/{zipped}"
         try:
-            return _download(url, cache / f"{name}.gz", checksum)
+            return _download(url, cache / zipped, checksum, whole=zipped == name)
         except (OSError, EOFError, zlib.error, HTTPException, ValueError) as error:
             if isinstance(error, HTTPError):
                 error.close()
@@ -115,8 +139,14 @@ def _fetch(folder: str, name: str, cache: Path, root: Path | None) -> Path:
     )
 
 
-def _download(url: str, goal: Path, checksum: str) -> Path:
+def _download(url: str, goal: Path, checksum: str, whole: bool) -> Path:
     """Download a gzipped file, whole or not at all.
+
+    Arguments:
+        url: Its address.
+        goal: Where to put it.
+        checksum: The SHA-256 checksum.
+        whole: Whether that is of the file itself, or else of its uncompressed content.
 
     Raises:
         OSError: The network or the disk fails.
@@ -126,7 +156,7 @@ def _download(url: str, goal: Path, checksum: str) -> Path:
     part = goal.with_name(f".{goal.name}.{secrets.token_hex(4)}.part")
     try:
         _receive(url, part)
-        got = _sha256(part)
+        got = _sha256(part, whole)
         if got != checksum:
             raise ValueError(f"its SHA-256 checksum is {got}, expected {checksum}")
         part.replace(goal)
@@ -149,10 +179,10 @@ def _receive(url: str, path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _sha256(path: Path) -> str:
-    """Return the checksum of a gzipped file's uncompressed content."""
+def _sha256(path: Path, whole: bool) -> str:
+    """Return the checksum of a gzipped file, or of its uncompressed content."""
     digest, size = hashlib.sha256(), 0
-    with gzip.open(path) as stream:
+    with path.open("rb") if whole else gzip.open(path) as stream:
         while chunk := stream.read(CHUNK):
             size += len(chunk)
             if size > LIMIT:

@@ -6,7 +6,7 @@ Whatever is wrong with a file is a :class:`FileError` or, where its values are w
 
 from __future__ import annotations
 
-__all__ = ["SUFFIXES", "read_csv", "read_idx", "read_npy", "read_npz"]
+__all__ = ["SUFFIXES", "read_bytes", "read_csv", "read_idx", "read_npy", "read_npz"]
 
 import csv
 import gzip
@@ -50,10 +50,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     Raises:
         FileError: The file cannot be read, or is not such a file.
     """
-    data = bytearray()
-    with _opened(path) as stream:
-        while chunk := stream.read(1 << 20):
-            data += chunk
+    data = read_bytes(path)
     head = 4 * (1 + dimensions)
     expected = 0x800 + dimensions
     magic = int.from_bytes(data[:4], "big")
@@ -63,6 +60,19 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     if len(data) - head != math.prod(shape):
         raise FileError(f"{path}: got {len(data) - head} values, expected {shape} as its head says")
     return np.frombuffer(data, np.uint8, offset=head).reshape(shape)
+
+
+def read_bytes(path: Path) -> bytearray:
+    """Read a file, gzipped or not.
+
+    Raises:
+        FileError: The file cannot be read.
+    """
+    data = bytearray()
+    with _opened(path) as stream:
+        while chunk := stream.read(1 << 20):
+            data += chunk
+    return data
 
 
 def read_npy(path: Path) -> Rows:

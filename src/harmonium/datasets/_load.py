@@ -1,4 +1,4 @@
-"""From a name, a path or an array to a data set: split, then made ready to be scored."""
+"""From a name, a path or an array to a data set: split, cut, mapped, and made ready to be scored."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from torch import Tensor
 
 from ..errors import ArgumentTypeError, DataError, FileError, choose, invalid
 from ..random import Stream
+from ._change import Change
 from ._dataset import BINARISATIONS, Dataset, score
 from ._files import SUFFIXES, read_csv, read_npy, read_npz
+from ._images import read_folder
 from ._named import DATASETS
-from ._rows import SPLITS, Rows, Size, check_size, divide, narrow
+from ._rows import SPLITS, Rows, Size, check_positive, check_size, divide, narrow, refuse
 
 Array = NDArray[Any] | Tensor
 
@@ -48,17 +50,29 @@ def load(
     header: bool | None = None,
     label: str | int | None = None,
     with_labels: bool = False,
+    size: int | None = None,
+    channels: int | None = None,
+    skip_broken: bool = False,
+    patches: int | None = None,
+    patches_per_image: int | None = None,
+    transform: str | None = None,
+    epsilon: float | None = None,
 ) -> Dataset:
-    """Load a data set by its name in ``DATASETS`` or from a file.
+    """Load a data set by its name in ``DATASETS``, from a file, or from a folder of images.
 
     A size is a count or a fraction of the rows. Splits that the source lacks are taken from its
-    training rows; a file's by a seeded permutation, a tenth each by default.
+    training rows; those of a file or a folder by a seeded permutation, a tenth each by default.
+
+    Images are bytes, one row each: a grey one as (height, width), one in colour as (3, height, width),
+    the whole red channel first. Patches and transforms make rows of float32 of them, and of any other rows;
+    patches are cut from the images of their own split, and a transform is fitted on the training rows alone.
 
     Arguments:
-        source: A name, or the path of an .npy, .npz, .csv or .tsv file (the latter two also .gz).
+        source: A name, or the path of an .npy, .npz, .csv or .tsv file (the latter two also .gz), or of a
+            folder of images. Its sub-folders are classes, below train, validation and test if it has them.
         binarisation: ``sampled``, ``threshold`` or ``none``. Named grey sets are ``sampled`` by
-            default; a file's grey values stay what they are unless it is stated.
-        seed: The seed of the permutation and of the fixed binary sample.
+            default, unless cut or transformed; other values stay what they are unless it is stated.
+        seed: The seed of the permutation, of the fixed binary sample, and of the patches.
         validation: The size of the validation split.
         test: The size of the test split.
         root: The folder in which to look for a named set first.
@@ -67,13 +81,23 @@ def load(
         header: Whether a table's first line names its columns; by default, if no cell is a number.
         label: The name or the number (from 0) of a table's column of labels.
         with_labels: Whether each row ends in the code of its label: see :meth:`Dataset.with_labels`.
+        size: The side of the square to which each image of a folder is cropped about its centre and resized.
+        channels: 1 to turn the images of a folder into grey ones, 3 into colour; by default what they are.
+        skip_broken: Whether images of a folder that cannot be decoded are left out; ``source`` counts them.
+        patches: The side, in pixels, of the square patches to cut from images.
+        patches_per_image: How many patches to cut from each image, 1 by default.
+        transform: ``standardise`` or ``zca``: see :class:`Transform`.
+        epsilon: The transform's regulariser, a share of the mean variance: by default 0, or 0.001 for ``zca``.
 
     Raises:
         ArgumentError: The name is unknown, or an argument cannot be used with this source.
         DataError: The values are no finite numbers, or do not fit what was stated.
         FileError: A file is missing, damaged, or of the wrong format.
     """
-    _check_arguments(binarisation, seed, levels, {"validation": validation, "test": test})
+    change = Change(patches, patches_per_image, transform, epsilon)
+    _check_arguments(binarisation, seed, levels, {"validation": validation, "test": test}, change)
+    images: dict[str, Any] = {"size": size, "channels": channels, "skip_broken": skip_broken or None}
+    _check_images(**images)
     if not isinstance(source, (str, os.PathLike)):
         raise ArgumentTypeError(
             f"source: got {type(source).__name__}, expected a name or a path; "
@@ -82,16 +106,22 @@ def load(
     sizes = {k: v for k, v in {"validation": validation, "test": test}.items() if v is not None}
     table = {"delimiter": delimiter, "header": header, "label": label}
     if isinstance(source, str) and source in DATASETS:
-        _refuse({"levels": levels, **table}, f"None: it is only for files, not for {source}")
-        dataset = _named(source, binarisation, seed, sizes, Path(root).expanduser() if root else None)
+        refuse({"levels": levels, **table}, f"None: it is only for files, not for {source}")
+        refuse(images, f"None: it is only for folders of images, not for {source}")
+        place = Path(root).expanduser() if root else None
+        dataset = _named(source, binarisation, seed, sizes, place, change)
         return dataset.with_labels() if with_labels else dataset
     if isinstance(source, str) and not _is_path(source):
         choose("source", source, DATASETS)
-    _refuse({"root": root}, "None: it is only for named sets")
+    refuse({"root": root}, "None: it is only for named sets")
     path = Path(source).expanduser()
-    rows = _read(path, table)
+    rows = _read(path, table, images)
+    if path.is_dir() and binarisation is not None:
+        levels = levels or BYTE
     sizes = {**{k: v for k, v in TENTH.items() if k not in rows.parts}, **sizes}
-    dataset = _build(About(path.name, f"The file {path}.", seed), rows, sizes, binarisation, levels)
+    kind = "folder" if path.is_dir() else "file"
+    about = About(path.absolute().name, f"The {kind} {path}.{rows.note}", seed)
+    dataset = _build(about, rows, sizes, binarisation, levels, change)
     return dataset.with_labels() if with_labels else dataset
 
 
@@ -106,6 +136,10 @@ def from_array(
     levels: int | None = None,
     name: str = "array",
     source: str = "An array in memory.",
+    patches: int | None = None,
+    patches_per_image: int | None = None,
+    transform: str | None = None,
+    epsilon: float | None = None,
 ) -> Dataset:
     """Make a data set of an array or a tensor; by default all rows are for training, in order.
 
@@ -115,7 +149,7 @@ def from_array(
         rows: Bits, integers, reals, or grey values, shape (rows, ...).
         binarisation: ``sampled``, ``threshold`` or ``none``, for grey values: reals in [0, 1], or
             integers of which ``levels`` means 1.
-        seed: The seed of the permutation and of the fixed binary sample.
+        seed: The seed of the permutation, of the fixed binary sample, and of the patches.
         validation: How many rows to split off by a seeded permutation, or a fraction of them, or
             an array of more rows.
         test: Likewise.
@@ -123,6 +157,11 @@ def from_array(
         levels: The grey level that means 1, 255 by default.
         name: The data set's name.
         source: Where the rows came from.
+        patches: The side of the square patches to cut, where rows are images of shape (height, width) or
+            (channels, height, width).
+        patches_per_image: How many patches to cut from each image, 1 by default.
+        transform: ``standardise`` or ``zca``: see :class:`Transform`.
+        epsilon: The transform's regulariser, a share of the mean variance: by default 0, or 0.001 for ``zca``.
 
     Raises:
         ArgumentError: An argument cannot be used.
@@ -136,34 +175,41 @@ def from_array(
             parts[split] = _numpy(split, given)
         else:
             sizes[split] = given
-    _check_arguments(binarisation, seed, levels, sizes)
+    change = Change(patches, patches_per_image, transform, epsilon)
+    _check_arguments(binarisation, seed, levels, sizes, change)
     if labels is None or not isinstance(labels, Mapping):
         labels = {} if labels is None else {"train": labels}
     for split in labels:
         choose("labels", split, parts)
     marks = {split: _numpy("labels", values) for split, values in labels.items()}
-    return _build(About(name, source, seed), Rows(parts, marks, name), sizes, binarisation, levels)
+    raw = Rows(parts, marks, name)
+    return _build(About(name, source, seed), raw, sizes, binarisation, levels, change)
 
 
 def _named(
-    name: str, binarisation: str | None, seed: int, sizes: dict[str, Size], root: Path | None
+    name: str,
+    binarisation: str | None,
+    seed: int,
+    sizes: dict[str, Size],
+    root: Path | None,
+    change: Change,
 ) -> Dataset:
     """Load a named set."""
     entry = DATASETS[name]
     own = dict(entry.sizes)
     if entry.levels is None:
-        _refuse({"binarisation": binarisation}, f"None: {name} holds bits already")
-    _refuse({k: v for k, v in sizes.items() if k not in own}, f"None: {name} has that split")
+        refuse({"binarisation": binarisation}, f"None: {name} holds bits already")
+    refuse({k: v for k, v in sizes.items() if k not in own}, f"None: {name} has that split")
     rows = entry.loader(root)
     shape = rows.parts["train"].shape[1:]
     if shape != entry.shape:
         raise DataError(f"{rows.where}: got rows of shape {shape}, expected {entry.shape}")
-    if entry.levels is not None:
-        binarisation = binarisation or "sampled"
+    if not change:
+        binarisation = binarisation or entry.binarisation
     about = About(name, entry.source, seed)
-    sizes = {**own, **sizes}
-    dataset = _build(about, rows, sizes, binarisation, entry.levels, entry.shuffled)
-    if entry.levels is None and dataset.kind != "bits":
+    levels = None if binarisation is None else entry.levels
+    dataset = _build(about, rows, {**own, **sizes}, binarisation, levels, change, entry.shuffled)
+    if entry.levels is None and not change and dataset.kind != "bits":
         raise DataError(f"{rows.where}: got {dataset.kind}, expected bits")
     return dataset
 
@@ -174,26 +220,29 @@ def _build(
     sizes: dict[str, Size],
     binarisation: str | None,
     levels: int | None,
+    change: Change,
     shuffled: bool = True,
 ) -> Dataset:
-    """Narrow, split and binarise raw rows."""
+    """Narrow, split and binarise raw rows, or cut and map them."""
     given = {k: v for k, v in sizes.items() if k in rows.parts}
-    _refuse(given, f"None: {rows.where} has that split")
+    refuse(given, f"None: {rows.where} has that split")
     if binarisation is None:
-        _refuse({"levels": levels}, "None unless a binarisation is stated")
+        refuse({"levels": levels}, "None unless a binarisation is stated")
     shape = tuple(rows.parts["train"].shape[1:])
     values, labels = narrow(rows)
     if binarisation is not None:
         levels = _grey_levels(values, levels, rows.where)
     values, labels = divide(values, labels, sizes, about.seed, shuffled)
     if binarisation is None or levels is None:
-        return Dataset(about.name, *_ordered(values), labels, shape, None, None, *about[1:])
+        plain = (about.name, *_ordered(values), labels, shape, None, None, *about[1:])
+        return change.apply(Dataset(*plain, label_names=rows.names))
     scored = SPLITS if binarisation == "threshold" else SPLITS[1:]
     for split in scored:
         values[split] = score(values[split], levels, binarisation, about.seed, split)
     if binarisation == "threshold":
         levels = None
-    return Dataset(about.name, *_ordered(values), labels, shape, binarisation, levels, *about[1:])
+    made = (about.name, *_ordered(values), labels, shape, binarisation, levels, *about[1:])
+    return Dataset(*made, label_names=rows.names)
 
 
 def _ordered(values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -233,7 +282,11 @@ def _check_range(values: Mapping[str, Tensor], high: int, where: str) -> None:
 
 
 def _check_arguments(
-    binarisation: str | None, seed: int, levels: int | None, sizes: Mapping[str, Size | None]
+    binarisation: str | None,
+    seed: int,
+    levels: int | None,
+    sizes: Mapping[str, Size | None],
+    change: Change,
 ) -> None:
     """Refuse arguments that fit no data set, before any work."""
     if binarisation is not None:
@@ -243,13 +296,18 @@ def _check_arguments(
     Stream(seed)
     for name, size in sizes.items():
         check_size(name, size)
+    change.check()
+    if change:
+        refuse({"binarisation": binarisation}, "None: patches and transforms are of real values")
 
 
-def _refuse(arguments: Mapping[str, object], expected: str) -> None:
-    """Refuse arguments that came although they mean nothing here."""
-    for name, value in arguments.items():
-        if value is not None:
-            raise invalid(name, value, expected)
+def _check_images(size: int | None, channels: int | None, skip_broken: bool | None) -> None:
+    """Refuse settings that fit no folder of images."""
+    check_positive("size", size)
+    if channels not in (None, 1, 3) or isinstance(channels, bool):
+        raise invalid("channels", channels, "1, 3 or None")
+    if skip_broken not in (None, True):
+        raise invalid("skip_broken", skip_broken, "True or False")
 
 
 def _is_path(source: str) -> bool:
@@ -257,16 +315,20 @@ def _is_path(source: str) -> bool:
     return os.sep in source or source.lower().endswith(SUFFIXES) or Path(source).exists()
 
 
-def _read(path: Path, table: Mapping[str, Any]) -> Rows:
-    """Read a user's file by the reader that its suffix asks for."""
+def _read(path: Path, table: Mapping[str, Any], images: Mapping[str, Any]) -> Rows:
+    """Read a user's folder of images, or a file by the reader that its suffix asks for."""
     name = path.name.lower()
+    if path.is_dir():
+        refuse(table, "None: it is only for .csv and .tsv")
+        return read_folder(path, images["size"], images["channels"], bool(images["skip_broken"]))
     if not path.is_file():
-        what = "it is a folder" if path.is_dir() else "there is no such file"
-        raise FileError(f"{path}: {what}, expected a file that ends in {', '.join(SUFFIXES)}")
+        expected = f"a folder of images, or a file that ends in {', '.join(SUFFIXES)}"
+        raise FileError(f"{path}: there is no such file or folder, expected {expected}")
+    refuse(images, "None: it is only for folders of images")
     if not name.endswith(SUFFIXES):
         raise FileError(f"{path}: got an unknown format, expected one of {', '.join(SUFFIXES)}")
     if name.endswith((".npy", ".npz")):
-        _refuse(table, "None: it is only for .csv and .tsv")
+        refuse(table, "None: it is only for .csv and .tsv")
         return read_npy(path) if name.endswith(".npy") else read_npz(path)
     comma = "\t" if name.endswith((".tsv", ".tsv.gz")) else ","
     return read_csv(path, table["delimiter"] or comma, table["header"], table["label"])

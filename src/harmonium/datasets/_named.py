@@ -12,6 +12,7 @@ from pathlib import Path
 from sklearn.datasets import load_digits
 
 from ..errors import FileError
+from ._cifar import ARCHIVE, BATCHES, SHAPE, read_cifar
 from ._download import find
 from ._files import read_idx, read_npz
 from ._rows import SPLITS, Rows, Size
@@ -28,7 +29,8 @@ class Entry:
         shape: The shape of one row.
         loader: Reads the rows, given the folder to look in first.
         source: Where it came from, and its licence.
-        levels: The grey level that means 1; None where rows are bits.
+        levels: The level of a pixel that means 1; None where rows are bits.
+        binarisation: How levels become states unless another way is stated; None to leave them as they are.
         sizes: The default counts of the splits that the files lack.
         shuffled: Whether those are drawn by a permutation; otherwise they are the last rows.
     """
@@ -38,6 +40,7 @@ class Entry:
     loader: Callable[[Path | None], Rows]
     source: str
     levels: int | None = None
+    binarisation: str | None = None
     sizes: tuple[tuple[str, Size], ...] = ()
     shuffled: bool = False
 
@@ -57,6 +60,12 @@ def _images(folder: str, root: Path | None) -> Rows:
     return Rows({"train": train, "test": test}, labels, str(paths[0].parent))
 
 
+def _photographs(root: Path | None) -> Rows:
+    """Read CIFAR-10 from its batches, or else from its archive."""
+    batches = [[f"{folder}{name}" for name in BATCHES] for folder in ("", "cifar-10-batches-bin/")]
+    return read_cifar(find("cifar10", [ARCHIVE], root, others=batches))
+
+
 def _archive(folder: str, name: str, root: Path | None) -> Rows:
     """Read an .npz file of bits that has all splits."""
     (path,) = find(folder, [name], root)
@@ -74,6 +83,7 @@ DATASETS: dict[str, Entry] = {
         _digits,
         "Optical Recognition of Handwritten Digits, UCI (Alpaydin & Kaynak 1998), CC BY 4.0.",
         levels=16,
+        binarisation="sampled",
         sizes=(("validation", 250), ("test", 250)),
         shuffled=True,
     ),
@@ -83,6 +93,7 @@ DATASETS: dict[str, Entry] = {
         partial(_images, "mnist"),
         "MNIST (LeCun, Cortes & Burges 1998), no licence stated.",
         levels=255,
+        binarisation="sampled",
         sizes=(("validation", 10_000),),
     ),
     "fashion-mnist": Entry(
@@ -90,6 +101,15 @@ DATASETS: dict[str, Entry] = {
         (28, 28),
         partial(_images, "fashion-mnist"),
         "Fashion-MNIST (Xiao, Rasul & Vollgraf 2017), Zalando, MIT licence.",
+        levels=255,
+        binarisation="sampled",
+        sizes=(("validation", 10_000),),
+    ),
+    "cifar10": Entry(
+        "60,000 photographs in colour, of ten classes",
+        SHAPE,
+        _photographs,
+        "CIFAR-10 (Krizhevsky 2009), no licence stated.",
         levels=255,
         sizes=(("validation", 10_000),),
     ),

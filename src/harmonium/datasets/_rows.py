@@ -5,7 +5,7 @@ Checks go through blocks of rows, so that they need no second copy of the data.
 
 from __future__ import annotations
 
-__all__ = ["SPLITS", "Rows", "Size", "check_size", "divide", "narrow"]
+__all__ = ["SPLITS", "Rows", "Size", "check_positive", "check_size", "divide", "narrow", "refuse"]
 
 from collections.abc import Mapping
 from itertools import accumulate
@@ -30,12 +30,15 @@ LARGEST = np.float64(np.finfo(np.float32).max)
 class Rows(NamedTuple):
     """What was read, by the name of the split, and where: the file or the argument, for errors.
 
-    ``parts`` have shape (rows, ...), ``labels`` (rows).
+    ``parts`` have shape (rows, ...), ``labels`` (rows); ``names`` are those of the labels 0, 1, ... where
+    they have some, and ``note`` is what else there is to say of the source.
     """
 
     parts: dict[str, NDArray[Any]]
     labels: dict[str, NDArray[Any]]
     where: str
+    names: tuple[str, ...] | None = None
+    note: str = ""
 
 
 def narrow(rows: Rows) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -77,6 +80,27 @@ def check_size(name: str, size: object) -> None:
     fraction = isinstance(size, float) and 0 <= size < 1
     if not (size is None or count or fraction):
         raise invalid(name, size, "a count of rows or a fraction in [0, 1)")
+
+
+def check_positive(name: str, number: object) -> None:
+    """Check that ``number`` is None or a positive integer.
+
+    Raises:
+        ArgumentError: It is neither.
+    """
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+        raise invalid(name, number, "a positive integer or None")
+
+
+def refuse(arguments: Mapping[str, object], expected: str) -> None:
+    """Refuse arguments that came although they mean nothing here.
+
+    Raises:
+        ArgumentError: One of them is not None.
+    """
+    for name, value in arguments.items():
+        if value is not None:
+            raise invalid(name, value, expected)
 
 
 def divide(
