@@ -87,7 +87,7 @@ def load(
         patches: The side, in pixels, of the square patches to cut from images.
         patches_per_image: How many patches to cut from each image, 1 by default.
         transform: ``standardise`` or ``zca``: see :class:`Transform`.
-        epsilon: The transform's regulariser, a share of the mean variance: by default 0, or 0.001 for ``zca``.
+        epsilon: The transform's regulariser, a share of the mean variance; by default 0, for ``zca`` 0.001.
 
     Raises:
         ArgumentError: The name is unknown, or an argument cannot be used with this source.
@@ -161,7 +161,7 @@ def from_array(
             (channels, height, width).
         patches_per_image: How many patches to cut from each image, 1 by default.
         transform: ``standardise`` or ``zca``: see :class:`Transform`.
-        epsilon: The transform's regulariser, a share of the mean variance: by default 0, or 0.001 for ``zca``.
+        epsilon: The transform's regulariser, a share of the mean variance; by default 0, for ``zca`` 0.001.
 
     Raises:
         ArgumentError: An argument cannot be used.
