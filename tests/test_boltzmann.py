@@ -10,7 +10,7 @@ from _models import configurations, logsumexp, number, unit
 
 import harmonium as hm
 from harmonium import Stream
-from harmonium.errors import ArgumentError
+from harmonium.errors import ArgumentError, ArgumentTypeError, DataError
 from harmonium.learning import Batch
 from harmonium.likelihood import _ais
 from harmonium.samplers import Gibbs, mean_field
@@ -459,6 +459,7 @@ UNEVEN = [[0, 1, 0], [2, 0, 0], [0, 0, 0]]
         (lambda: hm.BoltzmannMachine(3, visible_edges=[[1, 1]]), "edge from unit 1 to itself"),
         (lambda: hm.BoltzmannMachine(3, visible_edges=np.ones((2, 5))), "visible_edges: got 'shape"),
         (lambda: hm.BoltzmannMachine(hm.Gaussian(3)), "visible_edges: got True"),
+        (lambda: hm.BoltzmannMachine(2_000_000), "visible_edges: got True, expected less: 29,802 GiB"),
         (lambda: hm.BoltzmannMachine(3).set_lateral("visible", UNEVEN), "symmetric"),
         (lambda: hm.BoltzmannMachine(3).set_lateral("visible", torch.eye(3)), "where there is no edge"),
         (lambda: hm.BoltzmannMachine(3).set_lateral("visible", torch.zeros(2, 2)), "expected shape"),
@@ -470,6 +471,36 @@ UNEVEN = [[0, 1, 0], [2, 0, 0], [0, 0, 0]]
 def test_mistakes_are_named(make, message):
     with pytest.raises(ArgumentError, match=message):
         make()
+
+
+@pytest.mark.parametrize("wrong", [None, "all", 3, [[0, 1], [2]], [0, None]])
+def test_edges_and_masks_that_are_none_are_named(wrong):
+    edges = r"_edges: got .*, expected True, False, a matrix of shape \(3, 3\), or pairs of units"
+    makers = {
+        f"^visible{edges}": lambda: hm.BoltzmannMachine(3, visible_edges=wrong),
+        f"^hidden{edges}": lambda: hm.BoltzmannMachine(2, 3, hidden_edges=wrong),
+    }
+    if wrong is not None:
+        expected = r"shape \(3, 2\): visible x hidden units"
+        message = rf"^weight_mask: got .*, expected .*{expected}"
+        makers[message] = lambda: hm.BoltzmannMachine(3, 2, weight_mask=wrong)
+    for message, make in makers.items():
+        with pytest.raises((ArgumentError, ArgumentTypeError), match=message):
+            make()
+    if not isinstance(wrong, int):
+        with pytest.raises(ArgumentTypeError, match=r"^matrix: got "):
+            hm.BoltzmannMachine(3).set_lateral("visible", wrong)
+
+
+def test_rows_that_are_no_data_are_refused():
+    model = hm.BoltzmannMachine(hm.Spin(3), 2, hidden_edges=False)
+    for door in (model.encode, model.free_energy, hm.BoltzmannMachine(hm.Spin(3), 2).free_energy):
+        with pytest.raises(DataError, match=r"^v: got -2 at row 1, column 0, expected a mean in"):
+            door(torch.tensor([[1.0, -1, 1], [-2, 1, 1]]))
+        with pytest.raises(DataError, match=r"^v: got shape \(1, 2\), expected \(rows, 3\)"):
+            door(torch.ones(1, 2))
+        with pytest.raises(ArgumentTypeError, match=r"^v: got 'abc'"):
+            door("abc")
 
 
 def test_a_machine_comes_back_from_its_file(model, tmp_path):

@@ -18,6 +18,7 @@ import harmonium as hm
 from harmonium.cli import _demo, _train, app
 from harmonium.cli._train import understand
 from harmonium.training import RunFolder
+from harmonium.training._source import fingerprints
 
 COMMANDS = ("train", "resume", "evaluate", "sample", "data", "demo")
 SMALL = ["hidden=8", "epochs=2", "batch_size=200", "rule.chains=20", "lr=0.1", "seed=5"]
@@ -149,6 +150,8 @@ TRAIN = ("train", "rbm", "--data", "digits", "--out", "new")
             "no setting of these parts, which has precision",
         ),
         ([*TRAIN, *sets(["hidden=three"])], "hidden: got 'three', expected a valid integer"),
+        ([*TRAIN, *sets(["hidden=1000000000000"])], "hidden: got 1000000000000, expected less: 238,418 GiB"),
+        ([*TRAIN, *sets([f"hidden=1{'0' * 400}"])], " GiB of memory are needed, and there are "),
         ([*TRAIN, *sets(["hidden=3", "lr=-1"])], "lr: got '-1', expected greater than 0"),
         ([*TRAIN, *sets(["hidden=3", "data.binarisation=treshold"])], "did you mean 'threshold'?"),
         ([*TRAIN, *sets(["hidden=3", "likelihood.method=exat"])], "did you mean 'exact'?"),
@@ -169,6 +172,8 @@ def test_what_is_mistyped_is_one_line_and_code_2(arguments, line, tmp_path, monk
         (["evaluate", "RUN", "--method", "bridges"], "did you mean 'bridge'?"),
         (["evaluate", "RUN", "--set", "run=3"], "did you mean 'runs'?"),
         (["evaluate", "RUN", "--set", "runs=1"], "runs: got 1"),
+        (["evaluate", "RUN", "--set", "data.seed=1"], "data.seed: there is nothing to load, expected --data"),
+        (["evaluate", "RUN", "--data", "digit"], "did you mean 'digits'?"),
         (["resume", "RUN", "--set", "rule.steps=3"], "unknown key 'rule.steps'"),
         (["sample", "RUN", "--out", "x.jpg"], "a name that ends in .png, .npy, .csv"),
         (["sample", "RUN", "--out", "x.png", "--n", "0"], "n: got 0"),
@@ -350,6 +355,69 @@ def test_evaluate_prints_the_numbers(run):
     assert "250 test rows of digits (sampled)" in text
     assert "independent units" in text
     assert "trusted" in text
+
+
+@pytest.fixture
+def moved(tmp_path):
+    """Return a run on rows in a file that has changed since, and the path of the file."""
+    path, generator = tmp_path / "rows.npy", np.random.default_rng(0)
+    np.save(path, generator.integers(0, 2, (60, 5)))
+    pairs = ["hidden=3", "epochs=1", "rule.chains=5", "data.test=7"]
+    succeed("train", "rbm", "--data", path, "--out", tmp_path / "run", *sets(pairs))
+    np.save(path, generator.integers(0, 2, (60, 5)))
+    return tmp_path / "run", path
+
+
+def test_data_that_have_changed_are_refused(moved, tmp_path):
+    run, path = moved
+    expected = f"{run}: the train, validation and test rows of {path} are not those that the run began with; "
+    expected += f"bring those back, or ask for these: --data {path}"
+    out = tmp_path / "x.npy"
+    assert expected in refuse(1, "evaluate", run)
+    assert expected in refuse(1, "sample", run, "--out", out, "--from", "data")
+    resumed = harmonium("resume", run)
+    assert resumed.exit_code == 1
+    assert "the data, their weights or their binarisation are not those" in resumed.stderr
+    assert not out.exists()
+    assert not (run / "evaluation.json").exists()
+    succeed("sample", run, "--out", out, "--steps", "1", "--from", "chains")
+
+
+def test_a_change_of_the_test_rows_alone_is_seen(moved):
+    run, path = moved
+    data = hm.datasets.load(path, test=7)
+    config = RunFolder(run).config()
+    hashes = {**fingerprints(data), "test": config["data_fingerprints"]["test"]}
+    (run / "config.json").write_text(json.dumps({**config, "data_fingerprints": hashes}))
+    assert f"{run}: the test rows of {path} are not those" in refuse(1, "evaluate", run)
+
+
+def test_other_data_are_evaluated_beside_the_runs_own(moved, tmp_path):
+    """As they are named: loaded as the run was where the source is the same, and as it is said."""
+    run, path = moved
+    model = hm.load(run / "model.safetensors")
+    other = succeed("evaluate", run, "--data", path)
+    rows = hm.datasets.load(path, test=7).test
+    assert other["rows"] == 7
+    assert other["mean"] == pytest.approx(hm.log_likelihood(model, rows).mean)
+    assert other["report"] is None
+    assert not (run / "report.html").exists()
+    np.save(tmp_path / "more.npy", np.eye(5, dtype=int))
+    typed = ["--data", str(tmp_path / "more.npy"), *sets(["data.test=3", "data.validation=0"])]
+    more = succeed("evaluate", run, *typed)
+    assert more["rows"] == 3
+    assert more["command"][-6:] == typed
+    kept = json.loads((run / "evaluation.json").read_text())
+    assert kept.keys() == {"version", "test of rows.npy", "test of more.npy"}
+    np.save(path, np.random.default_rng(0).integers(0, 2, (60, 5)))
+    own = succeed("evaluate", run, "--data", path, "--no-report")
+    kept = json.loads((run / "evaluation.json").read_text())
+    assert kept["test"]["mean"] == own["mean"] != other["mean"]
+    assert Path(succeed("evaluate", run)["report"]).exists()
+    out = tmp_path / "x.npy"
+    start = ("--from", "data", "--data", tmp_path / "more.npy")
+    succeed("sample", run, "--out", out, "--n", "9", "--steps", "0", *start)
+    assert (np.load(out).sum(1) == 1).all()
 
 
 # --- sample -----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from _models import DISCRETE, configurations, logsumexp, number, rbm
 from test_boltzmann import machine
 
 import harmonium as hm
-from harmonium.errors import ArgumentError, DataError
+from harmonium.errors import ArgumentError, ArgumentTypeError, DataError
 from harmonium.likelihood import _ais
 
 MODELS = {
@@ -109,6 +109,9 @@ def test_auto_anneals_what_is_too_much_to_enumerate():
         ({"given": [1, 0, 0]}, "given: got shape"),
         ({"given": [True] * 3}, "given: got all units"),
         ({"data": torch.full((1, 3), 0.5)}, "data: got 0.5"),
+        ({"data": "abc"}, "^data: got 'abc', expected an array or a tensor of numbers, or a Dataset"),
+        ({"given": None}, r"^given: got None, expected truth values of shape \(3,\)"),
+        ({"model": None}, "^model: got None, expected a model such as an RBM"),
         ({"model": hm.RBM(hm.Gaussian(3), 2)}, "model: got .* of one discrete type"),
         ({"model": hm.BoltzmannMachine(3, 2)}, "hidden units that are coupled"),
     ],
@@ -116,7 +119,7 @@ def test_auto_anneals_what_is_too_much_to_enumerate():
 def test_mistakes_are_named(arguments, message):
     good = {"model": hm.RBM(3, 2), "data": torch.zeros(1, 3), "given": [True, False, False]}
     given = {**good, **arguments}
-    with pytest.raises((ArgumentError, DataError), match=message):
+    with pytest.raises((ArgumentError, ArgumentTypeError, DataError), match=message):
         hm.conditional_log_likelihood(given.pop("model"), given.pop("data"), given.pop("given"), **given)
 
 

@@ -90,8 +90,19 @@ def test_chains_that_stay_where_they_are_are_bad():
 def test_few_chains_are_worth_few_draws():
     chains = torch.zeros(1, 6)
     for n, verdict in ((1, "bad"), (100, "good")):
-        findings = found(machine(), history(machine(), chains=chains.repeat(n, 1)), steps=100)
+        findings = found(machine(0.1), history(machine(), chains=chains.repeat(n, 1)), steps=100)
         assert findings["effective samples"].verdict == verdict
+
+
+def test_chains_whose_energies_never_change_are_not_praised():
+    """Nor those of an evaluation that went through JSON, which holds no NaN."""
+    model = machine()
+    past = history(model, chains=torch.zeros(20, 6))
+    told = {"rhat": 1.0, "autocorrelation_time": None, "chain_ess": None}
+    result = hm.log_likelihood(model, bits()).to_dict()
+    for evaluation in (None, {**result, "log_partition": {**result["log_partition"], "diagnostics": told}}):
+        findings = found(model, past, evaluation=evaluation)
+        assert [findings[name].verdict for name in CHAINS] == ["good", "unknown", "unknown"]
 
 
 def test_no_chains_are_unknown_but_for_an_evaluation():

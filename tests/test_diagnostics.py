@@ -2,12 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy import signal
 
 from harmonium import Stream
-from harmonium.errors import ArgumentError
+from harmonium.errors import ArgumentError, ArgumentTypeError
 from harmonium.samplers import autocorrelation_time, effective_sample_size, split_rhat
 
 
@@ -63,13 +64,32 @@ def test_rhat_sees_a_drift_within_one_chain():
     assert split_rhat(chain + torch.linspace(0, 4, 2000)[:, None]) > 1.3
 
 
-def test_chains_that_never_move():
-    still = torch.ones(100, 4)
+@pytest.mark.parametrize("value", [0.0, 1.0, -123.456, 0.1, 1e30])
+def test_chains_that_never_move(value):
+    """They agree if all stand in one place; how fast they forget it cannot be told."""
+    still = torch.full((101, 4), value)
     assert split_rhat(still) == 1
-    assert autocorrelation_time(still) == 1
-    apart = still * torch.arange(4.0)
+    assert math.isnan(autocorrelation_time(still))
+    assert math.isnan(effective_sample_size(still))
+    apart = torch.ones(100, 4) * torch.arange(4.0)
     assert split_rhat(apart) == math.inf
     assert effective_sample_size(apart) < 10
+    moved = still.clone()
+    moved[3, 0] = value + max(1, abs(value))
+    assert effective_sample_size(moved) > 0
+
+
+@pytest.mark.parametrize("measure", [split_rhat, autocorrelation_time, effective_sample_size])
+def test_arrays_are_taken_and_what_is_no_number_is_not(measure):
+    draws = autoregression(0.7, 1000, 5)
+    expected = measure(draws)
+    for same in (draws.numpy(), draws.numpy().astype(">f8"), draws.tolist()):
+        assert measure(same) == expected
+    draws[7, 2] = math.nan
+    assert math.isnan(measure(draws))
+    for wrong in ("abc", None, [[None] * 4] * 4, np.zeros((4, 4), complex)):
+        with pytest.raises(ArgumentTypeError, match=r"^draws: got "):
+            measure(wrong)
 
 
 @pytest.mark.parametrize("change", [lambda x: 3 * x - 7, lambda x: x.float(), lambda x: x.flip(1)])
@@ -80,7 +100,7 @@ def test_scale_precision_and_order_of_chains_do_not_matter(change):
 
 
 @pytest.mark.parametrize("measure", [split_rhat, autocorrelation_time, effective_sample_size])
-@pytest.mark.parametrize("shape", [(10,), (3, 4), (2, 3, 4), (0, 2)])
+@pytest.mark.parametrize("shape", [(10,), (3, 4), (2, 3, 4), (0, 2), (9, 0)])
 def test_wrong_shapes_are_refused(measure, shape):
     with pytest.raises(ArgumentError, match="draws"):
         measure(torch.zeros(shape))

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import harmonium as hm
 from harmonium import Stream
 from harmonium.cli import app
-from harmonium.errors import ArgumentError, DataError
+from harmonium.errors import ArgumentError, ArgumentTypeError, DataError
 from harmonium.learning import Batch
 from harmonium.models import error_rate, has_label
 from harmonium.training._source import open_source
@@ -414,13 +414,20 @@ def test_hidden_units_that_do_not_sum_out_are_refused():
 def test_rows_that_do_not_fit_are_refused():
     model = classifier(2, 3, CLASSES)
     with pytest.raises(
-        DataError, match=r"got shape \(2, 5\), expected \(rows, 3\) or, with labels, \(rows, 4\)"
+        DataError, match=r"^rows: got shape \(2, 5\), expected \(rows, 3\) or, with labels, \(rows, 4\)"
     ):
         hm.predict(model, torch.zeros(2, 5))
-    with pytest.raises(DataError, match="got 2 at row 1"):
+    with pytest.raises(DataError, match=r"^rows: got 2 at row 1"):
         hm.predict(model, torch.tensor([[0, 1, 1], [0, 2, 1]]))
-    with pytest.raises(DataError, match="got 4 at row 0"):
+    with pytest.raises(DataError, match=r"^rows: got 4 at row 0"):
         error_rate(model, torch.tensor([[0, 1, 1, 4]]))
+    for ask in (hm.predict, hm.predict_proba, error_rate):
+        with pytest.raises(DataError, match=r"^rows: got nan at row 0, column 1"):
+            ask(model, [[0, float("nan"), 1, 0]])
+        with pytest.raises(ArgumentTypeError, match=r"^rows: got 'abc', expected an array or a tensor"):
+            ask(model, "abc")
+        with pytest.raises(ArgumentTypeError, match=r"^model: got None, expected a model such as an RBM"):
+            ask(None, torch.zeros(1, 4))
 
 
 def test_data_and_models_that_differ_about_labels_are_refused():

@@ -16,6 +16,7 @@ from PIL import Image
 import harmonium as hm
 from harmonium import files
 from harmonium.errors import ArgumentError, TrainingError
+from harmonium.learning import RULES
 from harmonium.training import SCHEDULES, Options, pseudo_likelihood
 from harmonium.training._optimiser import Average
 from harmonium.training._source import open_source
@@ -732,6 +733,87 @@ def test_a_model_with_parameters_that_are_not_finite_is_refused(tmp_path):
     with pytest.raises(ArgumentError, match=r"^model: got weight with values that are not finite"):
         train(model=model, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_has_nothing_to_learn_is_refused(tmp_path):
+    model = hm.RBM(6, 4).requires_grad_(False)
+    for rule in (hm.PCD(), hm.Pseudolikelihood(), hm.NoiseContrastive()):
+        with pytest.raises(ArgumentError, match=r"^model: got only frozen parameters, expected one whose"):
+            train(model=model, rule=rule, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    model.hidden.bias.requires_grad_(True)
+    train(model=model)
+    assert bool(model.hidden.bias.any())
+
+
+# --- the scale of the data ----------------------------------------------------------------------
+
+
+def notices(caplog, rows, visible, **options):
+    """Return what a fit said."""
+    caplog.clear()
+    train(rows, hm.RBM(visible, 2), epochs=2, lr=1e-9, **options)
+    return [record.getMessage() for record in caplog.records]
+
+
+@pytest.mark.parametrize("scale", [0.04, 0.12, 1.0, 8.0, 25.0])
+@pytest.mark.parametrize("precision", [1.0, 0.25])
+def test_data_far_from_the_scale_of_gaussian_units_are_spoken_of(caplog, tmp_path, scale, precision):
+    """Where a column varies ten times more, or less, than its unit: once, at the start of the run."""
+    rows = hm.Stream(0).normal(200, 6)
+    rows /= rows.std(0, correction=0)
+    rows[:, 4] = scale * rows[:, 4] + 300
+    rows[:, 1] = 7.1
+    ratio = scale * math.sqrt(precision)
+    said = notices(caplog, rows, hm.Gaussian(6, precision), out=tmp_path / "run")
+    if 0.1 <= ratio <= 10:
+        assert said == []
+        return
+    (line,) = said
+    assert line.startswith(f"data: column 4 has a standard deviation of {scale:.3g}, {ratio:.3g} times")
+    assert f"fixed at {precision:g} (1 of 6 such columns" in line
+    assert "standardise them, or let the units learn their precisions (learn_precision)" in line
+    caplog.clear()
+    hm.resume(tmp_path / "run", rows, epochs=3)
+    assert caplog.records == []
+
+
+def test_units_that_learn_their_precision_or_have_none_are_not_spoken_of(caplog):
+    rows = 1000 * hm.Stream(0).normal(200, 6)
+    assert len(notices(caplog, rows, hm.Gaussian(6))) == 1
+    assert notices(caplog, rows, hm.Gaussian(6, learn_precision=True)) == []
+    codes = bits(200, 6)
+    codes[:, 2:] = 0
+    codes[3, 2:] = 1
+    assert notices(caplog, codes, hm.Bernoulli(6)) == []
+
+
+def test_parts_of_a_mixed_layer_are_named_by_their_columns(caplog):
+    """A column is one of the rows, not of their statistics, and each row counts as its weight says."""
+    rows = torch.cat((torch.arange(200)[:, None] % 3, 50 * hm.Stream(0).normal(200, 2)), 1)
+    visible = hm.Mixed(hm.Categorical(1, 3), hm.Gaussian(1, learn_precision=True), hm.Gaussian(1))
+    (line,) = notices(caplog, rows, visible)
+    assert line.startswith("data: column 2 has a standard deviation of ")
+    assert "(1 of 1 such columns" in line
+    rows[100:, 2] = hm.Stream(1).normal(100, 1)[:, 0]
+    assert len(notices(caplog, rows, visible)) == 1
+    assert notices(caplog, rows, visible, weights=(torch.arange(200) >= 100).float()) == []
+
+
+# --- what is not checked again ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["pcd", "trajectory-tempering", "noise-contrastive"])
+def test_rows_are_checked_at_the_start_and_not_in_the_loop(monkeypatch, name):
+    seen = []
+    validate = hm.units.Unit.validate
+    monkeypatch.setattr(hm.units.Unit, "validate", lambda *a, **k: seen.append(1) or validate(*a, **k))
+    counts = []
+    for epochs in (1, 4):
+        seen.clear()
+        train(rule=RULES[name](), epochs=epochs)
+        counts.append(len(seen))
+    assert counts[0] == counts[1] > 0
 
 
 # --- light imports ------------------------------------------------------------------------------

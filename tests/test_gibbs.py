@@ -20,6 +20,7 @@ from _models import PAIRS, STATES, Exact, name, rbm
 
 import harmonium as hm
 from harmonium import Stream
+from harmonium.errors import ArgumentError, ArgumentTypeError, DataError
 from harmonium.samplers import Gibbs
 
 NAN = float("nan")
@@ -165,3 +166,39 @@ def check_visible(model, rows, exact):
     check_mean(rows[:, free], mean[free], 4.5)
     spread = exact.p @ ((exact.mean - mean) ** 2 + exact.deviation**2)
     check_mean(((rows - mean) ** 2)[:, free], spread[free], 4.5)
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=name)
+@pytest.mark.parametrize("replicas", [1, 3])
+@pytest.mark.parametrize("temperature", [1e-30, 1e30])
+def test_samples_at_the_last_temperatures_are_states(pair, temperature, replicas):
+    """In single precision, where an inverse temperature and a field times it have to fit."""
+    model = rbm(pair, dtype=torch.float32)
+    rows = hm.sample(model, 5, steps=4, temperature=temperature, replicas=replicas)
+    model.visible.validate(rows)
+
+
+@pytest.mark.parametrize("temperature", [1e-40, 1e-31, 1e31, 0, -1.0, NAN, np.inf, "1", None])
+def test_temperatures_out_of_range_are_refused(temperature):
+    message = r"^temperature: got .*, expected a positive number, from 1e-30 to 1e30"
+    with pytest.raises(ArgumentError, match=message):
+        hm.sample(hm.RBM(3, 2), 2, steps=1, temperature=temperature)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"start": "noise"}, ArgumentTypeError, "^start: got 'noise', expected rows of values, or None"),
+        ({"start": [[0, 1, 2], [0, 0, 0]]}, DataError, "^start: got 2 at row 0, column 2"),
+        ({"start": [0, 1, 1]}, DataError, r"^start: got shape \(3,\), expected \(rows, 3\)"),
+        ({"start": [[0, 1, 1]]}, DataError, "^start: got 1 rows, expected 2"),
+        ({"clamp": [0, 1, None]}, ArgumentTypeError, r"^clamp: got \[0, 1, None\], expected values"),
+        ({"clamp": "all"}, ArgumentTypeError, "^clamp: got 'all'"),
+        ({"clamp": [0, 2, NAN]}, DataError, "^clamp: got 2 at row 0, column 1"),
+        ({"clamp": [0, 1]}, DataError, r"^clamp: got shape"),
+        ({"model": None}, ArgumentTypeError, "^model: got None, expected a model such as an RBM"),
+    ],
+)
+def test_mistakes_are_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        hm.sample(**{"model": hm.RBM(3, 2), "n": 2, "steps": 1, **arguments})

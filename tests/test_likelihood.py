@@ -29,7 +29,7 @@ from scipy import stats
 
 import harmonium as hm
 from harmonium import Stream
-from harmonium.errors import ArgumentError, DataError
+from harmonium.errors import ArgumentError, ArgumentTypeError, DataError
 from harmonium.likelihood import ESTIMATORS, SCHEDULES, _ais, _exact, _log_likelihood, _log_partition
 from harmonium.likelihood._bridge import bennett
 from harmonium.models import _enumeration, choose_side
@@ -673,9 +673,9 @@ def test_given_chains_are_states_or_statistics_of_any_number():
 @pytest.mark.parametrize(
     ("chains", "message"),
     [
-        (torch.zeros(10, 4), r"got shape \(10, 4\), expected \(rows, 3\)"),
-        (torch.full((10, 3), 0.5), "got 0.5 at row 0, column 0"),
-        (torch.zeros(0, 3), "got no rows"),
+        (torch.zeros(10, 4), r"^chains: got shape \(10, 4\), expected \(rows, 3\)"),
+        (torch.full((10, 3), 0.5), "^chains: got 0.5 at row 0, column 0"),
+        (torch.zeros(0, 3), "^chains: got no rows"),
     ],
     ids=["width", "grey", "empty"],
 )
@@ -917,6 +917,34 @@ def test_options_beside_a_given_estimate_are_refused():
         ArgumentError, match=r"^betas: got 10, expected no such argument beside log_partition="
     ):
         hm.log_likelihood(model, data_rows(model)[0], log_partition=hm.log_partition(model), betas=10)
+
+
+WRONG = [
+    (lambda: hm.log_likelihood(rbm(BITS), "abc"), "^data: got 'abc', expected an array .* or a Dataset"),
+    (lambda: hm.log_likelihood(rbm(BITS), None), "^data: got None, expected an array .* or a Dataset"),
+    (lambda: hm.log_likelihood(None, torch.zeros(1, 3)), "^model: got None, expected a model such as"),
+    (lambda: hm.log_likelihood(rbm(BITS), torch.zeros(1, 3), log_partition=3.5), "^log_partition: got 3.5"),
+    (lambda: hm.log_partition(None), "^model: got None, expected a model such as an RBM"),
+    (lambda: hm.log_partition(hm.RBM), "^model: got <class"),
+    (lambda: hm.log_partition(rbm(BITS), chains="abc"), "^chains: got 'abc', expected an array"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG)
+def test_arguments_of_the_wrong_type_are_named(call, message):
+    with pytest.raises(ArgumentTypeError, match=message):
+        call()
+
+
+def test_chains_whose_energies_never_change_are_no_reason_for_doubt():
+    """A uniform model: its chains agree, and there is no telling how many steps they need."""
+    model = hm.RBM(3, 2).double()
+    torch.nn.init.zeros_(model.weight)
+    got = hm.log_partition(model, "bridge", **QUICK)
+    assert got.value == pytest.approx(5 * math.log(2), rel=1e-12)
+    assert got.trusted
+    assert got.diagnostics["rhat"] == 1
+    assert math.isnan(got.diagnostics["chain_ess"])
 
 
 # --- the same again -----------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from _models import PAIRS, REAL, VISIBLE, Exact, configurations, logsumexp, name
 
 import harmonium as hm
 from harmonium import Stream
-from harmonium.errors import ArgumentError, ArgumentTypeError
+from harmonium.errors import ArgumentError, ArgumentTypeError, DataError
 from harmonium.models import EnergyModel, model_from_config
 
 ALL = pytest.mark.parametrize("pair", PAIRS, ids=name)
@@ -233,6 +233,61 @@ def test_double_keeps_the_parameters(pair):
     torch.testing.assert_close(single.free_energy(v.float()), double.free_energy(v), rtol=1e-5, atol=1e-5)
 
 
+# --- what is no data ----------------------------------------------------------------------------
+
+BEYOND = {"bernoulli": 2.0, "spin": -1.5, "categorical": 3.0, "gaussian": math.inf}
+DOORS = ("encode", "reconstruct", "free_energy")
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("kind", VISIBLE)
+def test_rows_that_the_visible_units_cannot_take_are_refused(kind, door):
+    model = rbm((kind, "bernoulli"))
+    ask, good = getattr(model, door), torch.zeros(4, 3)
+    assert len(ask(good)) == 4
+    for value in (BEYOND[kind], math.nan):
+        bad = good.clone()
+        bad[2, 1] = value
+        for rows in (bad, bad.numpy(), bad.tolist()):
+            with pytest.raises(DataError, match=rf"^v: got {value:g} at row 2, column 1, expected "):
+                ask(rows)
+    for wrong in (good[:, :2], good[0], good[None], 3.0):
+        shape = tuple(np.shape(wrong))
+        with pytest.raises(DataError, match=r"^v: got shape .*, expected \(rows, 3\)") as caught:
+            ask(wrong)
+        assert str(shape) in str(caught.value)
+    with pytest.raises(DataError, match=r"^v: got no rows"):
+        ask(good[:0])
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("wrong", ["abc", None, [["a", "b", "c"]], [[1], [1, 2]], hm.RBM, [[1j, 0, 0]]])
+def test_rows_that_are_no_numbers_are_refused(wrong, door):
+    message = r"^v: got .*, expected (an array or a tensor of|real) numbers"
+    with pytest.raises(ArgumentTypeError, match=message):
+        getattr(hm.RBM(3, 2), door)(wrong)
+
+
+def test_means_are_encoded_as_well_as_states():
+    model = rbm(("bernoulli", "bernoulli"))
+    grey = torch.tensor([[0.25, 0.0, 0.75]], dtype=torch.float64)
+    expected = torch.sigmoid(model.hidden.bias + grey @ model.weight)
+    torch.testing.assert_close(model.encode(grey), expected)
+
+
+def test_points_to_differentiate_at_may_be_anywhere():
+    """-log of the sum over hidden states, where v is no state; a value that is not finite is none either."""
+    model = rbm(("bernoulli", "bernoulli"))
+    v = torch.tensor([[1.5, -0.25, 0.5]], dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(model.free_energy(v).sum(), v)
+    h = torch.sigmoid(model.hidden.bias + v @ model.weight)
+    torch.testing.assert_close(slope, -model.visible.bias - h @ model.weight.T)
+    with pytest.raises(DataError, match=r"^v: got shape \(1, 2\)"):
+        model.free_energy(v[:, :2])
+    with pytest.raises(DataError, match=r"^v: got a value that is not finite"):
+        model.free_energy(v * math.inf)
+
+
 # --- making one ---------------------------------------------------------------------------------
 
 
@@ -263,6 +318,14 @@ def test_pairs_that_need_not_be_normalisable_are_refused():
     with pytest.raises(ArgumentError, match="visible"):
         hm.RBM(hm.ReLU(3), 2)
     assert len(PAIRS) == len(VISIBLE) * 5 - 2
+
+
+def test_more_weights_than_memory_holds_are_refused():
+    """Each layer alone would fit."""
+    size = 2_000_000
+    message = r"^hidden: got 2000000, expected less: 14,901 GiB of memory are needed, and there are [\d,]+$"
+    with pytest.raises(ArgumentError, match=message):
+        hm.RBM(size, size)
 
 
 @pytest.mark.parametrize("wrong", [2.5, "8", None, True, [3]])

@@ -19,7 +19,7 @@ import harmonium as hm
 from harmonium import files
 from harmonium.errors import ArgumentError, FileError, TrainingError
 from harmonium.learning import RULES
-from harmonium.training import RunFolder
+from harmonium.training import RunFolder, changed_splits
 from harmonium.training._optimiser import Optimisers
 
 UPDATES = 12
@@ -308,6 +308,62 @@ def test_other_data_are_refused(tmp_path):
             hm.resume(tmp_path / "run", other)
     with pytest.raises(FileError, match="their weights"):
         hm.resume(tmp_path / "run", x, weights=torch.ones(40))
+
+
+def leave_out(folder, *names):
+    """Leave keys out of a configuration, as old versions did."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    for name in names:
+        del config[name]
+    path.write_text(json.dumps(config))
+
+
+def test_other_validation_rows_are_refused(tmp_path):
+    """Beyond those that the monitor reads as well; old folders do not tell of them."""
+    held_out = bits(30, seed=9)
+    flipped = held_out.clone()
+    flipped[29, 3] ^= 1
+    whole = train(out=tmp_path / "run", validation=held_out)
+    for others in (flipped, held_out[:-1], held_out.float(), None):
+        with pytest.raises(FileError, match=r"run: the validation rows are not those that the run"):
+            hm.resume(tmp_path / "run", bits(), validation=others)
+    with pytest.raises(FileError, match="the data, their weights"):
+        hm.resume(tmp_path / "run", bits(seed=1), validation=flipped)
+    assert same(hm.resume(tmp_path / "run", bits(), validation=held_out), whole)
+    leave_out(tmp_path / "run", "validation_fingerprint", "data_fingerprints")
+    assert same(hm.resume(tmp_path / "run", bits(), validation=flipped), whole)
+
+
+def test_validation_rows_where_there_were_none_are_refused(tmp_path):
+    train(out=tmp_path / "run")
+    with pytest.raises(FileError, match="the validation rows are not those"):
+        hm.resume(tmp_path / "run", bits(), validation=bits(30, seed=9))
+
+
+def test_the_validation_rows_of_a_data_set_are_remembered(tmp_path):
+    parts = {"test": bits(9, seed=5).numpy()}
+    data = hm.datasets.from_array(bits().numpy(), validation=bits(30, seed=9).numpy(), **parts)
+    other = hm.datasets.from_array(bits().numpy(), validation=bits(30, seed=8).numpy(), **parts)
+    whole = train(data, out=tmp_path / "run")
+    with pytest.raises(FileError, match="the validation rows are not those"):
+        hm.resume(tmp_path / "run", other)
+    assert same(hm.resume(tmp_path / "run", data), whole)
+    noted = RunFolder(tmp_path / "run").config()
+    assert changed_splits(noted, data) == []
+    assert changed_splits(noted, other) == ["validation"]
+    grey = hm.datasets.from_array(100 * bits().numpy() + 20, binarisation="sampled", levels=255)
+    assert changed_splits(noted, grey) == ["train", "validation", "test"]
+    leave_out(tmp_path / "run", "data_fingerprints")
+    assert changed_splits(RunFolder(tmp_path / "run").config(), other) == []
+    assert changed_splits(RunFolder(tmp_path / "run").config(), grey) == ["train"]
+
+
+def test_weights_do_not_hide_that_the_data_are_the_same(tmp_path):
+    train(out=tmp_path / "run", weights=torch.arange(40))
+    noted = RunFolder(tmp_path / "run").config()
+    assert changed_splits(noted, hm.datasets.from_array(bits().numpy())) == []
+    assert changed_splits(noted, hm.datasets.from_array(bits(seed=1).numpy())) == ["train"]
 
 
 def test_another_binarisation_is_refused(tmp_path):

@@ -11,9 +11,9 @@ from _models import DISCRETE, KINDS, REAL, STATES, SUPPORT, configurations, numb
 from scipy import integrate, special, stats
 
 import harmonium as hm
-from harmonium import Stream
-from harmonium.errors import ArgumentError, DataError
-from harmonium.units import unit_from_config
+from harmonium import Stream, errors
+from harmonium.errors import ArgumentError, ArgumentTypeError, DataError
+from harmonium.units import as_rows, unit_from_config
 
 SIZE = 3
 ALL = pytest.mark.parametrize("kind", KINDS)
@@ -432,6 +432,54 @@ def test_means_are_accepted_only_when_asked_for(kind, good, bad):
 def test_bad_sizes_are_refused(kind, size):
     with pytest.raises(ArgumentError, match="size"):
         unit(kind, size)
+
+
+def test_more_units_than_memory_holds_are_refused(monkeypatch):
+    monkeypatch.setattr(errors, "_memory", lambda: 4 * 120)
+    hm.Bernoulli(120)
+    hm.Categorical(40, 3)
+    for make in (lambda: hm.Bernoulli(121), lambda: hm.Categorical(41, 3)):
+        with pytest.raises(ArgumentError, match=r"^size: got (121|41), expected less: 0 GiB of memory"):
+            make()
+
+
+def test_memory_that_the_system_does_not_tell_of_is_enough(monkeypatch):
+    monkeypatch.delattr(errors.os, "sysconf")
+    assert errors._memory() == math.inf
+
+
+def test_an_argument_becomes_a_tensor_of_the_same_memory():
+    array = np.arange(6.0).reshape(2, 3)
+    tensor = torch.zeros(2, 3, requires_grad=True)
+    assert as_rows("x", tensor) is tensor
+    as_rows("x", array)[0, 1] = 9
+    assert array[0, 1] == 9
+    array.flags.writeable = False
+    for same in (array, array.astype(">f8"), array[:, ::-1][:, ::-1], array.tolist()):
+        assert as_rows("x", same).tolist() == array.tolist()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("abc", "^x: got 'abc', expected rows"),
+        (None, "^x: got None, expected rows"),
+        ([0, 1, None], r"^x: got \[0, 1, None\], expected rows"),
+        ([torch.zeros(2, requires_grad=True)], r"^x: got \[tensor"),
+        (np.zeros(2, complex), "^x: got torch.complex128, expected real numbers"),
+        (torch.eye(2).to_sparse(), "^x: got torch.sparse_coo, expected a dense tensor"),
+    ],
+)
+def test_arguments_that_are_no_rows_are_named(wrong, message):
+    with pytest.raises(ArgumentTypeError, match=message):
+        as_rows("x", wrong, "rows")
+
+
+def test_validate_calls_the_rows_by_their_name():
+    with pytest.raises(DataError, match=r"^chains: got 0\.5 at row 0, column 0"):
+        hm.Bernoulli(1).validate(torch.full((1, 1), 0.5), name="chains")
+    with pytest.raises(DataError, match=r"^data: got shape"):
+        hm.Bernoulli(1).validate(torch.zeros(1, 2))
 
 
 def test_bad_settings_are_refused():

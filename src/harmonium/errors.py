@@ -13,11 +13,14 @@ __all__ = [
     "FileError",
     "HarmoniumError",
     "TrainingError",
+    "check_memory",
     "choose",
     "invalid",
     "show",
 ]
 
+import math
+import os
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -25,6 +28,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _LONG = 100
+_BYTES = 4
 
 
 class HarmoniumError(Exception):
@@ -77,3 +81,28 @@ def choose(name: str, key: object, table: Mapping[str, T] | Iterable[str]) -> An
     near = get_close_matches(str(key), names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ArgumentError(f"{name}: unknown {show(key)}, expected one of {', '.join(names)}{hint}")
+
+
+def check_memory(name: str, got: object, numbers: int) -> None:
+    """Check that the machine has the memory for what an argument asks for, before any of it is taken.
+
+    Arguments:
+        name: The argument.
+        got: What came.
+        numbers: How many single-precision numbers there will be.
+
+    Raises:
+        ArgumentError: With the memory that they need, and the memory that there is.
+    """
+    need, have = _BYTES * numbers, _memory()
+    if need > have:
+        expected = f"less: {need >> 30:,} GiB of memory are needed, and there are {int(have) >> 30:,}"
+        raise invalid(name, got, expected)
+
+
+def _memory() -> float:
+    """Return the bytes of the machine's memory; infinite where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return math.inf

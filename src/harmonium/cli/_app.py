@@ -94,6 +94,15 @@ Settings = Annotated[
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object instead of words.", show_default=False)
 ]
+Other = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="NAME_OR_PATH",
+        help="Take these data in place of the run's own.",
+        show_default=False,
+    ),
+]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.", show_default=False)]
 
 
@@ -177,17 +186,20 @@ def evaluate(
     run: Run,
     split: Annotated[str, typer.Option(help="The rows to score: test, validation or train.")] = "test",
     method: Annotated[str, typer.Option(help="How log Z is estimated: auto, exact, ais or bridge.")] = "auto",
+    data: Other = None,
     settings: Settings = None,
     report: Annotated[bool, typer.Option(help="Write report.html as well.")] = True,
     as_json: Json = False,
 ) -> None:
     """Estimate a run's log-likelihood, with both ends and their errors.
 
-    The estimate goes into evaluation.json, in place of an earlier one of the same split.
+    The estimate goes into evaluation.json, in place of an earlier one of the same split. The data must be
+    those that the run began with, unless others are named by --data (and loaded by --set data.KEY=VALUE),
+    of which there is no report.
     """
     from ._evaluate import evaluate
 
-    evaluate(run, split, method, settings or [], report, as_json)
+    evaluate(run, split, method, data, settings or [], report, as_json)
 
 
 @app.command(epilog="Example: harmonium sample runs/digits --n 100 --means --out samples.png")
@@ -205,13 +217,14 @@ def sample(
     start: Annotated[
         Start, typer.Option("--from", help="Where the chains start; training's own are 'chains'.")
     ] = Start.noise,
+    data: Other = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
     as_json: Json = False,
 ) -> None:
     """Draw samples from a run's model, as a picture or as rows."""
     from ._sample import sample
 
-    sample(run, out, n, steps, temperature, replicas, seed, means, start.value, force, as_json)
+    sample(run, out, n, steps, temperature, replicas, seed, means, start.value, data, force, as_json)
 
 
 @app.command(epilog="Example: harmonium data digits --set binarisation=threshold")

@@ -1,13 +1,15 @@
-"""The data sets: all of them in a table, or one in full."""
+"""The data sets: all of them in a table, or one in full; and those that a command names."""
 
 from __future__ import annotations
 
-__all__ = ["data"]
+__all__ = ["data", "named", "other_data"]
 
+from pathlib import Path
 from typing import Any
 
-from ..datasets import DATASETS, Entry, load, summary
+from ..datasets import DATASETS, Dataset, Entry, load, summary
 from ..errors import ArgumentError
+from ..training import RunFolder
 from ._console import print_json, print_table
 from ._settings import data_keys, read
 
@@ -23,6 +25,35 @@ def data(name: str | None, pairs: list[str], as_json: bool) -> None:
     else:
         rows = [(name, _shape(e.shape), _values(e), e.description) for name, e in DATASETS.items()]
         print_table("", ("name", "shape", "values", ""), rows)
+
+
+def named(source: str) -> str:
+    """Return a data set's name as it is, and the path of a file or a folder from the root."""
+    path = Path(source).expanduser()
+    return str(path.resolve()) if source not in DATASETS and path.exists() else source
+
+
+def other_data(run: Path, source: str | None, arguments: dict[str, Any]) -> Dataset | None:
+    """Load the data that are named in place of a run's own, if some are.
+
+    Where they are the ones that the run names, they are loaded as then, but for the arguments given now.
+
+    Arguments:
+        run: The run folder.
+        source: A name or a path, or none.
+        arguments: Arguments of :func:`harmonium.datasets.load`.
+
+    Raises:
+        ArgumentError: There are arguments and no source.
+    """
+    if source is None and arguments:
+        name = next(iter(arguments))
+        raise ArgumentError(f"data.{name}: there is nothing to load, expected --data NAME_OR_PATH as well")
+    if source is None:
+        return None
+    own = RunFolder(run).config().get("data") or {}
+    before = own.get("arguments", {}) if own.get("source") == named(source) else {}
+    return load(source, **{**before, **arguments})
 
 
 def _describe(name: str, pairs: list[str], as_json: bool) -> None:

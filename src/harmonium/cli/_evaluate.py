@@ -6,6 +6,7 @@ __all__ = ["evaluate", "evaluate_run", "tell"]
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from ..files import write_json
 from ..likelihood import ESTIMATORS, log_likelihood, log_partition
 from ..models import error_rate, has_label
 from ..report import EVALUATION, OpenRun, open_run, write_report
+from ..training import changed_splits
 from ._console import plain, print_json, print_table, quiet_steps, say
-from ._settings import estimate_keys, read
+from ._data import other_data
+from ._settings import data_keys, estimate_keys, read, under
 
 _SPLITS = ("test", "validation", "train")
 _MEANS = (
@@ -25,14 +28,18 @@ _MEANS = (
 )
 
 
-def evaluate(path: Path, split: str, method: str, pairs: list[str], report: bool, as_json: bool) -> None:
+def evaluate(
+    path: Path, split: str, method: str, source: str | None, pairs: list[str], report: bool, as_json: bool
+) -> None:
     """Estimate the log-likelihood of a split, write it down, and print it."""
     choose("--split", split, _SPLITS)
     choose("--method", method, ESTIMATORS)
-    settings = {"method": method, **read(pairs, estimate_keys())}
-    run = open_run(path)
-    found = evaluate_run(run, split, settings)
-    page = write_report(path) if report else None
+    loading = {f"data.{name}": key for name, key in data_keys().items()}
+    values = read(pairs, estimate_keys() | loading)
+    settings = {"method": method, **{name: value for name, value in values.items() if name not in loading}}
+    run = open_run(path, other_data(path, source, under("data.", values)))
+    found = evaluate_run(run, split, settings, _typed(source, pairs))
+    page = write_report(path) if report and source is None else None
     if as_json:
         print_json({**found, "report": None if page is None else str(page)})
         return
@@ -41,13 +48,18 @@ def evaluate(path: Path, split: str, method: str, pairs: list[str], report: bool
         say(f"Report: {page}")
 
 
-def evaluate_run(run: OpenRun, split: str, settings: dict[str, Any]) -> dict[str, Any]:
+def evaluate_run(
+    run: OpenRun, split: str, settings: dict[str, Any], typed: Sequence[str] = ()
+) -> dict[str, Any]:
     """Estimate the log-likelihood of a split, and count wrong labels; write both into the run folder.
+
+    The numbers of other data than the run's own stand beside those of its splits, under the name of both.
 
     Arguments:
         run: The run.
         split: ``test``, ``validation`` or ``train``.
         settings: Arguments of :func:`harmonium.log_partition`.
+        typed: What else was typed.
 
     Raises:
         DataError: The split has no rows.
@@ -77,10 +89,13 @@ def evaluate_run(run: OpenRun, split: str, settings: dict[str, Any]) -> dict[str
         "command": [
             *("evaluate", "RUN", "--split", split, "--method", used["method"]),
             *(part for pair in pairs for part in ("--set", pair)),
+            *typed,
         ],
     }
     found = plain(found)
-    write_json(run.folder.path / EVALUATION, {"version": 1, **run.evaluations(), split: found})
+    own = not changed_splits(run.config, run.data)
+    place = split if own else f"{split} of {run.data.name}"
+    write_json(run.folder.path / EVALUATION, {"version": 1, **run.evaluations(), place: found})
     return found
 
 
@@ -106,6 +121,14 @@ def tell(run: OpenRun, found: dict[str, Any]) -> None:
     print_table(f"Log-likelihood of {what}, nats per row", ("", "", ""), rows)
     if found["note"]:
         say(f"Note: {found['note']}.")
+
+
+def _typed(source: str | None, pairs: list[str]) -> list[str]:
+    """Return what was typed to load other data than the run's own."""
+    if source is None:
+        return []
+    own = (pair for pair in pairs if pair.startswith("data."))
+    return ["--data", source, *(part for pair in own for part in ("--set", pair))]
 
 
 def _error(value: float | None) -> str:

@@ -19,6 +19,7 @@ from ..random import Stream
 from ..report import OpenRun, open_run
 from ..samplers import sample as draw
 from ._console import Meter, print_json, say
+from ._data import other_data
 
 _FORMATS = (".png", ".npy", ".csv")
 
@@ -33,12 +34,13 @@ def sample(
     seed: int,
     means: bool,
     start: str,
+    source: str | None,
     force: bool,
     as_json: bool,
 ) -> None:
     """Draw samples and write them."""
     _check(out, force)
-    run = open_run(path)
+    run = open_run(path, other_data(path, source, {}), same=start == "data")
     if out.suffix.lower() == ".png":
         _check_picture(run, means)
     with Meter("step", steps) as meter:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..datasets import DATASETS, Dataset, load
-from ..errors import ArgumentError, choose
+from ..datasets import Dataset, load
+from ..errors import ArgumentError, check_memory, choose
 from ..files import write_json
 from ..learning import RULES, Rule
 from ..models import MODELS, PairwiseModel
@@ -21,6 +21,7 @@ from ..training import History, Options, RunFolder, diagnose, fit
 from ..training import resume as go_on
 from ..units import UNITS, Categorical, Mixed, Unit
 from ._console import Meter, note, print_commands, print_json, print_table
+from ._data import named
 from ._settings import (
     data_keys,
     model_keys,
@@ -71,14 +72,14 @@ def understand(model: str, data: str, pairs: list[str]) -> Wish:
     values = read(pairs, {**model_keys(model), **rule_keys(*RULES), **option_keys(), **loading})
     options = {k: v for k, v in values.items() if k in option_keys()}
     rule = _rule(values)
-    source, arguments = _source(data), under("data.", values)
+    source, arguments = named(data), under("data.", values)
     if arguments.get("root") is not None:
         arguments["root"] = str(Path(arguments["root"]).expanduser().resolve())
     if rule.supervised:
         arguments.setdefault("with_labels", True)
     dataset = load(source, **arguments)
     own = {k: _array(f"model.{k}", v) for k, v in under("model.", values).items()}
-    machine = MODELS[model](_visible(dataset, values), *_hidden(model, values), **own)
+    machine = MODELS[model](_visible(dataset, values), *_hidden(model, values, dataset.columns), **own)
     config = {
         "data": {"source": source, "arguments": arguments},
         "environment": environment(),
@@ -157,10 +158,11 @@ def _rule(values: dict[str, Any]) -> Rule:
     return rule(**under("rule.", values))
 
 
-def _hidden(model: str, values: dict[str, Any]) -> list[Unit]:
-    """Make the hidden layer that was asked for; none where there need be none."""
+def _hidden(model: str, values: dict[str, Any], columns: int) -> list[Unit]:
+    """Make the hidden layer that was asked for above so many columns; none where there need be none."""
     size = values.get("hidden")
     if size is not None:
+        check_memory("hidden", size, size * columns)
         return [make_layer("hidden", values.get("hidden_units", "bernoulli"), size, values)]
     if signature(MODELS[model]).parameters["hidden"].default is Parameter.empty:
         raise ArgumentError("hidden: missing, expected --set hidden=NUMBER")
@@ -213,12 +215,6 @@ def _ends(data: Dataset) -> tuple[int, int]:
     """Return the least and the largest value, labels apart."""
     splits = [rows[:, : data.columns] for rows in (data.train, data.validation, data.test) if len(rows)]
     return min(int(rows.min()) for rows in splits), max(int(rows.max()) for rows in splits)
-
-
-def _source(data: str) -> str:
-    """Return a data set's name as it is, and the path of a file or a folder from the root."""
-    path = Path(data).expanduser()
-    return str(path.resolve()) if data not in DATASETS and path.exists() else data
 
 
 def _with_likelihood(options: dict[str, Any], before: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -278,10 +278,10 @@ def build(model: PairwiseModel, n: int, stream: Stream) -> tuple[State, Tensor]:
 def _next_share(model: PairwiseModel, lowest: State, ladder: State, share: float) -> float:
     """Return how far the next rung can be, by bisection; 1 where it can be the model itself."""
     v = ladder["visible"][-1]
-    here = _between(model, lowest, share).free_energy(v)
+    here = _between(model, lowest, share).log_sum({"visible": v})
 
     def worth(there: float) -> float:
-        weight = torch.softmax(here - _between(model, lowest, there).free_energy(v), 0)
+        weight = torch.softmax(_between(model, lowest, there).log_sum({"visible": v}) - here, 0)
         return 1 / (len(v) * float(weight.square().sum()))
 
     if worth(1.0) >= 0.5:

@@ -72,11 +72,12 @@ class NoiseContrastive(LossRule):
 
     @torch.no_grad()
     def init(self, model: EnergyModel, stream: Stream) -> State:
+        assert isinstance(model, PairwiseModel)
         noise = copy.deepcopy(model.visible)
         if not bool(model.base_rates.isnan().any()):
             noise.bias.copy_(noise.natural(model.base_rates))
         rows = _draw(noise, _ROWS, stream)
-        log_ratio = -model.free_energy(rows) - _log_density(noise, rows)
+        log_ratio = model.log_sum({"visible": rows}) - _log_density(noise, rows)
         log_z = log_ratio.logsumexp(0) - math.log(_ROWS)
         return {_LOG_Z: log_z, **named(_NOISE, {k: p.detach() for k, p in noise.named_parameters()})}
 
@@ -95,13 +96,13 @@ class NoiseContrastive(LossRule):
         return state, {**metrics, _LOG_Z: log_z.clone()}
 
     def loss(self, model: EnergyModel, batch: Batch, state: State, stream: Stream) -> Tensor:
+        assert isinstance(model, PairwiseModel)
         _require_states(self.name, model.visible, batch)
         noise = _unit(model, state)
         rows, shares = self.contrast(noise, batch, stream)
         both = torch.cat((batch.values, rows))
-        odds = (
-            -model.free_energy(both) - state[_LOG_Z] - _log_density(noise, both) - math.log(self.noise_ratio)
-        )
+        log_ratio = model.log_sum({"visible": both}) - state[_LOG_Z] - _log_density(noise, both)
+        odds = log_ratio - math.log(self.noise_ratio)
         of_data, of_noise = odds.split((len(batch.values), len(rows)))
         surprise = softplus(-of_data, threshold=_EXACT), softplus(of_noise, threshold=_EXACT)
         return batch.weights.double() @ surprise[0] + shares.double() @ surprise[1]

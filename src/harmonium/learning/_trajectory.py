@@ -159,7 +159,7 @@ class TrajectoryTempering(MomentRule):
         last_v, last_w, old_w = state["top.free_energy"]
         after = {name: model.get_parameter(name).detach().clone() for name in before}
         for halving in range(_HALVINGS + 1):
-            new_v, new_w = model.free_energy(both).view(2, -1)
+            new_v, new_w = -model.log_sum({"visible": both}).view(2, -1)
             if predict(last_v - new_v, last_w - new_w, old_w - new_w) >= self.refuse_below:
                 return 0.5**halving
             share = 0.5 ** (halving + 1) if halving < _HALVINGS else 0.0

@@ -25,8 +25,9 @@ from torch import Tensor
 
 from ..datasets import Dataset
 from ..errors import ArgumentError, DataError, choose, invalid
-from ..models import PairwiseModel
+from ..models import PairwiseModel, check_model
 from ..random import Stream
+from ..units import as_rows
 from ._ais import SCHEDULES, Base, anneal, log_mean_weight
 from ._ais import schedule as make_schedule
 from ._results import LogLikelihood
@@ -72,15 +73,18 @@ def conditional_log_likelihood(
 
     Raises:
         ArgumentError: An option is out of range, the model does not fit, or there are too many states.
+        ArgumentTypeError: The model or the data are none.
         DataError: A value does not fit the visible units.
     """
+    check_model(model, PairwiseModel)
     choose("method", method, METHODS)
     choose("schedule", schedule, SCHEDULES)
     for name, value, least in (("runs", runs, 2), ("betas", betas, 1)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise invalid(name, value, f"an integer of at least {least}")
     _check_model(model)
-    rows = torch.as_tensor(data.test if isinstance(data, Dataset) else data)
+    rows = data.test if isinstance(data, Dataset) else data
+    rows = as_rows("data", rows, "an array or a tensor of numbers, or a Dataset")
     model.visible.validate(rows)
     known = _columns(model, given)
     double = copy.deepcopy(model).double()
@@ -91,7 +95,7 @@ def conditional_log_likelihood(
         log_z, errors, worst = _enumerated(double, s, known, cost), torch.zeros(len(s)), float(runs)
     else:
         log_z, errors, worst = _annealed(model, s.to(model.dtype), known, (runs, betas, schedule, seed))
-    values = -double.free_energy(s) - log_z
+    values = double.log_sum({"visible": s}) - log_z
     mean, bias = float(values.mean()), float(errors.square().mean()) / 2
     error = math.hypot(float(errors.square().sum().sqrt()) / len(s), 0.0 if exact else bias)
     reasons = []
@@ -123,7 +127,7 @@ def _check_model(model: PairwiseModel) -> None:
 def _columns(model: PairwiseModel, given: Any) -> Tensor:
     """Return which columns of the visible statistics are given, shape (width)."""
     unit = model.visible
-    mask = torch.as_tensor(given)
+    mask = as_rows("given", given, f"truth values of shape ({unit.size},)")
     if mask.shape != (unit.size,) or mask.dtype != torch.bool:
         got = f"{tuple(mask.shape)} of {mask.dtype}"
         raise DataError(f"given: got shape {got}, expected truth values of shape ({unit.size},)")
@@ -156,7 +160,7 @@ def _enumerated(model: PairwiseModel, s: Tensor, known: Tensor, cost: float) -> 
         digits = torch.stack([(number // n**i) % n for i in range(free)], -1)
         x = s[:, None].repeat(1, len(number), 1)
         x[:, :, ~known] = support.double()[digits].flatten(1)
-        log_f = -model.free_energy(x.flatten(0, 1))
+        log_f = model.log_sum({"visible": x.flatten(0, 1)})
         parts.append(log_f.view(len(s), -1).logsumexp(1))
     return torch.stack(parts).logsumexp(0)
 

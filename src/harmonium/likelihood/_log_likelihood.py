@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ..datasets import Dataset
-from ..errors import invalid
-from ..models import PairwiseModel, check_count, choose_side
+from ..errors import ArgumentTypeError, invalid, show
+from ..models import PairwiseModel, check_count, check_model, choose_side
+from ..units import as_rows
 from ._log_partition import log_partition as estimate_log_partition
 from ._results import LogLikelihood, LogPartition
 
@@ -41,10 +42,13 @@ def log_likelihood(
         options: Arguments of :func:`harmonium.log_partition`: ``method``, ``runs``, ``betas``, ...
 
     Raises:
+        ArgumentTypeError: The model, the data or the estimate is none.
         DataError: A value does not fit the visible units.
         ArgumentError: An option is out of range, or comes beside ``log_partition``; or hidden units that
             are coupled have too many states to sum over.
     """
+    check_model(model, PairwiseModel)
+    _check_estimate(log_partition)
     if log_partition is not None and options:
         name, value = next(iter(options.items()))
         raise invalid(name, value, "no such argument beside log_partition=")
@@ -52,13 +56,13 @@ def log_likelihood(
     if isinstance(data, Dataset):
         binarisation, means = data.binarisation, means or data.binarisation == "none"
         data = data.test
-    rows = torch.as_tensor(data)
+    rows = as_rows("data", data, "an array or a tensor of numbers, or a Dataset")
     model.visible.validate(rows, means=means)
     if not model.hidden_sums_out():
         check_count(model, choose_side(model, ("visible",))[0], len(rows))
     if log_partition is None:
         log_partition = estimate_log_partition(model, **options)
-    minus_energy = -free_energies(model, rows)
+    minus_energy = _log_sums(model, rows)
     mean = float(minus_energy.mean())
     spread = float(minus_energy.std()) if len(rows) > 1 else math.inf
     return LogLikelihood(
@@ -76,8 +80,14 @@ def log_likelihood(
     )
 
 
-def free_energies(model: PairwiseModel, rows: Tensor) -> Tensor:
-    """Return the free energies of rows, computed in float64 in blocks."""
+def _check_estimate(estimate: object) -> None:
+    if not (estimate is None or isinstance(estimate, LogPartition)):
+        expected = "what hm.log_partition returns"
+        raise ArgumentTypeError(f"log_partition: got {show(estimate)}, expected {expected}")
+
+
+def _log_sums(model: PairwiseModel, rows: Tensor) -> Tensor:
+    """Return the free energies of rows with the opposite sign, computed in float64 in blocks."""
     double = copy.deepcopy(model).double()
-    blocks = rows.split(_ROWS)
-    return torch.cat([double.free_energy(block.to(model.device)) for block in blocks])
+    states = (double.visible.statistics(block.to(model.device)) for block in rows.split(_ROWS))
+    return torch.cat([double.log_sum({"visible": s}) for s in states])

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, choose, invalid
-from ..models import PairwiseModel, State, choose_side
+from ..models import PairwiseModel, State, check_model, choose_side
 from ..random import Stream
 from ..samplers import Gibbs, autocorrelation_time, effective_sample_size, split_rhat
+from ..units import as_rows
 from ._ais import SCHEDULES, Base, anneal, log_mean_weight, schedule
 from ._bridge import bennett
 from ._exact import LIMIT, exact_log_partition
@@ -75,8 +76,10 @@ def log_partition(
     Raises:
         ArgumentError: The method or the schedule is unknown, an argument is out of range, a parameter
             is not finite, or there are too many states to enumerate.
+        ArgumentTypeError: The model is none, or the chains are no numbers.
         DataError: The chains hold no states of the visible units.
     """
+    check_model(model, PairwiseModel)
     estimate: Callable[[PairwiseModel, Annealing], LogPartition] = choose("method", method, ESTIMATORS)
     choose("schedule", schedule, SCHEDULES)
     for name, value, least in (("runs", runs, 2), ("equilibrate", equilibrate, 0)):
@@ -85,8 +88,9 @@ def log_partition(
     _check_betas(betas)
     _check_finite(model)
     if chains is not None:
-        model.visible.validate(torch.as_tensor(chains))
-        chains = model.visible.statistics(torch.as_tensor(chains))
+        chains = as_rows("chains", chains)
+        model.visible.validate(chains, name="chains")
+        chains = model.visible.statistics(chains)
     settings = Annealing(runs, betas, schedule, chains, equilibrate, Stream(seed, "evaluation"), progress)
     return estimate(model, settings)
 
@@ -215,7 +219,7 @@ def _equilibrate(
     for step in range(steps):
         state, _ = gibbs.step(model, state, stream)
         if step >= steps // 2 and step % every == 0:
-            draws.append(model.free_energy(state["visible"]) if free else model.energy(state))
+            draws.append(-model.log_sum({"visible": state["visible"]}) if free else model.energy(state))
     if len(draws) < 4:
         return state, {}
     energies = torch.stack(draws).cpu()

@@ -1,6 +1,6 @@
 """What a distribution is: energies, conditionals and free energies."""
 
-from ._base import Coupling, EnergyModel, GenerativeModel, State
+from ._base import Coupling, EnergyModel, GenerativeModel, State, check_model
 from ._boltzmann import BoltzmannMachine, lattice
 from ._classification import (
     Classified,
@@ -31,6 +31,7 @@ __all__ = [
     "as_layer",
     "check_count",
     "check_fit",
+    "check_model",
     "choose_side",
     "classify",
     "configurations",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Coupling", "EnergyModel", "GenerativeModel", "State"]
+__all__ = ["Coupling", "EnergyModel", "GenerativeModel", "State", "check_model"]
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from ..errors import ArgumentTypeError, show
 from ..units import Unit
 
 State: TypeAlias = dict[str, Tensor]
@@ -101,8 +102,17 @@ class EnergyModel(GenerativeModel):
         """Return E of joint states, shape (rows), float64, nats."""
 
     @abstractmethod
-    def free_energy(self, v: Tensor) -> Tensor:
-        r"""Return :math:`F(v) = -\log \sum_h e^{-E(v, h)}`, shape (rows), float64, nats."""
+    def free_energy(self, v: Any) -> Tensor:
+        r"""Return :math:`F(v) = -\log \sum_h e^{-E(v, h)}`, shape (rows), float64, nats.
+
+        Arguments:
+            v: Rows of data, or their means, shape (rows, size); or such statistics, shape (rows, width).
+                Those that require a gradient are points to differentiate at, and may be anywhere.
+
+        Raises:
+            ArgumentTypeError: The rows are no numbers.
+            DataError: They have another shape, or a value that the visible units cannot take.
+        """
 
     @abstractmethod
     def moments(
@@ -118,3 +128,13 @@ class EnergyModel(GenerativeModel):
             weight: The rows' weights, of either sign, shape (rows).
             out: Memory for some of the results, by name.
         """
+
+
+def check_model(model: object, family: type) -> None:
+    """Check that an argument is a model of a family.
+
+    Raises:
+        ArgumentTypeError: It is something else.
+    """
+    if not isinstance(model, family):
+        raise ArgumentTypeError(f"model: got {show(model)}, expected a model such as an RBM")

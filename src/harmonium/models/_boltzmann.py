@@ -33,11 +33,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import ArgumentError, invalid
-from ..random import Stream
-from ..units import Unit, unit_from_config
+from ..errors import ArgumentError, check_memory, invalid
+from ..units import Unit, as_rows, unit_from_config
 from ._base import Coupling
-from ._layers import INITIAL_SCALE, as_layer, check_lateral, check_pair
+from ._layers import as_layer, check_lateral, check_pair, initial_weight
 from ._pairwise import PairwiseModel
 
 Edges: TypeAlias = Any
@@ -63,7 +62,8 @@ class BoltzmannMachine(PairwiseModel):
 
     Raises:
         ArgumentError: Layers that cannot be coupled, edges that are not symmetric, a unit's edge to
-            itself, or a mask of another shape.
+            itself, a mask of another shape, or more couplings than memory holds.
+        ArgumentTypeError: Edges or a mask that are none.
     """
 
     kind = "boltzmann"
@@ -90,8 +90,7 @@ class BoltzmannMachine(PairwiseModel):
             return
         check_pair(self.visible, self.hidden)
         self._add_lateral("hidden", hidden_edges)
-        noise = Stream(seed, "weight").normal(self.visible.width, self.hidden.width)
-        self.weight = nn.Parameter(INITIAL_SCALE * noise)
+        self.weight = initial_weight(self.visible, self.hidden, seed)
         self.weight_mask: Tensor | None
         self.register_buffer("weight_mask", None)
         if weight_mask is not None:
@@ -162,13 +161,14 @@ class BoltzmannMachine(PairwiseModel):
 
         Raises:
             ArgumentError: The block has no couplings, or the matrix is none of that kind.
+            ArgumentTypeError: The matrix holds no numbers.
         """
         name = f"{block}_coupling"
         if not hasattr(self, name):
             have = [c.lower for c in self.couplings() if c.lower == c.upper]
             raise invalid("block", block, f"one with couplings within: {', '.join(have) or 'there is none'}")
         parameter, mask = self.get_parameter(name), self.get_buffer(f"{block}_mask")
-        values = torch.as_tensor(matrix).to(parameter)
+        values = as_rows("matrix", matrix).to(parameter)
         if not bool(values.isfinite().all()):
             raise ArgumentError("matrix: got a value that is not finite, expected numbers")
         if values.shape != parameter.shape:
@@ -201,18 +201,22 @@ class BoltzmannMachine(PairwiseModel):
 
     # --- what the machine tells -----------------------------------------------------------------
 
-    def encode(self, v: Tensor) -> Tensor:
+    def encode(self, v: Any) -> Tensor:
         """Return the expected hidden statistics given rows of data, shape (rows, hidden width).
+
+        Arguments:
+            v: The rows, as :meth:`free_energy` takes them.
 
         Raises:
             ArgumentError: There are no hidden units, or they are coupled among each other (their
                 expectation has no closed form: see :func:`harmonium.samplers.mean_field`).
+            ArgumentTypeError: The rows are no numbers.
+            DataError: They have another shape, or a value that the visible units cannot take.
         """
         if self.hidden is None or self.lateral("hidden") is not None:
             got = "no hidden units" if self.hidden is None else "hidden units that are coupled"
             raise ArgumentError(f"model: got {got}, expected hidden units that are independent given data")
-        s = self.visible.statistics(torch.as_tensor(v))
-        return self.hidden.expected_statistics(self.field("hidden", {"visible": s}))
+        return self.hidden.expected_statistics(self.field("hidden", self.given(v)))
 
     # --- making ---------------------------------------------------------------------------------
 
@@ -223,6 +227,7 @@ class BoltzmannMachine(PairwiseModel):
         if isinstance(edges, bool) and not edges:
             return
         check_lateral(block, unit)
+        check_memory(f"{block}_edges", edges, 2 * unit.width**2)
         columns = unit.width // unit.size
         units = torch.triu(_adjacency(f"{block}_edges", edges, unit.size), 1)
         mask = units.repeat_interleave(columns, 0).repeat_interleave(columns, 1)
@@ -231,10 +236,11 @@ class BoltzmannMachine(PairwiseModel):
 
     def _between(self, mask: Any) -> Tensor:
         assert self.hidden is not None
-        given = torch.as_tensor(np.asarray(mask)).bool()
-        expected = (self.visible.size, self.hidden.size)
-        if given.shape != expected:
-            raise invalid("weight_mask", tuple(given.shape), f"shape {expected}: visible x hidden units")
+        shape = (self.visible.size, self.hidden.size)
+        expected = f"shape {shape}: visible x hidden units"
+        given = as_rows("weight_mask", mask, f"truth values of {expected}").bool()
+        if given.shape != shape:
+            raise invalid("weight_mask", tuple(given.shape), expected)
         wide = self.visible.expand(self.hidden.expand(given).T).T
         return wide.to(self.weight.dtype)
 
@@ -277,10 +283,12 @@ def _adjacency(name: str, edges: Edges, n: int) -> Tensor:
 
     Raises:
         ArgumentError: The edges are of another shape, not symmetric, or join a unit to itself.
+        ArgumentTypeError: They are no edges.
     """
     if isinstance(edges, bool):
         return ~torch.eye(n, dtype=torch.bool)
-    given = torch.as_tensor(np.asarray(edges))
+    expected = f"True, False, a matrix of shape ({n}, {n}), or pairs of units of shape (edges, 2)"
+    given = as_rows(name, edges, expected)
     if given.shape == (n, n) and (given.dtype == torch.bool or n != 2):
         matrix = given.bool()
         if not torch.equal(matrix, matrix.T):
@@ -294,7 +302,6 @@ def _adjacency(name: str, edges: Edges, n: int) -> Tensor:
         matrix = torch.zeros(n, n, dtype=torch.bool)
         matrix[pairs[:, 0], pairs[:, 1]] = matrix[pairs[:, 1], pairs[:, 0]] = True
     else:
-        expected = f"True, False, a matrix of shape ({n}, {n}), or pairs of units of shape (edges, 2)"
         raise invalid(name, f"shape {tuple(given.shape)}", expected)
     if bool(matrix.diagonal().any()):
         unit = int(matrix.diagonal().nonzero()[0])

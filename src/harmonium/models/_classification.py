@@ -27,8 +27,8 @@ from torch import Tensor
 from torch.nn.functional import log_softmax, pad
 
 from ..errors import ArgumentError, DataError, invalid
-from ..units import Categorical, Mixed, Unit
-from ._base import Coupling
+from ..units import Categorical, Mixed, Unit, as_rows
+from ._base import Coupling, check_model
 from ._pairwise import PairwiseModel
 
 _BLOCK = 1 << 22
@@ -99,16 +99,18 @@ def predict_proba(model: PairwiseModel, rows: Any) -> Tensor:
 
     Raises:
         ArgumentError: The model has no label, or has units that do not sum out.
+        ArgumentTypeError: The model is none, or the rows are no numbers.
         DataError: A value does not fit the visible units.
     """
+    check_model(model, PairwiseModel)
     columns, unit = label_columns(model), model.visible
-    x = torch.as_tensor(rows)
+    x = as_rows("rows", rows)
     if x.ndim != 2 or x.shape[1] not in (unit.size - 1, unit.size, unit.width):
         expected = f"(rows, {unit.size - 1}) or, with labels, (rows, {unit.size})"
-        raise DataError(f"data: got shape {tuple(x.shape)}, expected {expected}")
+        raise DataError(f"rows: got shape {tuple(x.shape)}, expected {expected}")
     if x.shape[1] != unit.width:
         x = pad(x[:, : unit.size - 1], (0, 1))
-    unit.validate(x, means=True)
+    unit.validate(x, means=True, name="rows")
     widest = max(model.layer(block).width for block in model.blocks())
     parts = []
     for block in x.split(max(1, _BLOCK // widest)):
@@ -127,6 +129,7 @@ def predict(model: PairwiseModel, rows: Any) -> Tensor:
 
     Raises:
         ArgumentError: The model has no label, or has units that do not sum out.
+        ArgumentTypeError: The model is none, or the rows are no numbers.
         DataError: A value does not fit the visible units.
     """
     return predict_proba(model, rows).argmax(1)
@@ -141,11 +144,13 @@ def error_rate(model: PairwiseModel, rows: Any) -> float:
 
     Raises:
         ArgumentError: The model has no label, or has units that do not sum out.
+        ArgumentTypeError: The model is none, or the rows are no numbers.
         DataError: A value does not fit the visible units, the label's included.
     """
+    check_model(model, PairwiseModel)
     columns, unit = label_columns(model), model.visible
-    labelled = torch.as_tensor(rows)
-    unit.validate(labelled, means=True)
+    labelled = as_rows("rows", rows)
+    unit.validate(labelled, means=True, name="rows")
     codes = labelled[:, -1].long() if labelled.shape[1] == unit.size else labelled[:, columns].argmax(1)
     return float((predict(model, labelled).cpu() != codes.cpu()).double().mean())
 

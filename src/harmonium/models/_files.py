@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ArgumentTypeError, FileError, choose, show
+from ..errors import FileError, choose
 from ..files import load_tensors, save_tensors
-from ._base import GenerativeModel
+from ._base import GenerativeModel, check_model
 from ._boltzmann import BoltzmannMachine
 from ._pairwise import PairwiseModel
 from ._rbm import RBM
@@ -28,8 +28,7 @@ def save(model: GenerativeModel, path: str | Path) -> None:
         ArgumentTypeError: ``model`` is no model.
         FileError: The folder cannot be written.
     """
-    if not isinstance(model, GenerativeModel):
-        raise ArgumentTypeError(f"model: got {show(model)}, expected a model such as an RBM")
+    check_model(model, GenerativeModel)
     save_tensors(path, "model", model.state_dict(), {"kind": model.kind, "config": model.config()})
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["INITIAL_SCALE", "as_layer", "check_lateral", "check_pair"]
+__all__ = ["as_layer", "check_lateral", "check_pair", "initial_weight"]
 
-from ..errors import ArgumentTypeError, invalid
+from torch import nn
+
+from ..errors import ArgumentTypeError, check_memory, invalid
+from ..random import Stream
 from ..units import Bernoulli, Unit
 
-INITIAL_SCALE = 0.01
-"""The standard deviation of weights before training."""
+_SCALE = 0.01
 
 
 def as_layer(name: str, units: int | Unit) -> Unit:
@@ -52,3 +54,13 @@ def check_lateral(block: str, unit: Unit) -> None:
     if unit.support() is None:
         expected = "False, as only Bernoulli, spin or categorical units are coupled within a layer"
         raise invalid(f"{block}_edges", True, expected)
+
+
+def initial_weight(visible: Unit, hidden: Unit, seed: int) -> nn.Parameter:
+    """Draw the weights between two layers before training, shape (visible width, hidden width).
+
+    Raises:
+        ArgumentError: There are more than memory holds.
+    """
+    check_memory("hidden", hidden.size, visible.width * hidden.width)
+    return nn.Parameter(_SCALE * Stream(seed, "weight").normal(visible.width, hidden.width))

@@ -14,17 +14,24 @@ from __future__ import annotations
 __all__ = ["PairwiseModel"]
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import kernels
+from ..errors import DataError
+from ..units import as_rows
 from ._base import Coupling, EnergyModel, State
 from ._enumeration import choose_side, log_sum
 
 
 class PairwiseModel(EnergyModel):
-    """Abstract model of layers that are coupled in pairs."""
+    """Abstract model of layers that are coupled in pairs.
+
+    What takes rows, such as :meth:`free_energy`, checks them; what takes states is for inner loops, and
+    checks nothing: :meth:`log_sum` in its place.
+    """
 
     def mask(self, coupling: Coupling) -> Tensor | None:
         """Return where a coupling may differ from zero, in its parameter's shape; None for everywhere."""
@@ -73,8 +80,19 @@ class PairwiseModel(EnergyModel):
         """
         return log_sum(self, state, choose_side(self, state)[0])
 
-    def free_energy(self, v: Tensor) -> Tensor:
-        return -self.log_sum({"visible": self.visible.statistics(torch.as_tensor(v))})
+    def free_energy(self, v: Any) -> Tensor:
+        return -self.log_sum(self.given(v))
+
+    def given(self, v: Any) -> State:
+        """Return the visible state of rows that :meth:`free_energy` is given, checked."""
+        rows = as_rows("v", v)
+        if not rows.requires_grad:
+            self.visible.validate(rows, means=True, name="v")
+        else:
+            self.visible.check_shape(rows, "v")
+            if not bool(rows.isfinite().all()):
+                raise DataError("v: got a value that is not finite, expected numbers")
+        return {"visible": self.visible.statistics(rows)}
 
     def hidden_sums_out(self) -> bool:
         """Return whether all hidden units are independent given the visible ones."""

@@ -19,12 +19,11 @@ __all__ = ["RBM"]
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..random import Stream
 from ..units import Unit, unit_from_config
 from ._base import Coupling
-from ._layers import INITIAL_SCALE, as_layer, check_pair
+from ._layers import as_layer, check_pair, initial_weight
 from ._pairwise import PairwiseModel
 
 
@@ -38,7 +37,8 @@ class RBM(PairwiseModel):
 
     Raises:
         ArgumentError: Both layers have real units (their joint need not be normalisable), the visible
-            one ReLU units, or the hidden layer would learn its precision (which only rescales the weights).
+            one ReLU units, or the hidden layer would learn its precision (which only rescales the weights);
+            or there are more weights than memory holds.
     """
 
     kind = "rbm"
@@ -49,8 +49,7 @@ class RBM(PairwiseModel):
         self.visible = as_layer("visible", visible)
         self.hidden = as_layer("hidden", hidden)
         check_pair(self.visible, self.hidden)
-        noise = Stream(seed, "weight").normal(self.visible.width, self.hidden.width)
-        self.weight = nn.Parameter(INITIAL_SCALE * noise)
+        self.weight = initial_weight(self.visible, self.hidden, seed)
         self.register_buffer("base_rates", torch.full((self.visible.width,), torch.nan))
 
     def config(self) -> dict[str, Any]:
@@ -69,11 +68,26 @@ class RBM(PairwiseModel):
     def couplings(self) -> tuple[Coupling, ...]:
         return (Coupling("visible", "hidden", "weight"),)
 
-    def encode(self, v: Tensor) -> Tensor:
-        """Return the expected hidden statistics given rows of data, shape (rows, hidden width)."""
-        s = self.visible.statistics(torch.as_tensor(v))
-        return self.hidden.expected_statistics(self.field("hidden", {"visible": s}))
+    def encode(self, v: Any) -> Tensor:
+        """Return the expected hidden statistics given rows of data, shape (rows, hidden width).
 
-    def reconstruct(self, v: Tensor) -> Tensor:
-        """Return the visible means given :meth:`encode`'s hidden means, shape (rows, width)."""
+        Arguments:
+            v: The rows, as :meth:`free_energy` takes them.
+
+        Raises:
+            ArgumentTypeError: The rows are no numbers.
+            DataError: They have another shape, or a value that the visible units cannot take.
+        """
+        return self.hidden.expected_statistics(self.field("hidden", self.given(v)))
+
+    def reconstruct(self, v: Any) -> Tensor:
+        """Return the visible means given :meth:`encode`'s hidden means, shape (rows, width).
+
+        Arguments:
+            v: The rows, as :meth:`free_energy` takes them.
+
+        Raises:
+            ArgumentTypeError: The rows are no numbers.
+            DataError: They have another shape, or a value that the visible units cannot take.
+        """
         return self.visible.mean(self.field("visible", {"hidden": self.encode(v)}))

@@ -19,7 +19,7 @@ from ..errors import FileError
 from ..files import read_json
 from ..models import PairwiseModel
 from ..models import load as load_model
-from ..training import RunFolder
+from ..training import RunFolder, changed_splits
 from ..units import Categorical, Mixed, Spin
 
 EVALUATION = "evaluation.json"
@@ -80,15 +80,17 @@ class OpenRun:
         return {split: found for split, found in content.items() if isinstance(found, dict)}
 
 
-def open_run(path: str | Path, data: Dataset | None = None) -> OpenRun:
+def open_run(path: str | Path, data: Dataset | None = None, *, same: bool = True) -> OpenRun:
     """Open the folder of a run that has been trained.
 
     Arguments:
         path: The run folder.
         data: The data set; by default the one that the folder's ``config.json`` names.
+        same: Whether that one must have the rows that the run began with.
 
     Raises:
-        FileError: The folder is no run, is damaged, holds no model yet, or names no data.
+        FileError: The folder is no run, is damaged, holds no model yet, or names no data; or the data have
+            changed since.
     """
     folder = RunFolder(path)
     config = folder.config()
@@ -97,6 +99,10 @@ def open_run(path: str | Path, data: Dataset | None = None) -> OpenRun:
             f"{folder.path}: there is no model yet, because training has not ended; "
             f"go on with: harmonium resume {folder.path}"
         )
+    if data is None:
+        data = open_data(folder)
+        if same:
+            _check_same(folder, config, data)
     model = load_model(folder.model_path)
     chains = None
     if folder.checkpoints():
@@ -105,7 +111,7 @@ def open_run(path: str | Path, data: Dataset | None = None) -> OpenRun:
         folder=folder,
         config=config,
         model=model,
-        data=open_data(folder) if data is None else data,
+        data=data,
         records=_records(folder.log_path),
         chains=None if chains is None else model.visible.values(chains),
     )
@@ -124,6 +130,18 @@ def open_data(folder: RunFolder) -> Dataset:
             "go on from there, where the data are"
         )
     return load(entry["source"], **entry.get("arguments", {}))
+
+
+def _check_same(folder: RunFolder, config: dict[str, Any], data: Dataset) -> None:
+    """Check that data are still those that a run began with."""
+    changed = changed_splits(config, data)
+    if changed:
+        source = config["data"]["source"]
+        splits = " and ".join(filter(None, (", ".join(changed[:-1]), changed[-1])))
+        raise FileError(
+            f"{folder.path}: the {splits} rows of {source} are not those that the run began with; "
+            f"bring those back, or ask for these: --data {source} (in Python, data=)"
+        )
 
 
 def environment() -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["sample"]
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +11,14 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, invalid
-from ..models import EnergyModel, State
+from ..models import EnergyModel, State, check_model
 from ..random import Stream
-from ..units import Unit
+from ..units import Unit, as_rows
 from ._gibbs import Gibbs
 from ._tempering import Tempering
+
+_COLD, _HOT = 1e-30, 1e30
+"""Between them a temperature, its inverse, and fields times it are single-precision numbers."""
 
 
 @torch.no_grad()
@@ -42,7 +44,7 @@ def sample(
         seed: The seed of the chains.
         start: Rows that the chains start from, shape (n, size); noise if not given.
         clamp: Values to keep, shape (n, size) or (size), with NaN where a unit is free.
-        temperature: T above; below 1 rows are more typical, above 1 more varied.
+        temperature: T above, from 1e-30 to 1e30; below 1 rows are more typical, above 1 more varied.
         means: Return the visible means of the last step in place of a draw (clamped units keep
             their values).
         replicas: Of each chain, for parallel tempering where there is more than one; their ladder adapts in
@@ -54,20 +56,25 @@ def sample(
 
     Raises:
         ArgumentError: ``n``, ``steps``, ``replicas`` or ``temperature`` is out of range.
+        ArgumentTypeError: The model is none, or ``start`` or ``clamp`` no numbers.
         DataError: ``start`` or ``clamp`` does not fit the visible layer.
     """
+    check_model(model, EnergyModel)
     _check_count("n", n, 1)
     _check_count("steps", steps, 0)
     _check_count("replicas", replicas, 1)
-    if not (isinstance(temperature, int | float) and 0 < temperature < math.inf):
-        raise invalid("temperature", temperature, "a positive number")
+    if not (isinstance(temperature, int | float) and _COLD <= temperature <= _HOT):
+        raise invalid("temperature", temperature, "a positive number, from 1e-30 to 1e30")
     stream = Stream(seed, "sample")
     unit = model.visible
     beta = None if temperature == 1 else torch.full((n,), 1 / temperature, device=model.device)
     first: State | None = None
     if start is not None:
-        first = {"visible": _start(unit, torch.as_tensor(start), n)}
-    held = None if clamp is None else _clamp(unit, torch.as_tensor(clamp), n)
+        rows = as_rows("start", start, "rows of values, or None for noise")
+        first = {"visible": _start(unit, rows, n)}
+    held = None
+    if clamp is not None:
+        held = _clamp(unit, as_rows("clamp", clamp, "values, with NaN where a unit is free"), n)
     sampler = Gibbs() if replicas == 1 else Tempering(replicas)
     state = sampler.init(model, n, stream, first, held, beta)
     for step in range(1, steps + 1):
@@ -85,7 +92,7 @@ def sample(
 
 
 def _start(unit: Unit, start: Tensor, n: int) -> Tensor:
-    unit.validate(start, means=True)
+    unit.validate(start, means=True, name="start")
     if len(start) != n:
         raise DataError(f"start: got {len(start)} rows, expected {n}")
     return unit.statistics(start)
@@ -101,7 +108,7 @@ def _clamp(unit: Unit, clamp: Tensor, n: int) -> Tensor:
     free = clamp.isnan()
     filler = unit.values(unit.sample_(unit.noise_field(1), Stream(0, "filler"))).to(clamp)
     values = torch.where(free, filler, clamp)
-    unit.validate(values)
+    unit.validate(values, name="clamp")
     held = unit.statistics(values).clone()
     held[unit.expand(free)] = torch.nan
     return held

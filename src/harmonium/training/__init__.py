@@ -3,6 +3,7 @@
 from ._diagnose import Finding, diagnose
 from ._monitor import pseudo_likelihood
 from ._options import SCHEDULES, Options
+from ._source import changed_splits
 from .checkpoint import RunFolder
 from .fit import History, fit, resume
 
@@ -12,6 +13,7 @@ __all__ = [
     "History",
     "Options",
     "RunFolder",
+    "changed_splits",
     "diagnose",
     "fit",
     "pseudo_likelihood",

@@ -8,20 +8,31 @@ __all__ = [
     "check_init",
     "check_likelihood",
     "check_output",
+    "check_scale",
+    "check_trainable",
     "image_shape",
     "watched_score",
 ]
 
+import logging
+import math
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..datasets import Dataset
 from ..errors import ArgumentError, choose, invalid
 from ..models import PairwiseModel, check_count, choose_side
+from ..units import Gaussian, Mixed, Unit
 from ._events import require
 from ._options import Options
+from ._source import Source
 from .checkpoint import RunFolder
+
+_LOGGER = logging.getLogger("harmonium")
+_CONSTANT = 1e-6
+_OFF = 10.0
 
 
 def check_output(options: Options, folder: RunFolder | None) -> None:
@@ -55,6 +66,47 @@ def check_finite(model: PairwiseModel) -> None:
     for name, parameter in model.named_parameters():
         if not bool(parameter.isfinite().all()):
             raise ArgumentError(f"model: got {name} with values that are not finite")
+
+
+def check_trainable(groups: dict[str, dict[str, Tensor]]) -> None:
+    """Check that there is something to train, among parameters by group and name."""
+    if not any(groups.values()):
+        raise ArgumentError("model: got only frozen parameters, expected one whose requires_grad is True")
+
+
+def check_scale(unit: Unit, source: Source) -> None:
+    """Say so where a column varies ten times more, or less, than a Gaussian unit whose precision is fixed."""
+    parts = unit.parts if isinstance(unit, Mixed) else [unit]
+    width = torch.cat([_fixed_width(part) for part in parts])
+    if bool(width.isnan().all()):
+        return
+    spread, mean = source.spread()
+    ratio = (spread / width).masked_fill(spread <= _CONSTANT * mean.abs(), torch.nan)
+    off = ratio.log().abs().nan_to_num(0)
+    worst = int(off.argmax())
+    if float(off[worst]) <= math.log(_OFF):
+        return
+    column = int(unit.expand(torch.arange(unit.size))[worst])
+    count, of = int((off > math.log(_OFF)).sum()), int((~width.isnan()).sum())
+    _LOGGER.warning(
+        "data: column %d has a standard deviation of %.3g, %.3g times that of its Gaussian unit, whose "
+        "precision is fixed at %.3g (%d of %d such columns are off by more than %g times); standardise them, "
+        "or let the units learn their precisions (learn_precision)",
+        column,
+        spread[worst],
+        ratio[worst],
+        width[worst] ** -2,
+        count,
+        of,
+        _OFF,
+    )
+
+
+def _fixed_width(part: Unit) -> Tensor:
+    """Return the standard deviations of units whose precisions are fixed, float64; NaN for all others."""
+    if isinstance(part, Gaussian) and not part.log_precision.requires_grad:
+        return part.precision.detach().double().cpu().rsqrt()
+    return torch.full((part.width,), torch.nan, dtype=torch.float64)
 
 
 def check_likelihood(options: Options, model: PairwiseModel, rows: int) -> None:

@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from ..errors import invalid
-from ..models import PairwiseModel
+from ..models import PairwiseModel, check_model
 from ..random import Stream
 from ..samplers import Gibbs, autocorrelation_time, effective_sample_size, mean_field, split_rhat
-from ._source import as_rows, check, open_source
+from ..units import as_rows
+from ._source import open_source
 from .fit import History
 
 _CHAINS = 100
@@ -82,15 +83,17 @@ def diagnose(
 
     Raises:
         ArgumentError: ``steps`` is out of range.
+        ArgumentTypeError: The model is none, or the data are no numbers.
         DataError: The data do not fit the model's units.
     """
+    check_model(model, PairwiseModel)
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 8:
         raise invalid("steps", steps, "an integer of at least 8")
     _, train, held_out = open_source(model.visible, data, Stream(seed), 1, _PROBE)
     if validation is not None:
-        held_out = as_rows("validation", validation)
-        check("validation", model.visible, held_out, means=True)
-        held_out = held_out[:_PROBE]
+        held_out = as_rows("validation", validation).detach()
+        model.visible.validate(held_out, means=True, name="validation")
+    held_out = held_out[:_PROBE]
     last = history.records[-1] if history.records else {}
     found = evaluation or last.get("log_partition") or {}
     chains = (found.get("log_partition") or found).get("diagnostics") or {}
@@ -117,7 +120,7 @@ def _run_chains(model: PairwiseModel, values: Tensor | None, steps: int, seed: i
     draws = []
     for _ in range(steps - steps // 2):
         state, _ = gibbs.step(model, state, stream)
-        draws.append(model.free_energy(state["visible"]) if free else model.energy(state))
+        draws.append(-model.log_sum({"visible": state["visible"]}) if free else model.energy(state))
     energies = torch.stack(draws).cpu()
     return {
         "rhat": split_rhat(energies),
@@ -143,6 +146,10 @@ def _of_chains(chains: Diagnostics) -> Iterator[Finding]:
         "The chains agree with each other.",
         "The chains have not forgotten where they began: raise the rule's steps, or use tempered-pcd.",
     )
+    if time is None or math.isnan(time):
+        for name in ("autocorrelation time", "effective samples"):
+            yield _unknown(name, "The energies of the chains never change, so they tell nothing of this.")
+        return
     most = chains.get("draws", math.inf) * _SHARE_OF_STEPS
     yield _judged(
         "autocorrelation time",

@@ -68,7 +68,7 @@ class Monitor:
             record["free_energy_gap"] = gap
         record["weight/norm"] = norm(matrices(model))
         if "chain.visible" in state and model.hidden_sums_out():
-            energy = model.free_energy(state["chain.visible"])
+            energy = -model.log_sum({"visible": state["chain.visible"]})
             record["chains/free_energy"] = float(energy.mean())
             record["chains/free_energy_std"] = float(energy.std()) if len(energy) > 1 else 0.0
         return record
@@ -99,7 +99,7 @@ class Monitor:
             scores["reconstruction_error"] = float(error)
             scores["hidden_mean"] = float(means["hidden"].mean())
         if model.hidden_sums_out():
-            scores["free_energy"] = float(model.free_energy(s).mean())
+            scores["free_energy"] = -float(model.log_sum({"visible": s}).mean())
         if self._has_pseudo_likelihood(model):
             scores["pseudo_likelihood"] = pseudo_likelihood(model, s)
         if has_label(model):
@@ -140,11 +140,11 @@ def pseudo_likelihood(model: PairwiseModel, s: Tensor, seed: int = 0) -> float:
     u = Stream(seed, "pseudo-likelihood").uniform(len(s), 1, device=s.device)[:, 0]
     site = (u * unit.size).long().clamp(max=unit.size - 1)
     place = site[:, None] * columns + torch.arange(columns, device=s.device)
-    energies = [model.free_energy(s)]
+    energies = [-model.log_sum({"visible": s})]
     own = s.gather(1, place)
     for value in support.to(s):
         changed = s.scatter(1, place, value.expand(len(s), columns))
-        energy = model.free_energy(changed)
+        energy = -model.log_sum({"visible": changed})
         same = (own == value).all(1)
         energies.append(torch.where(same, torch.inf, energy))
     log_p = -energies[0] - torch.logsumexp(-torch.stack(energies), 0)

@@ -14,12 +14,15 @@ from ..errors import FileError, TrainingError, show
 from ..learning import Rule
 from ..models import PairwiseModel, save
 from ..random import Stream
+from ..units import as_rows
 from ._checks import (
     check_config,
     check_finite,
     check_init,
     check_likelihood,
     check_output,
+    check_scale,
+    check_trainable,
     image_shape,
     watched_score,
 )
@@ -32,10 +35,14 @@ from ._options import Options
 from ._penalties import Penalties
 from ._pictures import Pictures
 from ._rebuild import plain
-from ._source import as_rows, check, open_source
+from ._source import fingerprint, fingerprints, open_source
 from .checkpoint import RunFolder
 
 _PLACE = ("epoch", "batch", "updates", "seconds", "since_best", "stopped")
+_HASHES = {
+    "fingerprint": "data, their weights or their binarisation",
+    "validation_fingerprint": "validation rows",
+}
 
 
 class Run:
@@ -62,15 +69,21 @@ class Run:
         )
         states = not (isinstance(data, Dataset) and data.binarisation == "none")
         if validation is not None:
-            held_out = as_rows("validation", validation)
-            check("validation", model.visible, held_out, means=not states)
-            held_out = held_out[: options.probe]
+            held_out = as_rows("validation", validation).detach()
+            model.visible.validate(held_out, means=not states, name="validation")
+        self.fingerprints: dict[str, Any] = {}
+        if folder is not None:
+            self.fingerprints["fingerprint"] = self.source.fingerprint()
+            self.fingerprints["validation_fingerprint"] = fingerprint(held_out) if len(held_out) else None
+            self.fingerprints["data_fingerprints"] = fingerprints(data)
+        held_out = held_out[: options.probe]
         check_likelihood(options, model, max(len(train), len(held_out)))
         self.monitor = Monitor(train, held_out, options, states)
         self.score = watched_score(options, self.monitor.names(model))
         shape = image_shape(data, model) if options.samples_every else None
         self.pictures = Pictures(folder.samples_path, shape, train) if folder and shape else None
         groups = rule.parameters(model)
+        check_trainable(groups)
         penalties = Penalties(model, options)
         rate = options.lr or default_rate(model)
         self.optimisers = Optimisers(groups, options, rate, model.project, penalties)
@@ -106,6 +119,7 @@ class Run:
             raise
 
     def _begin(self) -> None:
+        check_scale(self.model.visible, self.source)
         if bool(self.model.base_rates.isnan().any()):
             self.model.initialise(self.source.mean().to(self.model.visible.bias))
             if self.options.init == "pca":
@@ -132,7 +146,7 @@ class Run:
             self.events = Events(self.folder.events_path, self.epoch + 1)
 
     def config(self) -> dict[str, Any]:
-        """Return what makes a run like this one, data apart, as JSON values."""
+        """Return what makes a run like this one as JSON values; of the data, hashes."""
         return {
             "model": {
                 "kind": self.model.kind,
@@ -143,7 +157,7 @@ class Run:
             },
             "rule": {"name": self.rule.name, **self.rule.model_dump(mode="json")},
             "options": plain(self.options),
-            "fingerprint": self.source.fingerprint(),
+            **self.fingerprints,
         }
 
     def resume(self) -> None:
@@ -153,12 +167,7 @@ class Run:
             FileError: There is no good checkpoint, or the data are others.
         """
         assert self.folder is not None
-        saved = self.folder.config()["fingerprint"]
-        if self.source.fingerprint() != saved:
-            raise FileError(
-                f"{self.folder.path}: the data, their weights or their binarisation are not those "
-                "that the run began with"
-            )
+        self._check_data(self.folder)
         tensors, content = self.folder.load()
         try:
             self._restore(tensors, content)
@@ -169,6 +178,13 @@ class Run:
         self.folder.compare(content)
         self.folder.sweep()
         self._open(content["log_size"])
+
+    def _check_data(self, folder: RunFolder) -> None:
+        """Check that the run goes on with the rows that it began with; old folders tell less of them."""
+        noted = {**self.fingerprints, **folder.config()}
+        for name, what in _HASHES.items():
+            if noted[name] != self.fingerprints[name]:
+                raise FileError(f"{folder.path}: the {what} are not those that the run began with")
 
     def _restore(self, tensors: dict[str, Tensor], content: dict[str, Any]) -> None:
         part = {k: {n: t.to(self.model.device) for n, t in v.items()} for k, v in _parts(tensors).items()}

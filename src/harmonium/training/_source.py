@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["Source", "as_rows", "check", "open_source"]
+__all__ = ["Source", "changed_splits", "fingerprint", "fingerprints", "open_source"]
 
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .. import kernels
 from ..datasets import Dataset
-from ..errors import ArgumentTypeError, DataError, show
+from ..errors import DataError, show
 from ..learning import Batch
 from ..random import Stream
-from ..units import Mixed, Unit
+from ..units import Mixed, Unit, as_rows
 
 _ROWS = 512
 _ELEMENTS = 1 << 22
@@ -105,15 +104,17 @@ class Source:
             total += weights.cpu() @ self._expected(index).double().cpu()
         return self.unit.smoothed(total, len(self.rows))
 
+    def spread(self) -> tuple[Tensor, Tensor]:
+        """Return the standard deviations and the smoothed means of the statistics, shapes (width)."""
+        mean, total = self.mean(), torch.zeros(self.unit.width, dtype=torch.float64)
+        for values, weights in self.blocks():
+            total += weights.double().cpu() @ (values.double().cpu() - mean).square()
+        return (total / len(self.rows)).sqrt(), mean
+
     def fingerprint(self) -> str:
         """Return a hash that tells these training rows, and how they are presented, from others."""
-        kind = [self.rows.dtype, tuple(self.rows.shape), self.levels, self.sampled]
-        kind += [self.codes] if self.codes else []
-        digest = sha256(" ".join(map(str, kind)).encode())
-        for table in (self.rows, self.weights):
-            for block in () if table is None else table.split(_ROWS):
-                digest.update(block.cpu().contiguous().view(torch.uint8).numpy().data)
-        return digest.hexdigest()[:16]
+        codes = (self.codes,) if self.codes else ()
+        return fingerprint(self.rows, self.levels, self.sampled, *codes, weights=self.weights)
 
     def _expected(self, index: Tensor) -> Tensor:
         rows = self.rows[index]
@@ -157,22 +158,22 @@ class Source:
 def open_source(
     unit: Unit, data: Any, stream: Stream, batch_size: int, probe: int, weights: Any = None
 ) -> tuple[Source, Tensor, Tensor]:
-    """Return the source of ``data``, and probes of its training and validation rows to be scored.
+    """Return the source of ``data``, a probe of its training rows to be scored, and its validation rows.
 
     Arguments:
         unit: The visible layer.
         data: A :class:`harmonium.datasets.Dataset`, or rows of shape (rows, size).
         stream: Orders the rows and draws their bits.
         batch_size: Rows in each batch.
-        probe: Rows of each probe, at most.
+        probe: Rows of the probe, at most.
         weights: The rows' weights, shape (rows).
 
     Raises:
         DataError: Rows or weights do not fit.
     """
-    shares = None if weights is None else as_rows("weights", weights)
+    shares = None if weights is None else as_rows("weights", weights).detach()
     if not isinstance(data, Dataset):
-        rows = as_rows("data", data)
+        rows = as_rows("data", data, "an array or a tensor of numbers, or a Dataset").detach()
         return Source(unit, rows, stream, batch_size, weights=shares), rows[:probe], rows[:0]
     source = Source(
         unit,
@@ -185,44 +186,42 @@ def open_source(
         weights=shares,
     )
     if len(data.validation):
-        check("validation", unit, data.validation, means=data.binarisation == "none")
-    return source, data.fixed("train", probe), data.validation[:probe]
+        unit.validate(data.validation, means=data.binarisation == "none", name="validation")
+    return source, data.fixed("train", probe), data.validation
 
 
-def as_rows(name: str, values: Any) -> Tensor:
-    """Return an argument as a tensor, where possible of the same memory.
+def fingerprint(rows: Tensor, *how: object, weights: Tensor | None = None) -> str:
+    """Return a hash that tells rows, how they are presented, and their weights from others."""
+    kind = [rows.dtype, tuple(rows.shape), *how]
+    digest = sha256(" ".join(map(str, kind)).encode())
+    for table in (rows, weights):
+        for block in () if table is None else table.split(_ROWS):
+            digest.update(block.cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
 
-    Raises:
-        ArgumentTypeError: It is no array of real numbers.
+
+def fingerprints(data: Any) -> dict[str, str]:
+    """Return the hashes of a data set's splits; rows alone are for training."""
+    if not isinstance(data, Dataset):
+        return {"train": fingerprint(as_rows("data", data).detach(), None, False)}
+    codes = () if data.classes is None else (1,)
+    train = fingerprint(data.train, data.levels, data.binarisation == "sampled", *codes)
+    return {"train": train, "validation": fingerprint(data.validation), "test": fingerprint(data.test)}
+
+
+def changed_splits(config: dict[str, Any], data: Dataset) -> list[str]:
+    """Return the splits of a data set that are not those which a run began with.
+
+    Runs of old versions tell of the training rows alone.
+
+    Arguments:
+        config: The configuration of the run.
+        data: The data set.
     """
-    try:
-        rows = values if isinstance(values, Tensor) else _from_array(np.asarray(values))
-    except (TypeError, ValueError) as error:
-        kind = type(values).__name__
-        raise ArgumentTypeError(
-            f"{name}: got {kind}, expected an array or a tensor of numbers, or a Dataset"
-        ) from error
-    if rows.is_complex():
-        raise ArgumentTypeError(f"{name}: got {rows.dtype}, expected real numbers")
-    return rows.detach()
-
-
-def check(name: str, unit: Unit, rows: Tensor, *, means: bool = False) -> None:
-    """Check rows as :meth:`Unit.validate` does, and call them by the argument's name.
-
-    Raises:
-        DataError: A value is none that the unit can take.
-    """
-    try:
-        unit.validate(rows, means=means)
-    except DataError as error:
-        raise DataError(str(error).replace("data:", f"{name}:", 1)) from None
-
-
-def _from_array(array: np.ndarray[Any, Any]) -> Tensor:
-    """Return the array as a tensor; one that torch cannot share memory with is copied."""
-    native = array.astype(array.dtype.newbyteorder("="), copy=False)
-    return torch.from_numpy(np.require(native, requirements=["C", "W"]))
+    noted, now = config.get("data_fingerprints"), fingerprints(data)
+    if not isinstance(noted, dict):
+        noted = {"train": config["fingerprint"]}
+    return [split for split in now if noted.get(split, now[split]) != now[split]]
 
 
 def _relative(weights: Tensor, n: int) -> Tensor:

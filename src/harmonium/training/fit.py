@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import ArgumentTypeError, show
 from ..learning import PCD, Rule
-from ..models import PairwiseModel
+from ..models import PairwiseModel, check_model
 from ._monitor import matrices
 from ._options import Options
 from ._rebuild import rebuild
@@ -69,15 +69,16 @@ def fit(
         options: See :class:`harmonium.training.Options`: ``epochs``, ``batch_size``, ``lr``, ...
 
     Raises:
-        ArgumentError: An option is unknown or out of range, or the rule does not fit the model.
+        ArgumentError: An option is unknown or out of range, the rule does not fit the model, or all of its
+            parameters are frozen.
+        ArgumentTypeError: The model or the rule is none, or the data are no numbers.
         DataError: The data do not fit the model's units.
         FileError: ``out`` exists already or cannot be written.
         TrainingError: The gradient is no longer finite.
     """
     if rule is None:
         rule = PCD()
-    if not isinstance(model, PairwiseModel):
-        raise ArgumentTypeError(f"model: got {show(model)}, expected a model such as an RBM")
+    check_model(model, PairwiseModel)
     if not isinstance(rule, Rule):
         raise ArgumentTypeError(f"rule: got {show(rule)}, expected a learning rule such as hm.PCD()")
     _check_callback(callback)
@@ -108,7 +109,8 @@ def resume(
 
     Raises:
         ArgumentError: An option is unknown, out of range, or one that cannot be changed.
-        FileError: The folder is no run, its checkpoint is damaged, or the data are others.
+        FileError: The folder is no run, its checkpoint is damaged, or the training or validation rows are
+            others.
     """
     _check_callback(callback)
     folder = RunFolder(path)

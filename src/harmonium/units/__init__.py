@@ -23,6 +23,7 @@ from ._discrete import Bernoulli, Categorical, Spin
 from ._gaussian import Gaussian
 from ._mixed import Mixed
 from ._relu import ReLU
+from ._rows import as_rows
 from ._unit import Unit
 
 UNITS: dict[str, type[Unit]] = {
@@ -39,6 +40,7 @@ __all__ = [
     "ReLU",
     "Spin",
     "Unit",
+    "as_rows",
     "unit_from_config",
 ]
 

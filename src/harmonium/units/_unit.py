@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..errors import DataError, invalid
+from ..errors import DataError, check_memory, invalid
 from ..random import Stream
 
 _ROWS = 4096
@@ -35,7 +35,7 @@ class Unit(nn.Module, ABC):
         columns: The columns of one unit's statistic.
 
     Raises:
-        ArgumentError: ``size`` is not a positive integer.
+        ArgumentError: ``size`` is not a positive integer, or more than memory holds.
     """
 
     kind: ClassVar[str]
@@ -52,6 +52,7 @@ class Unit(nn.Module, ABC):
             raise invalid("size", size, "a positive number of units")
         self.size = size
         self.width = size * columns
+        check_memory("size", size, self.width)
         self.bias = nn.Parameter(torch.zeros(self.width))
 
     # --- states ---------------------------------------------------------------------------------
@@ -98,20 +99,18 @@ class Unit(nn.Module, ABC):
         digits = [(number // n**i) % n for i in range(self.size)]
         return support.double()[torch.stack(digits, -1)].flatten(1)
 
-    def validate(self, x: Tensor, *, means: bool = False) -> None:
+    def validate(self, x: Tensor, *, means: bool = False, name: str = "data") -> None:
         """Check that every value is one that the unit can take.
 
         Arguments:
             x: Values of shape (rows, size), or statistics of shape (rows, width).
             means: Whether expected values are accepted too.
+            name: What errors call the values.
 
         Raises:
             DataError: With row, column and value of the first that is not.
         """
-        if x.ndim != 2 or x.shape[1] not in (self.size, self.width):
-            raise DataError(f"data: got shape {tuple(x.shape)}, expected (rows, {self.size})")
-        if not len(x):
-            raise DataError("data: got no rows, expected at least one")
+        self.check_shape(x, name)
         for first in range(0, len(x), _ROWS):
             block = x[first : first + _ROWS]
             right = self.accepts(block, means)
@@ -119,7 +118,18 @@ class Unit(nn.Module, ABC):
                 row, unit = (~right).nonzero()[0].tolist()
                 fault = self.fault(block[row], unit, means)
                 at = f"row {first + row}, {fault.place} {fault.number}"
-                raise DataError(f"data: got {fault.got} at {at}, expected {fault.expected}")
+                raise DataError(f"{name}: got {fault.got} at {at}, expected {fault.expected}")
+
+    def check_shape(self, x: Tensor, name: str = "data") -> None:
+        """Check that there are rows, of values or of statistics.
+
+        Raises:
+            DataError: With the shape that came.
+        """
+        if x.ndim != 2 or x.shape[1] not in (self.size, self.width):
+            raise DataError(f"{name}: got shape {tuple(x.shape)}, expected (rows, {self.size})")
+        if not len(x):
+            raise DataError(f"{name}: got no rows, expected at least one")
 
     @abstractmethod
     def accepts(self, x: Tensor, means: bool) -> Tensor:
