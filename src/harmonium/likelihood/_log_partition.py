@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import ArgumentError, choose, invalid
-from ..models import PairwiseModel, State, choose_side
+from ..errors import ArgumentError, ArgumentTypeError, choose, invalid, show
+from ..models import DBN, GenerativeModel, PairwiseModel, State, choose_side
 from ..random import Stream
 from ..samplers import Gibbs, autocorrelation_time, effective_sample_size, split_rhat
 from ._ais import SCHEDULES, Base, anneal, log_mean_weight, schedule
@@ -43,7 +43,7 @@ class Annealing:
 
 @torch.no_grad()
 def log_partition(
-    model: PairwiseModel,
+    model: GenerativeModel,
     method: str = "auto",
     *,
     runs: int = 200,
@@ -54,7 +54,7 @@ def log_partition(
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> LogPartition:
-    """Estimate log Z, with a lower and an upper end.
+    """Estimate log Z, with a lower and an upper end; of a deep belief network, that of its top RBM.
 
     Arguments:
         model: The model.
@@ -77,6 +77,10 @@ def log_partition(
             is not finite, or there are too many states to enumerate.
         DataError: The chains hold no states of the visible units.
     """
+    if isinstance(model, DBN):
+        model = model.top
+    if not isinstance(model, PairwiseModel):
+        raise ArgumentTypeError(f"model: got {show(model)}, expected a model with a partition function")
     estimate: Callable[[PairwiseModel, Annealing], LogPartition] = choose("method", method, ESTIMATORS)
     choose("schedule", schedule, SCHEDULES)
     for name, value, least in (("runs", runs, 2), ("equilibrate", equilibrate, 0)):

@@ -11,6 +11,7 @@ from ._classification import (
     predict,
     predict_proba,
 )
+from ._dbn import DBN
 from ._enumeration import CEILING, check_count, choose_side, configurations, count_states, log_sum
 from ._files import MODELS, check_fit, load, model_from_config, save
 from ._layers import as_layer
@@ -19,6 +20,7 @@ from ._rbm import RBM
 
 __all__ = [
     "CEILING",
+    "DBN",
     "MODELS",
     "RBM",
     "BoltzmannMachine",

@@ -40,6 +40,9 @@ class GenerativeModel(nn.Module, ABC):
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Make the model that :meth:`config` describes, with fresh parameters."""
 
+    def project(self) -> None:
+        """Bring parameters back to where they belong after a step: to a mask, to a gauge."""
+
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
@@ -92,9 +95,6 @@ class EnergyModel(GenerativeModel):
         None stands for units that are coupled too densely for groups to be worth while.
         """
         return None
-
-    def project(self) -> None:
-        """Bring parameters that say the same in many ways back to the way that is agreed on."""
 
     @abstractmethod
     def energy(self, state: State) -> Tensor:

@@ -37,7 +37,7 @@ from ..errors import ArgumentError, invalid
 from ..random import Stream
 from ..units import Unit, unit_from_config
 from ._base import Coupling
-from ._layers import INITIAL_SCALE, as_layer, check_lateral, check_pair
+from ._layers import INITIAL_SCALE, as_layer, as_mask, check_lateral, check_pair
 from ._pairwise import PairwiseModel
 
 Edges: TypeAlias = Any
@@ -95,7 +95,7 @@ class BoltzmannMachine(PairwiseModel):
         self.weight_mask: Tensor | None
         self.register_buffer("weight_mask", None)
         if weight_mask is not None:
-            self.weight_mask = self._between(weight_mask)
+            self.weight_mask = as_mask(weight_mask, self.visible, self.hidden)
             self.weight.data *= self.weight_mask
 
     # --- configuration ----------------------------------------------------------------------------
@@ -191,10 +191,9 @@ class BoltzmannMachine(PairwiseModel):
 
         The gauge is left as it is where a coupling or the biases that would make up for it are frozen.
         """
+        super().project()
         for coupling in self.couplings():
-            parameter, mask = self.get_parameter(coupling.name), self.mask(coupling)
-            if mask is not None:
-                parameter.mul_(mask)
+            parameter = self.get_parameter(coupling.name)
             free = parameter.requires_grad and self.layer(coupling.lower).bias.requires_grad
             if coupling.lower == coupling.upper and free:
                 self._to_zero_sum(coupling.lower, parameter)
@@ -228,15 +227,6 @@ class BoltzmannMachine(PairwiseModel):
         mask = units.repeat_interleave(columns, 0).repeat_interleave(columns, 1)
         self.register_parameter(f"{block}_coupling", nn.Parameter(torch.zeros(unit.width, unit.width)))
         self.register_buffer(f"{block}_mask", mask.to(unit.bias.dtype))
-
-    def _between(self, mask: Any) -> Tensor:
-        assert self.hidden is not None
-        given = torch.as_tensor(np.asarray(mask)).bool()
-        expected = (self.visible.size, self.hidden.size)
-        if given.shape != expected:
-            raise invalid("weight_mask", tuple(given.shape), f"shape {expected}: visible x hidden units")
-        wide = self.visible.expand(self.hidden.expand(given).T).T
-        return wide.to(self.weight.dtype)
 
     def _to_zero_sum(self, block: str, parameter: Tensor) -> None:
         """Move what rows and columns of each block have in common to the biases."""

@@ -14,10 +14,10 @@ from ..errors import ArgumentTypeError, FileError, choose, show
 from ..files import load_tensors, save_tensors
 from ._base import GenerativeModel
 from ._boltzmann import BoltzmannMachine
-from ._pairwise import PairwiseModel
+from ._dbn import DBN
 from ._rbm import RBM
 
-MODELS: dict[str, type[PairwiseModel]] = {model.kind: model for model in (RBM, BoltzmannMachine)}
+MODELS: dict[str, type[GenerativeModel]] = {model.kind: model for model in (RBM, BoltzmannMachine, DBN)}
 """The models by name."""
 
 
@@ -33,7 +33,7 @@ def save(model: GenerativeModel, path: str | Path) -> None:
     save_tensors(path, "model", model.state_dict(), {"kind": model.kind, "config": model.config()})
 
 
-def load(path: str | Path) -> PairwiseModel:
+def load(path: str | Path) -> GenerativeModel:
     """Read a model that :func:`save` wrote.
 
     Raises:
@@ -52,7 +52,7 @@ def load(path: str | Path) -> PairwiseModel:
     return model
 
 
-def check_fit(path: str | Path, model: PairwiseModel, tensors: dict[str, Tensor]) -> None:
+def check_fit(path: str | Path, model: GenerativeModel, tensors: dict[str, Tensor]) -> None:
     """Check that tensors have the names and shapes of the model's own.
 
     Raises:
@@ -68,7 +68,7 @@ def check_fit(path: str | Path, model: PairwiseModel, tensors: dict[str, Tensor]
             )
 
 
-def model_from_config(kind: str, config: dict[str, Any]) -> PairwiseModel:
+def model_from_config(kind: str, config: dict[str, Any]) -> GenerativeModel:
     """Make the model that ``config`` describes, with fresh parameters."""
-    family: type[PairwiseModel] = choose("model", kind, MODELS)
+    family: type[GenerativeModel] = choose("model", kind, MODELS)
     return family.from_config(config)

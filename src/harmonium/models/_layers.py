@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["INITIAL_SCALE", "as_layer", "check_lateral", "check_pair"]
+__all__ = ["INITIAL_SCALE", "as_layer", "as_mask", "check_lateral", "check_pair"]
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from ..errors import ArgumentTypeError, invalid
 from ..units import Bernoulli, Unit
@@ -52,3 +58,21 @@ def check_lateral(block: str, unit: Unit) -> None:
     if unit.support() is None:
         expected = "False, as only Bernoulli, spin or categorical units are coupled within a layer"
         raise invalid(f"{block}_edges", True, expected)
+
+
+def as_mask(mask: Any, visible: Unit, hidden: Unit) -> Tensor:
+    """Return where two layers' units may be coupled, for each column of their statistics, as numbers.
+
+    Arguments:
+        mask: Truth values of shape (visible units, hidden units).
+        visible: The lower layer.
+        hidden: The upper one.
+
+    Raises:
+        ArgumentError: The mask has another shape.
+    """
+    given = torch.as_tensor(np.asarray(mask)).bool()
+    expected = (visible.size, hidden.size)
+    if given.shape != expected:
+        raise invalid("weight_mask", tuple(given.shape), f"shape {expected}: visible x hidden units")
+    return visible.expand(hidden.expand(given).T).T.to(visible.bias.dtype)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ..random import Stream
 from ..units import Unit, unit_from_config
 from ._base import Coupling
-from ._layers import INITIAL_SCALE, as_layer, check_pair
+from ._layers import INITIAL_SCALE, as_layer, as_mask, check_pair
 from ._pairwise import PairwiseModel
 
 
@@ -34,17 +34,27 @@ class RBM(PairwiseModel):
     Arguments:
         visible: The visible layer; a number makes Bernoulli units.
         hidden: The hidden layer; a number makes Bernoulli units.
+        weight_mask: Which visible unit may be coupled to which hidden one, truth values of shape
+            (visible units, hidden units); all if not given.
         seed: Draws the initial weights, N(0, 0.01^2).
 
     Raises:
         ArgumentError: Both layers have real units (their joint need not be normalisable), the visible
-            one ReLU units, or the hidden layer would learn its precision (which only rescales the weights).
+            one ReLU units, the hidden layer would learn its precision (which only rescales the weights),
+            or the mask has another shape.
     """
 
     kind = "rbm"
     hidden: Unit
 
-    def __init__(self, visible: int | Unit, hidden: int | Unit, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        visible: int | Unit,
+        hidden: int | Unit,
+        *,
+        weight_mask: Any = None,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         self.visible = as_layer("visible", visible)
         self.hidden = as_layer("hidden", hidden)
@@ -52,13 +62,21 @@ class RBM(PairwiseModel):
         noise = Stream(seed, "weight").normal(self.visible.width, self.hidden.width)
         self.weight = nn.Parameter(INITIAL_SCALE * noise)
         self.register_buffer("base_rates", torch.full((self.visible.width,), torch.nan))
+        self.weight_mask: Tensor | None
+        self.register_buffer("weight_mask", None)
+        if weight_mask is not None:
+            self.weight_mask = as_mask(weight_mask, self.visible, self.hidden)
+            self.weight.data *= self.weight_mask
 
     def config(self) -> dict[str, Any]:
-        return {"visible": self.visible.config(), "hidden": self.hidden.config()}
+        own = {"visible": self.visible.config(), "hidden": self.hidden.config()}
+        return own if self.weight_mask is None else {**own, "masked": True}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        return cls(unit_from_config(config["visible"]), unit_from_config(config["hidden"]))
+        visible, hidden = unit_from_config(config["visible"]), unit_from_config(config["hidden"])
+        mask = torch.ones(visible.size, hidden.size) if config.get("masked", False) else None
+        return cls(visible, hidden, weight_mask=mask)
 
     def blocks(self) -> tuple[str, ...]:
         return ("visible", "hidden")
@@ -68,6 +86,9 @@ class RBM(PairwiseModel):
 
     def couplings(self) -> tuple[Coupling, ...]:
         return (Coupling("visible", "hidden", "weight"),)
+
+    def mask(self, coupling: Coupling) -> Tensor | None:
+        return self.weight_mask
 
     def encode(self, v: Tensor) -> Tensor:
         """Return the expected hidden statistics given rows of data, shape (rows, hidden width)."""

@@ -6,22 +6,24 @@ __all__ = ["sample"]
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..errors import DataError, invalid
-from ..models import EnergyModel, State
+from ..errors import ArgumentError, DataError, invalid
+from ..models import DBN, EnergyModel, GenerativeModel, State
 from ..random import Stream
 from ..units import Unit
+from ._ancestral import Ancestral, Completion
 from ._gibbs import Gibbs
+from ._sampler import Sampler
 from ._tempering import Tempering
 
 
 @torch.no_grad()
 def sample(
-    model: EnergyModel,
+    model: GenerativeModel,
     n: int = 100,
     *,
     steps: int = 1000,
@@ -34,6 +36,9 @@ def sample(
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
     r"""Draw rows by block Gibbs sampling from :math:`p(v, h)^{1/T}`, or by parallel tempering.
+
+    Of a deep belief network this is how the top RBM is sampled; the layers below follow in one pass down. With
+    visible units clamped its chains run over all layers instead.
 
     Arguments:
         model: The model.
@@ -61,27 +66,67 @@ def sample(
     _check_count("replicas", replicas, 1)
     if not (isinstance(temperature, int | float) and 0 < temperature < math.inf):
         raise invalid("temperature", temperature, "a positive number")
-    stream = Stream(seed, "sample")
+    if isinstance(model, DBN) and model.depth == 1:
+        model = model.top
     unit = model.visible
-    beta = None if temperature == 1 else torch.full((n,), 1 / temperature, device=model.device)
-    first: State | None = None
-    if start is not None:
-        first = {"visible": _start(unit, torch.as_tensor(start), n)}
+    first = None if start is None else _start(unit, torch.as_tensor(start), n)
     held = None if clamp is None else _clamp(unit, torch.as_tensor(clamp), n)
-    sampler = Gibbs() if replicas == 1 else Tempering(replicas)
-    state = sampler.init(model, n, stream, first, held, beta)
-    for step in range(1, steps + 1):
-        state, _ = sampler.step(model, state, stream)
-        if isinstance(sampler, Tempering) and step.bit_count() == 1 and step <= steps // 2:
-            state = sampler.adapt(state)
-        if progress is not None:
-            progress(step)
-    if isinstance(sampler, Tempering):
-        state = sampler.chains(model, state)
+    stream = Stream(seed, "sample")
+    beta = None if temperature == 1 else torch.full((n,), 1 / temperature, device=model.device)
+    chain: Sampler = Gibbs() if replicas == 1 else Tempering(replicas)
+    walk = _Walk(stream, steps, progress)
+    if isinstance(model, DBN):
+        return _of_network(model, n, chain, walk, first, held, beta, means)
+    assert isinstance(model, EnergyModel)
+    begin: State | None = None if first is None else {"visible": first}
+    state = walk(chain, model, chain.init(model, n, stream, begin, held, beta))
+    if isinstance(chain, Tempering):
+        state = chain.chains(model, state)
     if not means:
         return unit.values(state["visible"])
     mean = unit.mean(model.field("visible", state, beta), beta)
     return mean if held is None else torch.where(held.isnan(), mean, held)
+
+
+class _Walk(NamedTuple):
+    """How far chains go, and who is told."""
+
+    stream: Stream
+    steps: int
+    progress: Callable[[int], None] | None
+
+    def __call__(self, sampler: Any, model: GenerativeModel, state: State) -> State:
+        chain = sampler.chain if isinstance(sampler, Ancestral) else sampler
+        for step in range(1, self.steps + 1):
+            state, _ = sampler.step(model, state, self.stream)
+            if isinstance(chain, Tempering) and step.bit_count() == 1 and step <= self.steps // 2:
+                state = chain.adapt(state)
+            if self.progress is not None:
+                self.progress(step)
+        return state
+
+
+def _of_network(
+    model: DBN,
+    n: int,
+    chain: Sampler,
+    walk: _Walk,
+    first: Tensor | None,
+    held: Tensor | None,
+    beta: Tensor | None,
+    means: bool,
+) -> Tensor:
+    pixels, label = (None, None) if held is None else model.split(held)
+    if pixels is None or bool(pixels.isnan().all()):
+        above = Ancestral(chain)
+        state = walk(above, model, above.init(model, n, walk.stream, first, label, beta))
+        return above.rows(model, state, walk.stream, means=means)
+    if beta is not None or isinstance(chain, Tempering):
+        name, value = ("replicas", "more than one") if beta is None else ("temperature", "one other than 1")
+        raise ArgumentError(f"{name}: got {value}, expected 1 where visible units of a network are clamped")
+    whole = Completion()
+    state = walk(whole, model, whole.init(model, n, walk.stream, first, held))
+    return whole.rows(model, state, walk.stream, means=means)
 
 
 def _start(unit: Unit, start: Tensor, n: int) -> Tensor:
