@@ -148,7 +148,7 @@ def test_weights_are_repeated_rows(pair):
     repeated = v.repeat_interleave(weights, 0)
     seen = []
     for rows, given in ((v, weights), (repeated, None)):
-        source, _, _ = open_source(model.visible, rows, Stream(0), 100, 2, given)
+        source, *_ = open_source(model.visible, rows, Stream(0), 100, 2, given)
         (batch,) = source.batches(0)
         rule, stream = rule_of("pcd"), Stream(1)
         state = rule.init(model, stream)

@@ -8,6 +8,7 @@ so that a new argument is a new key. A value is read as JSON where it is JSON (`
 from __future__ import annotations
 
 __all__ = [
+    "MACHINES",
     "Key",
     "Keys",
     "data_keys",
@@ -36,11 +37,16 @@ from ..errors import ArgumentError, choose
 from ..learning import RULES
 from ..likelihood import ESTIMATORS, log_partition
 from ..likelihood import SCHEDULES as ANNEALING
-from ..models import MODELS
+from ..models import MODELS, PairwiseModel
 from ..settings import Settings
 from ..training import SCHEDULES, Options
 from ..units import UNITS
 from ._console import print_table
+
+MACHINES: dict[str, type[PairwiseModel]] = {
+    name: model for name, model in MODELS.items() if issubclass(model, PairwiseModel)
+}
+"""The models that one command trains, by name."""
 
 _NO_SETTING = (
     "self",
@@ -116,7 +122,7 @@ def model_keys(*models: str) -> Keys:
     for layer in ("visible", "hidden_units"):
         keys[layer] = keys[layer]._replace(meaning=f"{keys[layer].meaning} {_PARTS}")
     for model in models:
-        keys |= {f"model.{name}": key for name, key in signature_keys(MODELS[model]).items()}
+        keys |= {f"model.{name}": key for name, key in signature_keys(MACHINES[model]).items()}
     owners: dict[str, list[str]] = {}
     for layer in ("visible", "hidden"):
         for kind, unit in UNITS.items():
@@ -183,7 +189,7 @@ def signature_keys(function: Callable[..., Any]) -> Keys:
 def print_settings() -> None:
     """Print every key of ``harmonium train --set``."""
     groups = {
-        "The model": model_keys(*MODELS),
+        "The model": model_keys(*MACHINES),
         "The learning rule": rule_keys(*RULES),
         "The fit": option_keys(),
         "The data": {f"data.{name}": key for name, key in data_keys().items()},

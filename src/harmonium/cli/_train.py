@@ -15,13 +15,14 @@ from ..datasets import DATASETS, Dataset, load
 from ..errors import ArgumentError, choose
 from ..files import write_json
 from ..learning import RULES, Rule
-from ..models import MODELS, PairwiseModel
+from ..models import PairwiseModel
 from ..report import environment, open_data
 from ..training import History, Options, RunFolder, diagnose, fit
 from ..training import resume as go_on
 from ..units import UNITS, Categorical, Mixed, Unit
 from ._console import Meter, note, print_commands, print_json, print_table
 from ._settings import (
+    MACHINES,
     data_keys,
     model_keys,
     option_keys,
@@ -66,7 +67,7 @@ def understand(model: str, data: str, pairs: list[str]) -> Wish:
     Raises:
         ArgumentError: A name or a key is unknown, or a value does not fit.
     """
-    choose("MODEL", model, MODELS)
+    choose("MODEL", model, MACHINES)
     loading = {f"data.{name}": key for name, key in data_keys().items()}
     values = read(pairs, {**model_keys(model), **rule_keys(*RULES), **option_keys(), **loading})
     options = {k: v for k, v in values.items() if k in option_keys()}
@@ -78,7 +79,7 @@ def understand(model: str, data: str, pairs: list[str]) -> Wish:
         arguments.setdefault("with_labels", True)
     dataset = load(source, **arguments)
     own = {k: _array(f"model.{k}", v) for k, v in under("model.", values).items()}
-    machine = MODELS[model](_visible(dataset, values), *_hidden(model, values), **own)
+    machine = MACHINES[model](_visible(dataset, values), *_hidden(model, values), **own)
     config = {
         "data": {"source": source, "arguments": arguments},
         "environment": environment(),
@@ -162,7 +163,7 @@ def _hidden(model: str, values: dict[str, Any]) -> list[Unit]:
     size = values.get("hidden")
     if size is not None:
         return [make_layer("hidden", values.get("hidden_units", "bernoulli"), size, values)]
-    if signature(MODELS[model]).parameters["hidden"].default is Parameter.empty:
+    if signature(MACHINES[model]).parameters["hidden"].default is Parameter.empty:
         raise ArgumentError("hidden: missing, expected --set hidden=NUMBER")
     for name in values:
         if name == "hidden_units" or name.startswith("hidden."):

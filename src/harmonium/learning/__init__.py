@@ -10,6 +10,7 @@ from ._pseudolikelihood import Pseudolikelihood
 from ._ratio_matching import RatioMatching
 from ._rule import Apply, Batch, Metrics, Rule
 from ._score_matching import DenoisingScoreMatching, ScoreMatching
+from ._supervised import CrossEntropy, Reconstruction, reconstruction_errors
 from ._tap import TAP
 from ._tempered import TemperedPCD
 from ._trajectory import TrajectoryTempering
@@ -32,6 +33,8 @@ RULES: dict[str, type[Rule]] = {
         TAP,
         Discriminative,
         Hybrid,
+        CrossEntropy,
+        Reconstruction,
     )
 }
 """The learning rules by name."""
@@ -43,6 +46,7 @@ __all__ = [
     "TAP",
     "Apply",
     "Batch",
+    "CrossEntropy",
     "DenoisingScoreMatching",
     "Discriminative",
     "ExactLikelihood",
@@ -53,8 +57,10 @@ __all__ = [
     "ProbabilityFlow",
     "Pseudolikelihood",
     "RatioMatching",
+    "Reconstruction",
     "Rule",
     "ScoreMatching",
     "TemperedPCD",
     "TrajectoryTempering",
+    "reconstruction_errors",
 ]

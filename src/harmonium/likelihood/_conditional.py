@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ..datasets import Dataset
-from ..errors import ArgumentError, DataError, choose, invalid
+from ..errors import ArgumentError, ArgumentTypeError, DataError, choose, invalid, show
 from ..models import PairwiseModel
 from ..random import Stream
 from ._ais import SCHEDULES, Base, anneal, log_mean_weight
@@ -114,6 +114,8 @@ def conditional_log_likelihood(
 
 
 def _check_model(model: PairwiseModel) -> None:
+    if not isinstance(model, PairwiseModel):
+        raise ArgumentTypeError(f"model: got {show(model)}, expected a model such as an RBM")
     if model.visible.support() is None:
         raise invalid("model", model.visible, "visible units of one discrete type")
     if not model.hidden_sums_out():

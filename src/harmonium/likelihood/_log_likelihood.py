@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..datasets import Dataset
-from ..errors import invalid
+from ..errors import ArgumentTypeError, invalid, show
 from ..models import DBN, GenerativeModel, PairwiseModel, check_count, choose_side
 from ..random import Stream
 from ._log_partition import log_partition as estimate_log_partition
@@ -56,6 +56,8 @@ def log_likelihood(
         ArgumentError: An option is out of range, or comes beside ``log_partition``; or hidden units that
             are coupled have too many states to sum over.
     """
+    if not isinstance(model, (DBN, PairwiseModel)):
+        raise ArgumentTypeError(f"model: got {show(model)}, expected a model such as an RBM or a DBN")
     if log_partition is not None and options:
         name, value = next(iter(options.items()))
         raise invalid(name, value, "no such argument beside log_partition=")
@@ -87,7 +89,6 @@ def log_likelihood(
         log_partition=log_partition,
     )
     if not isinstance(model, DBN):
-        assert isinstance(model, PairwiseModel)
         return _around(result, -free_energies(model, rows))
     v, label = model.split(rows.to(model.device))
     paths = weigh_paths(model, v, label, count, Stream(seed, "importance"))
@@ -97,12 +98,12 @@ def log_likelihood(
         standard_error=math.hypot(result.standard_error, float(paths.estimate_error.norm()) / n),
         bound=float(paths.bound.mean()) - log_partition.upper,
         bound_standard_error=float(paths.bound_error.norm()) / n,
-        importance_samples=count,
+        importance_samples=count if model.depth > 1 else 0,
         importance_ess=float(paths.effective.mean()),
     )
 
 
-def _check_rows(model: GenerativeModel, rows: Tensor, means: bool) -> None:
+def _check_rows(model: DBN | PairwiseModel, rows: Tensor, means: bool) -> None:
     if isinstance(model, DBN):
         below = model.visible
         if model.classes is not None and rows.ndim == 2 and rows.shape[1] == below.size - 1:
@@ -110,7 +111,6 @@ def _check_rows(model: GenerativeModel, rows: Tensor, means: bool) -> None:
         below.validate(rows, means=means)
         return
     model.visible.validate(rows, means=means)
-    assert isinstance(model, PairwiseModel)
     if not model.hidden_sums_out():
         check_count(model, choose_side(model, ("visible",))[0], len(rows))
 

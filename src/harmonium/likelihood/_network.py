@@ -52,6 +52,8 @@ class Paths(NamedTuple):
 def weigh_paths(model: DBN, v: Tensor, label: Tensor | None, samples: int, stream: Stream) -> Paths:
     """Draw paths for each row and weigh them.
 
+    Where there is but one hidden layer nothing is drawn, and nothing has an error.
+
     Arguments:
         model: The network.
         v: Visible statistics, shape (rows, width).
@@ -68,6 +70,10 @@ def weigh_paths(model: DBN, v: Tensor, label: Tensor | None, samples: int, strea
 
 
 def _weigh(model: DBN, v: Tensor, label: Tensor | None, samples: int, stream: Stream) -> Paths:
+    if model.depth == 1:
+        exact = model.log_joint([v], label)
+        none = torch.zeros_like(exact)
+        return Paths(exact, none, exact, none, torch.full_like(exact, math.inf))
     rows = len(v)
     many = None if label is None else label.repeat_interleave(samples, 0)
     entropy = torch.zeros(rows * samples, dtype=torch.float64, device=v.device)
@@ -88,8 +94,11 @@ def _weigh(model: DBN, v: Tensor, label: Tensor | None, samples: int, stream: St
     estimate = weights.logsumexp(1) - math.log(samples)
     share = weights.softmax(1)
     effective = 1 / share.square().sum(1)
-    relative = ((samples * share - 1).square().sum(1) / max(samples - 1, 1) / samples).sqrt()
-    spread = terms.std(1) / math.sqrt(samples) if samples > 1 else torch.full_like(estimate, math.inf)
-    if model.depth == 1:
-        spread = torch.zeros_like(estimate)
+    spread, relative = (_error(x) for x in (terms, samples * share))
     return Paths(terms.mean(1), spread, estimate, relative, effective)
+
+
+def _error(x: Tensor) -> Tensor:
+    """Return the standard error of the mean of each row; a single value tells nothing of it."""
+    n = x.shape[1]
+    return x.std(1) / math.sqrt(n) if n > 1 else torch.full_like(x[:, 0], math.inf)

@@ -1,8 +1,8 @@
-"""What every generative model answers, and what every model with an energy does."""
+"""What every model answers, every generative one, and every one with an energy."""
 
 from __future__ import annotations
 
-__all__ = ["Coupling", "EnergyModel", "GenerativeModel", "State"]
+__all__ = ["Coupling", "EnergyModel", "GenerativeModel", "Model", "State"]
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
@@ -25,11 +25,12 @@ class Coupling(NamedTuple):
     """Of the parameter, of shape (lower width, upper width)."""
 
 
-class GenerativeModel(nn.Module, ABC):
-    """Abstract distribution over rows of data."""
+class Model(nn.Module, ABC):
+    """Abstract model of rows of data, which can be trained and kept in a file."""
 
     kind: ClassVar[str]
     visible: Unit
+    """What a row is: the units whose values it holds, a label included."""
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
@@ -43,6 +44,10 @@ class GenerativeModel(nn.Module, ABC):
     def project(self) -> None:
         """Bring parameters back to where they belong after a step: to a mask, to a gauge."""
 
+    def incoming(self) -> dict[str, int]:
+        """Return the weights that lead into hidden units, each with the dimension that counts the inputs."""
+        return {}
+
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
@@ -52,6 +57,10 @@ class GenerativeModel(nn.Module, ABC):
     def dtype(self) -> torch.dtype:
         """The precision of the parameters."""
         return self.visible.bias.dtype
+
+
+class GenerativeModel(Model):
+    """Abstract distribution over rows of data."""
 
 
 class EnergyModel(GenerativeModel):

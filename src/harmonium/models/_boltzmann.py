@@ -37,7 +37,7 @@ from ..errors import ArgumentError, invalid
 from ..random import Stream
 from ..units import Unit, unit_from_config
 from ._base import Coupling
-from ._layers import INITIAL_SCALE, as_layer, as_mask, check_lateral, check_pair
+from ._layers import INITIAL_SCALE, as_layer, as_mask, check_lateral, check_pair, warn_of_idle
 from ._pairwise import PairwiseModel
 
 Edges: TypeAlias = Any
@@ -97,6 +97,9 @@ class BoltzmannMachine(PairwiseModel):
         if weight_mask is not None:
             self.weight_mask = as_mask(weight_mask, self.visible, self.hidden)
             self.weight.data *= self.weight_mask
+            for block, other, axis in (("visible", "hidden", 1), ("hidden", "visible", 0)):
+                coupled = self.weight_mask.bool().any(axis) | self._laterally_coupled(block)
+                warn_of_idle("weight_mask", (block, other), self.layer(block), coupled)
 
     # --- configuration ----------------------------------------------------------------------------
 
@@ -227,6 +230,13 @@ class BoltzmannMachine(PairwiseModel):
         mask = units.repeat_interleave(columns, 0).repeat_interleave(columns, 1)
         self.register_parameter(f"{block}_coupling", nn.Parameter(torch.zeros(unit.width, unit.width)))
         self.register_buffer(f"{block}_mask", mask.to(unit.bias.dtype))
+
+    def _laterally_coupled(self, block: str) -> Tensor:
+        """Return which columns of a block are coupled to others of it, shape (width)."""
+        if not hasattr(self, f"{block}_coupling"):
+            return torch.zeros(self.layer(block).width, dtype=torch.bool)
+        mask = self.get_buffer(f"{block}_mask")
+        return (mask + mask.T).bool().any(1)
 
     def _to_zero_sum(self, block: str, parameter: Tensor) -> None:
         """Move what rows and columns of each block have in common to the biases."""

@@ -37,8 +37,13 @@ from ..errors import ArgumentError, ArgumentTypeError, invalid, show
 from ..random import Stream
 from ..units import Categorical, Mixed, Unit, unit_from_config
 from ._base import GenerativeModel
-from ._layers import INITIAL_SCALE, as_layer
+from ._layers import INITIAL_SCALE, as_layer, as_mask, warn_of_idle
 from ._rbm import RBM
+
+
+_ACTIVATIONS = {"bernoulli": "sigmoid", "spin": "tanh", "relu": "relu", "gaussian": "linear"}
+_NEW = 0.1
+"""What the weights of a new layer on top are multiplied by, so that they do not disturb those below."""
 
 
 class DBN(GenerativeModel):
@@ -140,7 +145,7 @@ class DBN(GenerativeModel):
         below = self.rbms[0].visible
         if self.classes is None or self.depth == 1:
             return below
-        return Mixed(below, Categorical(1, self.classes).to(below.bias))
+        return _with_label(below, self.classes)
 
     @property
     def device(self) -> torch.device:
@@ -149,6 +154,9 @@ class DBN(GenerativeModel):
     @property
     def dtype(self) -> torch.dtype:
         return self.top.dtype
+
+    def incoming(self) -> dict[str, int]:
+        return {f"rbms.{number}.weight": 0 for number in range(self.depth)}
 
     def project(self) -> None:
         for rbm in self.rbms:
@@ -189,10 +197,11 @@ class DBN(GenerativeModel):
             x: Its statistics, shape (rows, width); below the top layer the label may be missing, and
                 then takes no part.
         """
+        rbm = self.rbms[layer]
         if self.recognition is not None and layer < self.depth - 1:
             own = self.recognition[layer]
-            return kernels.affine(own.bias, x, own.weight if own.mask is None else own.weight * own.mask)
-        rbm = self.rbms[layer]
+            mask = rbm.weight_mask
+            return kernels.affine(own.bias, x, own.weight if mask is None else own.weight * mask)
         missing = rbm.visible.width - x.shape[1]
         return rbm.field("hidden", {"visible": pad(x, (0, missing)) if missing else x})
 
@@ -261,7 +270,88 @@ class DBN(GenerativeModel):
             x = self.rbms[layer].visible.expected_statistics(self.generate(layer, x))
             if layer == self.depth - 1 and self.classes is not None:
                 x = x[:, : -self.classes]
-        return self.rbms[0].visible.mean(self.generate(0, x))
+        mean = self.rbms[0].visible.mean(self.generate(0, x))
+        return mean if self.classes is None or self.depth > 1 else mean[:, : -self.classes]
+
+    # --- what it becomes ----------------------------------------------------------------------------
+
+    def to_mlp(
+        self, classes: int, *, dropout: float = 0.0, input_dropout: float = 0.0, seed: int = 0
+    ) -> MLP:
+        """Return the recognition network as a classifier, with a new layer for the classes on top.
+
+        Arguments:
+            classes: The number of classes.
+            dropout: The probability that a hidden unit is left out of an update.
+            input_dropout: The probability that an input is.
+            seed: Draws the weights of the new layer.
+
+        Raises:
+            ArgumentError: A layer's units have no activation function, as categorical ones.
+        """
+        upward = self._upward()
+        layers = [self.rbms[0].visible if self.depth > 1 or self.classes is None else self._lowest()]
+        model = MLP(
+            [*layers, *(weight.shape[1] for weight, _ in upward)],
+            classes,
+            activation=self._activations(),
+            dropout=dropout,
+            input_dropout=input_dropout,
+            seed=seed,
+        ).to(self.device, self.dtype)
+        with torch.no_grad():
+            for number, (weight, bias) in enumerate(upward):
+                linear = model.linears[number]
+                linear.weight.copy_(weight.T)
+                linear.bias.copy_(bias)
+                mask = self.rbms[number].weight_mask
+                if mask is not None:
+                    model.set_mask(number, mask[: weight.shape[0]])
+            model.linears[-1].weight.mul_(_NEW)
+        return model
+
+    def to_autoencoder(self) -> Autoencoder:
+        """Return the network unrolled: up by the recognition network, down by the generative one.
+
+        Raises:
+            ArgumentError: A layer's units have no activation function, or there are masks, which an
+                autoencoder does not keep.
+        """
+        if any(rbm.weight_mask is not None for rbm in self.rbms):
+            raise ArgumentError("masks: got some, expected none for an autoencoder, which does not keep them")
+        upward = self._upward()
+        below = self.rbms[0].visible if self.depth > 1 or self.classes is None else self._lowest()
+        sizes = [weight.shape[1] for weight, _ in upward]
+        model = Autoencoder([below, *sizes], activation=self._activations()).to(self.device, self.dtype)
+        with torch.no_grad():
+            for linear, (weight, bias) in zip(model.linears, upward, strict=False):
+                linear.weight.copy_(weight.T)
+                linear.bias.copy_(bias)
+            for linear, rbm in zip(reversed(model.linears), self.rbms, strict=False):
+                rows = linear.out_features
+                linear.weight.copy_(rbm.weight[:rows])
+                linear.bias.copy_(rbm.visible.bias[:rows])
+        return model
+
+    def _upward(self) -> list[tuple[Tensor, Tensor]]:
+        """Return the recognition network's weights and biases, the label's left out."""
+        found = []
+        for number, rbm in enumerate(self.rbms):
+            own: Any = rbm if self.recognition is None or rbm is self.top else self.recognition[number]
+            bias = own.hidden.bias if own is rbm else own.bias
+            rows = rbm.visible.width - (self.classes or 0 if rbm is self.top else 0)
+            found.append((own.weight[:rows], bias))
+        return found
+
+    def _activations(self) -> list[str]:
+        names = [_ACTIVATIONS.get(rbm.hidden.kind) for rbm in self.rbms]
+        if None in names:
+            raise invalid("model", self.rbms[names.index(None)].hidden, "units with an activation function")
+        return cast(list[str], names)
+
+    def _lowest(self) -> Unit:
+        """Return a layer like the visible one without the label."""
+        return unit_from_config(self._units[0])
 
 
 class Recognition(nn.Module):
@@ -275,8 +365,6 @@ class Recognition(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(rbm.weight.detach().clone())
         self.bias = nn.Parameter(rbm.hidden.bias.detach().clone())
-        self.mask: Tensor | None
-        self.register_buffer("mask", rbm.weight_mask, persistent=False)
 
 
 def _units(layers: Any) -> list[Unit]:
@@ -290,14 +378,24 @@ def _units(layers: Any) -> list[Unit]:
 
 def _rbm(number: int, lower: Unit, upper: Unit, mask: Any, classes: int | None) -> RBM:
     """Return the RBM of two neighbouring layers, the lower one with a label if there are classes."""
-    below = copy.deepcopy(lower)
-    if classes is not None:
-        parts = below.parts if isinstance(below, Mixed) else [below]
-        below = Mixed(*parts, Categorical(1, classes))
-        if mask is not None:
-            mask = torch.as_tensor(mask)
-            mask = torch.cat((mask.bool(), torch.ones(1, mask.shape[1], dtype=torch.bool)))
+    ends = (f"layer {number}", f"layer {number + 1}")
+    below = copy.deepcopy(lower) if classes is None else _with_label(lower, classes)
     try:
-        return RBM(below, copy.deepcopy(upper), weight_mask=mask)
+        rbm = RBM(below, copy.deepcopy(upper))
     except ArgumentError as error:
         raise ArgumentError(f"layers {number} and {number + 1}: {error}") from None
+    if mask is not None:
+        name = f"masks[{number}]"
+        wide = as_mask(mask, lower, upper, name=name, ends=ends)
+        warn_of_idle(name, ends, lower, wide.bool().any(1))
+        warn_of_idle(name, ends[::-1], upper, wide.bool().any(0))
+        rbm.weight_mask = torch.cat((wide, wide.new_ones(rbm.visible.width - len(wide), wide.shape[1])))
+    return rbm
+
+
+def _with_label(unit: Unit, classes: int) -> Mixed:
+    """Return a copy of a layer with a label as its last part."""
+    parts = unit.parts if isinstance(unit, Mixed) else [unit]
+    mixed = Mixed(*parts, Categorical(1, classes).to(unit.bias))
+    mixed.bias.data[: unit.width] = unit.bias.detach()
+    return mixed

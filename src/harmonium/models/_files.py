@@ -12,28 +12,31 @@ from torch import Tensor
 
 from ..errors import ArgumentTypeError, FileError, choose, show
 from ..files import load_tensors, save_tensors
-from ._base import GenerativeModel
+from ._base import Model
 from ._boltzmann import BoltzmannMachine
 from ._dbn import DBN
+from ._mlp import MLP, Autoencoder
 from ._rbm import RBM
 
-MODELS: dict[str, type[GenerativeModel]] = {model.kind: model for model in (RBM, BoltzmannMachine, DBN)}
+MODELS: dict[str, type[Model]] = {
+    model.kind: model for model in (RBM, BoltzmannMachine, DBN, MLP, Autoencoder)
+}
 """The models by name."""
 
 
-def save(model: GenerativeModel, path: str | Path) -> None:
+def save(model: Model, path: str | Path) -> None:
     """Write a model to a safetensors file.
 
     Raises:
         ArgumentTypeError: ``model`` is no model.
         FileError: The folder cannot be written.
     """
-    if not isinstance(model, GenerativeModel):
+    if not isinstance(model, Model):
         raise ArgumentTypeError(f"model: got {show(model)}, expected a model such as an RBM")
     save_tensors(path, "model", model.state_dict(), {"kind": model.kind, "config": model.config()})
 
 
-def load(path: str | Path) -> GenerativeModel:
+def load(path: str | Path) -> Model:
     """Read a model that :func:`save` wrote.
 
     Raises:
@@ -52,7 +55,7 @@ def load(path: str | Path) -> GenerativeModel:
     return model
 
 
-def check_fit(path: str | Path, model: GenerativeModel, tensors: dict[str, Tensor]) -> None:
+def check_fit(path: str | Path, model: Model, tensors: dict[str, Tensor]) -> None:
     """Check that tensors have the names and shapes of the model's own.
 
     Raises:
@@ -68,7 +71,7 @@ def check_fit(path: str | Path, model: GenerativeModel, tensors: dict[str, Tenso
             )
 
 
-def model_from_config(kind: str, config: dict[str, Any]) -> GenerativeModel:
+def model_from_config(kind: str, config: dict[str, Any]) -> Model:
     """Make the model that ``config`` describes, with fresh parameters."""
-    family: type[GenerativeModel] = choose("model", kind, MODELS)
+    family: type[Model] = choose("model", kind, MODELS)
     return family.from_config(config)

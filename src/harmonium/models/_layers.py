@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["INITIAL_SCALE", "as_layer", "as_mask", "check_lateral", "check_pair"]
+__all__ = ["INITIAL_SCALE", "as_layer", "as_mask", "check_lateral", "check_pair", "warn_of_idle"]
 
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ArgumentTypeError, invalid
+from ..errors import ArgumentTypeError, HarmoniumWarning, invalid
 from ..units import Bernoulli, Unit
 
 INITIAL_SCALE = 0.01
 """The standard deviation of weights before training."""
+
+_SHOWN = 10
 
 
 def as_layer(name: str, units: int | Unit) -> Unit:
@@ -60,19 +63,45 @@ def check_lateral(block: str, unit: Unit) -> None:
         raise invalid(f"{block}_edges", True, expected)
 
 
-def as_mask(mask: Any, visible: Unit, hidden: Unit) -> Tensor:
+def as_mask(
+    mask: Any,
+    lower: Unit,
+    upper: Unit,
+    *,
+    name: str = "weight_mask",
+    ends: tuple[str, str] = ("visible", "hidden"),
+) -> Tensor:
     """Return where two layers' units may be coupled, for each column of their statistics, as numbers.
 
     Arguments:
-        mask: Truth values of shape (visible units, hidden units).
-        visible: The lower layer.
-        hidden: The upper one.
+        mask: Truth values of shape (lower units, upper units).
+        lower: The lower layer.
+        upper: The upper one.
+        name: The argument's, for errors.
+        ends: The layers' names, for errors.
 
     Raises:
         ArgumentError: The mask has another shape.
     """
     given = torch.as_tensor(np.asarray(mask)).bool()
-    expected = (visible.size, hidden.size)
+    expected = (lower.size, upper.size)
     if given.shape != expected:
-        raise invalid("weight_mask", tuple(given.shape), f"shape {expected}: visible x hidden units")
-    return visible.expand(hidden.expand(given).T).T.to(visible.bias.dtype)
+        raise invalid(name, tuple(given.shape), f"shape {expected}: {ends[0]} x {ends[1]} units")
+    return lower.expand(upper.expand(given).T).T.to(lower.bias.dtype)
+
+
+def warn_of_idle(name: str, ends: tuple[str, str], unit: Unit, coupled: Tensor) -> None:
+    """Warn of units that a mask leaves without a coupling, which are probably not meant.
+
+    Arguments:
+        name: The argument's.
+        ends: The names of the units' layer and of the one that they might be coupled to.
+        unit: The layer.
+        coupled: Which columns of its statistics have a coupling, shape (width).
+    """
+    idle = unit.expand(torch.arange(unit.size))[~coupled].unique().tolist()
+    if idle:
+        shown = ", ".join(map(str, idle[:_SHOWN])) + (", ..." if len(idle) > _SHOWN else "")
+        which = f"unit {shown} has" if len(idle) == 1 else f"units {shown} have"
+        message = f"{name}: {ends[0]} {which} no coupling to {ends[1]} units"
+        warnings.warn(message, HarmoniumWarning, stacklevel=3)

@@ -52,8 +52,11 @@ def local_mask(shape: Sequence[int], hidden: int, size: int, *, seed: int = 0) -
         Truth values of shape (height * width, hidden).
 
     Raises:
-        ArgumentError: A number is not positive, or the window is larger than the image.
+        ArgumentError: ``shape`` is not a height and a width, a number is not positive, or the window is larger
+            than the image.
     """
+    if len(shape) != 2:
+        raise invalid("shape", shape, "the height and the width of an image")
     height, width = shape
     for name, value in (("shape", height), ("shape", width), ("hidden", hidden), ("size", size)):
         _check_positive(name, value)

@@ -36,6 +36,9 @@ class PairwiseModel(EnergyModel):
         mask = self.mask(coupling)
         return weight if mask is None else weight * mask
 
+    def incoming(self) -> dict[str, int]:
+        return {coupling.name: 0 for coupling in self.couplings() if coupling.lower != coupling.upper}
+
     @torch.no_grad()
     def project(self) -> None:
         """Bring couplings back to their masks."""

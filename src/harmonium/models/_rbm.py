@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ..random import Stream
 from ..units import Unit, unit_from_config
 from ._base import Coupling
-from ._layers import INITIAL_SCALE, as_layer, as_mask, check_pair
+from ._layers import INITIAL_SCALE, as_layer, as_mask, check_pair, warn_of_idle
 from ._pairwise import PairwiseModel
 
 
@@ -67,6 +67,9 @@ class RBM(PairwiseModel):
         if weight_mask is not None:
             self.weight_mask = as_mask(weight_mask, self.visible, self.hidden)
             self.weight.data *= self.weight_mask
+            mask = self.weight_mask.bool()
+            warn_of_idle("weight_mask", ("visible", "hidden"), self.visible, mask.any(1))
+            warn_of_idle("weight_mask", ("hidden", "visible"), self.hidden, mask.any(0))
 
     def config(self) -> dict[str, Any]:
         own = {"visible": self.visible.config(), "hidden": self.hidden.config()}

@@ -88,7 +88,7 @@ def open_run(path: str | Path, data: Dataset | None = None) -> OpenRun:
         data: The data set; by default the one that the folder's ``config.json`` names.
 
     Raises:
-        FileError: The folder is no run, is damaged, holds no model yet, or names no data.
+        FileError: The folder is no run, is damaged, holds no model yet or one of another kind, or names no data.
     """
     folder = RunFolder(path)
     config = folder.config()
@@ -98,6 +98,8 @@ def open_run(path: str | Path, data: Dataset | None = None) -> OpenRun:
             f"go on with: harmonium resume {folder.path}"
         )
     model = load_model(folder.model_path)
+    if not isinstance(model, PairwiseModel):
+        raise FileError(f"{folder.path}: got a {model.kind}, expected a run of an RBM or a Boltzmann machine")
     chains = None
     if folder.checkpoints():
         chains = folder.load()[0].get("state:chain.visible")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import ArgumentError, DataError, invalid
+from ..errors import ArgumentError, ArgumentTypeError, DataError, invalid, show
 from ..models import DBN, EnergyModel, GenerativeModel, State
 from ..random import Stream
 from ..units import Unit
@@ -66,6 +66,8 @@ def sample(
     _check_count("replicas", replicas, 1)
     if not (isinstance(temperature, int | float) and 0 < temperature < math.inf):
         raise invalid("temperature", temperature, "a positive number")
+    if not isinstance(model, (DBN, EnergyModel)):
+        raise ArgumentTypeError(f"model: got {show(model)}, expected a model such as an RBM or a DBN")
     if isinstance(model, DBN) and model.depth == 1:
         model = model.top
     unit = model.visible
@@ -77,7 +79,6 @@ def sample(
     walk = _Walk(stream, steps, progress)
     if isinstance(model, DBN):
         return _of_network(model, n, chain, walk, first, held, beta, means)
-    assert isinstance(model, EnergyModel)
     begin: State | None = None if first is None else {"visible": first}
     state = walk(chain, model, chain.init(model, n, stream, begin, held, beta))
     if isinstance(chain, Tempering):

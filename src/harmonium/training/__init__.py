@@ -4,7 +4,10 @@ from ._diagnose import Finding, diagnose
 from ._monitor import pseudo_likelihood
 from ._options import SCHEDULES, Options
 from .checkpoint import RunFolder
-from .fit import History, fit, resume
+from .finetune import finetune
+from .fit import History, fit
+from .pretrain import pretrain
+from .resume import resume
 
 __all__ = [
     "SCHEDULES",
@@ -13,7 +16,9 @@ __all__ = [
     "Options",
     "RunFolder",
     "diagnose",
+    "finetune",
     "fit",
+    "pretrain",
     "pseudo_likelihood",
     "resume",
 ]

@@ -22,7 +22,7 @@ from ..errors import invalid
 from ..models import PairwiseModel
 from ..random import Stream
 from ..samplers import Gibbs, autocorrelation_time, effective_sample_size, mean_field, split_rhat
-from ._source import as_rows, check, open_source
+from ._source import open_source
 from .fit import History
 
 _CHAINS = 100
@@ -86,11 +86,9 @@ def diagnose(
     """
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 8:
         raise invalid("steps", steps, "an integer of at least 8")
-    _, train, held_out = open_source(model.visible, data, Stream(seed), 1, _PROBE)
-    if validation is not None:
-        held_out = as_rows("validation", validation)
-        check("validation", model.visible, held_out, means=True)
-        held_out = held_out[:_PROBE]
+    _, train, held_out, _ = open_source(
+        model.visible, data, Stream(seed), 1, _PROBE, validation=validation
+    )
     last = history.records[-1] if history.records else {}
     found = evaluation or last.get("log_partition") or {}
     chains = (found.get("log_partition") or found).get("diagnostics") or {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["plain", "rebuild"]
+__all__ = ["described", "plain", "rebuild", "remake"]
 
 from typing import Any
 
@@ -10,14 +10,14 @@ import torch
 
 from ..errors import FileError, HarmoniumError, choose, invalid, show
 from ..learning import RULES, Rule
-from ..models import PairwiseModel, model_from_config
+from ..models import Model, model_from_config
 from ._options import Options
 from .checkpoint import RunFolder
 
 _FIXED = {"seed", "init", "batch_size", "averaging", "optimizer"}
 
 
-def rebuild(folder: RunFolder, changes: dict[str, Any]) -> tuple[PairwiseModel, Rule, Options]:
+def rebuild(folder: RunFolder, changes: dict[str, Any]) -> tuple[Model, Rule, Options]:
     """Return the model, the rule and the options that a run folder tells of.
 
     Raises:
@@ -28,7 +28,7 @@ def rebuild(folder: RunFolder, changes: dict[str, Any]) -> tuple[PairwiseModel, 
     noted = config["options"]
     given = {name: value for name, value in noted.items() if not _is_callable_note(value)}
     try:
-        model = _remake(config["model"])
+        model = remake(config["model"])
         rule = dict(config["rule"])
         kind: type[Rule] = choose("rule", rule.pop("name", None), RULES)
         made = kind(**rule)
@@ -48,7 +48,8 @@ def rebuild(folder: RunFolder, changes: dict[str, Any]) -> tuple[PairwiseModel, 
     return model, made, Options(**{**given, **changes})
 
 
-def _remake(config: dict[str, Any]) -> PairwiseModel:
+def remake(config: dict[str, Any]) -> Model:
+    """Return a model of the kind, precision and device that a configuration tells of."""
     model = model_from_config(config["kind"], config["config"])
     for name in config["frozen"]:
         model.get_parameter(name).requires_grad_(False)
@@ -56,6 +57,17 @@ def _remake(config: dict[str, Any]) -> PairwiseModel:
     there = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_available())
     dtype = {"float32": torch.float32, "float64": torch.float64}[config["dtype"]]
     return model.to(device if there else "cpu", dtype)
+
+
+def described(model: Model) -> dict[str, Any]:
+    """Return what :func:`remake` makes a model like this one from, as JSON values."""
+    return {
+        "kind": model.kind,
+        "config": model.config(),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": str(model.device),
+        "frozen": [k for k, p in model.named_parameters() if not p.requires_grad],
+    }
 
 
 def plain(options: Options) -> dict[str, Any]:

@@ -9,30 +9,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..datasets import Dataset
 from ..errors import FileError, TrainingError, show
 from ..learning import Rule
-from ..models import PairwiseModel, save
+from ..models import Model, PairwiseModel, save
 from ..random import Stream
+from ..units import Unit
 from ._checks import (
     check_config,
     check_finite,
     check_init,
     check_likelihood,
     check_output,
+    check_rule,
     image_shape,
     watched_score,
 )
 from ._components import start_from_components
 from ._events import Events
 from ._log import Log
-from ._monitor import Monitor, matrices, norm
+from ._monitor import matrices, norm
+from ._monitors import monitor
 from ._optimiser import Average, Optimisers
 from ._options import Options
 from ._penalties import Penalties
 from ._pictures import Pictures
-from ._rebuild import plain
-from ._source import as_rows, check, open_source
+from ._rebuild import described, plain
+from ._lifted import open_data
 from .checkpoint import RunFolder
 
 _PLACE = ("epoch", "batch", "updates", "seconds", "since_best", "stopped")
@@ -43,7 +45,7 @@ class Run:
 
     def __init__(
         self,
-        model: PairwiseModel,
+        model: Model,
         data: Any,
         rule: Rule,
         options: Options,
@@ -51,25 +53,20 @@ class Run:
         weights: Any = None,
         validation: Any = None,
     ) -> None:
-        rule.check(model)
+        check_rule(rule, model)
         check_output(options, folder)
         check_init(options, model)
         self.model, self.rule, self.options, self.folder = model, rule, options, folder
         root = Stream(options.seed, "fit")
         self.stream = root.child("chains")
-        self.source, train, held_out = open_source(
-            model.visible, data, root.child("data"), options.batch_size, options.probe, weights
-        )
-        states = not (isinstance(data, Dataset) and data.binarisation == "none")
-        if validation is not None:
-            held_out = as_rows("validation", validation)
-            check("validation", model.visible, held_out, means=not states)
-            held_out = held_out[: options.probe]
-        check_likelihood(options, model, max(len(train), len(held_out)))
-        self.monitor = Monitor(train, held_out, options, states)
+        batches = root.child("data")
+        opened = open_data(model, data, batches, options, weights, validation)
+        self.source = opened.source
+        check_likelihood(options, model, max(len(opened.train), len(opened.validation)))
+        self.monitor = monitor(model, opened, options)
         self.score = watched_score(options, self.monitor.names(model))
         shape = image_shape(data, model) if options.samples_every else None
-        self.pictures = Pictures(folder.samples_path, shape, train) if folder and shape else None
+        self.pictures = Pictures(folder.samples_path, shape, opened.train) if folder and shape else None
         groups = rule.parameters(model)
         penalties = Penalties(model, options)
         rate = options.lr or default_rate(model)
@@ -106,10 +103,11 @@ class Run:
             raise
 
     def _begin(self) -> None:
-        if bool(self.model.base_rates.isnan().any()):
-            self.model.initialise(self.source.mean().to(self.model.visible.bias))
+        model = self.model
+        if isinstance(model, PairwiseModel) and bool(model.base_rates.isnan().any()):
+            model.initialise(self.source.mean().to(model.visible.bias))
             if self.options.init == "pca":
-                start_from_components(self.model, self.source, Stream(self.options.seed, "fit/components"))
+                start_from_components(model, self.source, Stream(self.options.seed, "fit/components"))
         self.state = self.rule.init(self.model, self.stream)
         self._take_on()
         self._open(0)
@@ -134,13 +132,7 @@ class Run:
     def config(self) -> dict[str, Any]:
         """Return what makes a run like this one, data apart, as JSON values."""
         return {
-            "model": {
-                "kind": self.model.kind,
-                "config": self.model.config(),
-                "dtype": str(self.model.dtype).removeprefix("torch."),
-                "device": str(self.model.device),
-                "frozen": [k for k, p in self.model.named_parameters() if not p.requires_grad],
-            },
+            "model": described(self.model),
             "rule": {"name": self.rule.name, **self.rule.model_dump(mode="json")},
             "options": plain(self.options),
             "fingerprint": self.source.fingerprint(),
@@ -308,10 +300,10 @@ class Run:
             self.events.close()
 
 
-def default_rate(model: PairwiseModel) -> float:
+def default_rate(model: Model) -> float:
     """Return the learning rate for the units at hand."""
-    discrete = all(model.layer(block).discrete for block in model.blocks())
-    return 0.05 if discrete else 0.005
+    units = [module for module in model.modules() if isinstance(module, Unit)]
+    return 0.05 if all(unit.discrete for unit in units) else 0.005
 
 
 def _parts(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:

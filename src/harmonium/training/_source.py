@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["Source", "as_rows", "check", "open_source"]
+__all__ = ["Opened", "Source", "as_rows", "check", "open_source"]
 
 from collections.abc import Iterator
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -154,9 +154,27 @@ class Source:
             parts[-1].validate(self.rows[:, -self.codes :])
 
 
+class Opened(NamedTuple):
+    """Data that are open for training."""
+
+    source: Source
+    train: Tensor
+    """Training rows to be scored, shape (rows, size)."""
+    validation: Tensor
+    """Validation rows to be scored, shape (rows, size)."""
+    states: bool
+    """Whether these are states; else they are means."""
+
+
 def open_source(
-    unit: Unit, data: Any, stream: Stream, batch_size: int, probe: int, weights: Any = None
-) -> tuple[Source, Tensor, Tensor]:
+    unit: Unit,
+    data: Any,
+    stream: Stream,
+    batch_size: int,
+    probe: int,
+    weights: Any = None,
+    validation: Any = None,
+) -> Opened:
     """Return the source of ``data``, and probes of its training and validation rows to be scored.
 
     Arguments:
@@ -166,27 +184,33 @@ def open_source(
         batch_size: Rows in each batch.
         probe: Rows of each probe, at most.
         weights: The rows' weights, shape (rows).
+        validation: Rows to score, in place of those that ``data`` brings.
 
     Raises:
         DataError: Rows or weights do not fit.
     """
     shares = None if weights is None else as_rows("weights", weights)
-    if not isinstance(data, Dataset):
-        rows = as_rows("data", data)
-        return Source(unit, rows, stream, batch_size, weights=shares), rows[:probe], rows[:0]
-    source = Source(
-        unit,
-        data.train,
-        stream,
-        batch_size,
-        levels=data.levels,
-        sampled=data.binarisation == "sampled",
-        codes=0 if data.classes is None else 1,
-        weights=shares,
-    )
-    if len(data.validation):
-        check("validation", unit, data.validation, means=data.binarisation == "none")
-    return source, data.fixed("train", probe), data.validation[:probe]
+    if isinstance(data, Dataset):
+        source = Source(
+            unit,
+            data.train,
+            stream,
+            batch_size,
+            levels=data.levels,
+            sampled=data.binarisation == "sampled",
+            codes=0 if data.classes is None else 1,
+            weights=shares,
+        )
+        train, held_out, states = data.fixed("train", probe), data.validation, data.binarisation != "none"
+    else:
+        train = as_rows("data", data)
+        source = Source(unit, train, stream, batch_size, weights=shares)
+        train, held_out, states = train[:probe], train[:0], True
+    if validation is not None:
+        held_out = as_rows("validation", validation)
+    if validation is not None or len(held_out):
+        check("validation", unit, held_out, means=not states)
+    return Opened(source, train, held_out[:probe], states)
 
 
 def as_rows(name: str, values: Any) -> Tensor:

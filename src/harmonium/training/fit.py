@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["History", "fit", "resume"]
+__all__ = ["Callback", "History", "fit", "go_on"]
 
 import signal
 import threading
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import ArgumentTypeError, show
 from ..learning import PCD, Rule
-from ..models import PairwiseModel
+from ..models import Model
 from ._monitor import matrices
 from ._options import Options
 from ._rebuild import rebuild
@@ -32,7 +32,7 @@ Callback = Callable[[dict[str, Any]], bool | None]
 class History:
     """What a run leaves behind, besides the trained model."""
 
-    model: PairwiseModel
+    model: Model
     records: list[dict[str, Any]]
     """One for each epoch: metrics by name."""
     chains: Tensor | None
@@ -42,7 +42,7 @@ class History:
 
 
 def fit(
-    model: PairwiseModel,
+    model: Model,
     data: Any,
     rule: Rule | None = None,
     *,
@@ -76,7 +76,7 @@ def fit(
     """
     if rule is None:
         rule = PCD()
-    if not isinstance(model, PairwiseModel):
+    if not isinstance(model, Model):
         raise ArgumentTypeError(f"model: got {show(model)}, expected a model such as an RBM")
     if not isinstance(rule, Rule):
         raise ArgumentTypeError(f"rule: got {show(rule)}, expected a learning rule such as hm.PCD()")
@@ -87,7 +87,7 @@ def fit(
     return _train(run, callback)
 
 
-def resume(
+def go_on(
     path: str | Path,
     data: Any,
     *,
@@ -96,7 +96,7 @@ def resume(
     callback: Callback | None = None,
     **changes: Any,
 ) -> History:
-    """Go on with a run from its last checkpoint, bit for bit.
+    """Go on with a run of :func:`fit` from its last checkpoint, bit for bit.
 
     Arguments:
         path: The run folder.
