@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ScoreMatching,
         TemperedPCD,
         TrajectoryTempering,
+        WakeSleep,
     )
     from .likelihood import (
         LogLikelihood,
@@ -101,6 +102,7 @@ __all__ = [
     "TemperedPCD",
     "Tempering",
     "TrajectoryTempering",
+    "WakeSleep",
     "conditional_log_likelihood",
     "datasets",
     "errors",
@@ -147,6 +149,7 @@ _ROOMS = {
         "ScoreMatching",
         "TemperedPCD",
         "TrajectoryTempering",
+        "WakeSleep",
     ],
     "likelihood": [
         "LogLikelihood",

@@ -14,6 +14,7 @@ from ._supervised import CrossEntropy, Reconstruction, reconstruction_errors
 from ._tap import TAP
 from ._tempered import TemperedPCD
 from ._trajectory import TrajectoryTempering
+from ._wake_sleep import WakeSleep
 
 RULES: dict[str, type[Rule]] = {
     rule.name: rule
@@ -35,6 +36,7 @@ RULES: dict[str, type[Rule]] = {
         Hybrid,
         CrossEntropy,
         Reconstruction,
+        WakeSleep,
     )
 }
 """The learning rules by name."""
@@ -62,5 +64,6 @@ __all__ = [
     "ScoreMatching",
     "TemperedPCD",
     "TrajectoryTempering",
+    "WakeSleep",
     "reconstruction_errors",
 ]

@@ -188,9 +188,9 @@ class Run:
         return self.updates / max(self.options.epochs * len(self.source), 1)
 
     def finite(self) -> bool:
-        """Return whether the last gradient was finite: a quick look, at the last layer's biases alone."""
-        gradient = self.model.layer(self.model.blocks()[-1]).bias.grad
-        return gradient is None or bool(torch.isfinite(gradient.sum()))
+        """Return whether the last gradient was finite: a quick look, at the biases alone."""
+        biases = [p.grad for p in self.optimisers.groups["model"].values() if p.ndim == 1]
+        return all(bool(torch.isfinite(g.sum())) for g in biases if g is not None)
 
     def check(self) -> None:
         """Look at all that the run has learned.

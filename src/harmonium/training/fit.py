@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import ArgumentTypeError, show
 from ..learning import PCD, Rule
-from ..models import Model
+from ..models import DBN, Model, State
 from ._monitor import matrices
 from ._options import Options
 from ._rebuild import rebuild
@@ -36,7 +36,8 @@ class History:
     records: list[dict[str, Any]]
     """One for each epoch: metrics by name."""
     chains: Tensor | None
-    """Values of the persistent chains, shape (chains, size); none where the rule has none."""
+    """Values of the persistent chains, shape (chains, size); none where the rule has none. Those of a deep
+    belief network are of its top RBM's visible layer."""
     stopped: str
     """Why the run ended before its last epoch; empty if it did not."""
 
@@ -158,13 +159,18 @@ def _train(run: Run, callback: Callback | None) -> History:
                     stopped = "by the callback"
             run.save()
         run.finish()
-    chains = run.state.get("chain.visible")
     return History(
         model=model,
         records=run.log.records,
-        chains=None if chains is None else model.visible.values(chains),
+        chains=_chains(model, run.state),
         stopped=stopped or run.stopped,
     )
+
+
+def _chains(model: Model, state: State) -> Tensor | None:
+    """Return the values of the chains that persist, of a deep belief network those of its top RBM."""
+    machine, name = (model.top, "top.visible") if isinstance(model, DBN) else (model, "chain.visible")
+    return machine.visible.values(state[name]) if name in state else None
 
 
 def _check_callback(callback: object) -> None:
