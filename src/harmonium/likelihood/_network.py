@@ -7,8 +7,10 @@ With paths h drawn from the recognition network q,
 
 where the top RBM's highest layer is summed out and Z is its partition function. The mean of K weights is an
 unbiased estimate of :math:`p^*(v)`; its logarithm is low by about half its relative variance, so that the
-estimate is itself a lower bound in expectation, which rises to the likelihood as K grows. In the first bound
-the entropies of q are taken in closed form, layer by layer.
+estimate is itself a lower bound in expectation, which rises to the likelihood as K grows. The bound is
+the mean of the logarithms of the same weights, and so is never above it. Its term -log q, whose mean is the
+entropy of q, is drawn as well, since it cancels the noise of the other: where q is the posterior, all weights
+of a row are equal, and both are exact.
 
 References:
     | A fast learning algorithm for deep belief nets (Hinton, Osindero & Teh, 2006)
@@ -74,28 +76,25 @@ def _weigh(model: DBN, v: Tensor, label: Tensor | None, samples: int, stream: St
         exact = model.log_joint([v], label)
         none = torch.zeros_like(exact)
         return Paths(exact, none, exact, none, torch.full_like(exact, math.inf))
-    rows = len(v)
-    many = None if label is None else label.repeat_interleave(samples, 0)
-    entropy = torch.zeros(rows * samples, dtype=torch.float64, device=v.device)
-    log_q = torch.zeros_like(entropy)
     path = [v]
+    log_q = torch.zeros(len(v) * samples, dtype=torch.float64, device=v.device)
     for layer in range(model.depth - 1):
         unit, field = model.rbms[layer].hidden, model.recognise(layer, path[-1])
-        own = unit.entropy(field)
         if layer == 0:
-            field, own = field.repeat_interleave(samples, 0), own.repeat_interleave(samples)
-        x = unit.sample(field, stream)
-        entropy += own
-        log_q += unit.log_density(x, field)
-        path.append(x)
+            field = field.repeat_interleave(samples, 0)
+        path.append(unit.sample(field, stream))
+        log_q += unit.log_density(path[-1], field)
     path[0] = v.repeat_interleave(samples, 0)
-    log_p = model.log_joint(path, many)
-    terms, weights = (log_p + entropy).view(rows, samples), (log_p - log_q).view(rows, samples)
-    estimate = weights.logsumexp(1) - math.log(samples)
-    share = weights.softmax(1)
-    effective = 1 / share.square().sum(1)
-    spread, relative = (_error(x) for x in (terms, samples * share))
-    return Paths(terms.mean(1), spread, estimate, relative, effective)
+    many = None if label is None else label.repeat_interleave(samples, 0)
+    log_weight = (model.log_joint(path, many) - log_q).view(len(v), samples)
+    share = log_weight.softmax(1)
+    return Paths(
+        bound=log_weight.mean(1),
+        bound_error=_error(log_weight),
+        estimate=log_weight.logsumexp(1) - math.log(samples),
+        estimate_error=_error(samples * share),
+        effective=1 / share.square().sum(1),
+    )
 
 
 def _error(x: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ def has_label(model: Model) -> bool:
     return isinstance(model, MLP) or _fault(model) is None
 
 
-def label_columns(model: PairwiseModel) -> slice:
+def label_columns(model: Model) -> slice:
     """Return where the label is among the columns of the visible statistics.
 
     Raises:
@@ -106,6 +106,7 @@ def predict_proba(model: Model, rows: Any) -> Tensor:
     if isinstance(model, MLP):
         return _of_network(model, rows)
     columns, unit = label_columns(model), model.visible
+    assert isinstance(model, PairwiseModel)
     x = torch.as_tensor(rows)
     if x.ndim != 2 or x.shape[1] not in (unit.size - 1, unit.size, unit.width):
         expected = f"(rows, {unit.size - 1}) or, with labels, (rows, {unit.size})"

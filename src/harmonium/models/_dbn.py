@@ -38,8 +38,8 @@ from ..random import Stream
 from ..units import Categorical, Mixed, Unit, unit_from_config
 from ._base import GenerativeModel
 from ._layers import INITIAL_SCALE, as_layer, as_mask, warn_of_idle
+from ._mlp import MLP, Autoencoder
 from ._rbm import RBM
-
 
 _ACTIVATIONS = {"bernoulli": "sigmoid", "spin": "tanh", "relu": "relu", "gaussian": "linear"}
 _NEW = 0.1
@@ -83,7 +83,7 @@ class DBN(GenerativeModel):
         self._units = [unit.config() for unit in units]
         given = [None] * (len(units) - 1) if masks is None else list(masks)
         if len(given) != len(units) - 1:
-            raise invalid("masks", f"{len(given)} masks", f"{len(units) - 1}, one for each pair of layers")
+            raise invalid("masks", len(given), f"{len(units) - 1}, one for each pair of layers")
         rbms = []
         for number, ((lower, upper), mask) in enumerate(zip(pairwise(units), given, strict=True)):
             labelled = classes is not None and number == len(units) - 2

@@ -32,7 +32,7 @@ def random_mask(visible: int, hidden: int, inputs: int, *, seed: int = 0) -> Ten
         _check_positive(name, value)
     if inputs > visible:
         raise invalid("inputs", inputs, f"at most the {visible} visible units")
-    order = Stream(seed, "mask").uniform(hidden, visible).argsort(1, stable=True)
+    order = Stream(seed, "mask").uniform(hidden, visible).argsort(dim=1, stable=True)
     mask = torch.zeros(hidden, visible, dtype=torch.bool)
     return mask.scatter_(1, order[:, :inputs], True).T.contiguous()
 
@@ -52,8 +52,8 @@ def local_mask(shape: Sequence[int], hidden: int, size: int, *, seed: int = 0) -
         Truth values of shape (height * width, hidden).
 
     Raises:
-        ArgumentError: ``shape`` is not a height and a width, a number is not positive, or the window is larger
-            than the image.
+        ArgumentError: ``shape`` is not a height and a width, a number is not positive, or the window is
+            larger than the image.
     """
     if len(shape) != 2:
         raise invalid("shape", shape, "the height and the width of an image")

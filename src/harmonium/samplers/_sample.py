@@ -37,8 +37,8 @@ def sample(
 ) -> Tensor:
     r"""Draw rows by block Gibbs sampling from :math:`p(v, h)^{1/T}`, or by parallel tempering.
 
-    Of a deep belief network this is how the top RBM is sampled; the layers below follow in one pass down. With
-    visible units clamped its chains run over all layers instead.
+    Of a deep belief network this is how the top RBM is sampled; the layers below follow in one pass down.
+    With visible units clamped its chains run over all layers instead.
 
     Arguments:
         model: The model.
@@ -118,7 +118,7 @@ def _of_network(
     means: bool,
 ) -> Tensor:
     pixels, label = (None, None) if held is None else model.split(held)
-    if pixels is None or bool(pixels.isnan().all()):
+    if held is None or pixels is None or bool(pixels.isnan().all()):
         above = Ancestral(chain)
         state = walk(above, model, above.init(model, n, walk.stream, first, label, beta))
         return above.rows(model, state, walk.stream, means=means)
