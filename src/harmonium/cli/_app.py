@@ -129,7 +129,10 @@ def _harmonium(
     "--set epochs=50 --set rule=pcd --set rule.chains=500"
 )
 def train(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="The kind of model: rbm or boltzmann.")],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="The kind of model: rbm, boltzmann, dbn, mlp or autoencoder."),
+    ],
     data: Annotated[
         str,
         typer.Option(
@@ -154,6 +157,10 @@ def train(
 
     The folder holds config.json, metrics.jsonl, checkpoints and, at the end, model.safetensors. Ctrl-C
     ends training after the update at hand and saves what there is; harmonium resume goes on from there.
+
+    A dbn takes a list of layers, as --set "hidden=[500,500,2000]", and is trained layer by layer; a setting
+    of the fit may be a list as well, with a value for each. An mlp (classifier) and an autoencoder begin
+    with random weights; they take grey values as they are (data.binarisation=none) unless told.
     """
     from ._train import train
 
@@ -171,22 +178,54 @@ def resume(run: Run, settings: Settings = None, as_json: Json = False) -> None:
     resume(run, settings or [], as_json)
 
 
+@app.command(
+    epilog="Example: harmonium finetune runs/dbn --out runs/classes --set dropout=0.2 --set epochs=50 "
+    "--set lr=0.1"
+)
+def finetune(
+    run: Run,
+    out: Annotated[Path, typer.Option(metavar="NEW", help="A new folder for the run that follows.")],
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a dbn that was trained layer by layer: to classify, to reconstruct, or as a whole.
+
+    With --set rule=cross-entropy (the default) it becomes a classifier of the labels of its data, with
+    dropout=0.5 and input_dropout=0.2 if wanted; with rule=reconstruction an autoencoder; with
+    rule=wake-sleep it stays a dbn, and all its layers learn at once.
+
+    Data are those of RUN, other than that the first two take grey values as they are
+    (data.binarisation=none) unless told. They keep the epoch that does best on the validation rows
+    (patience=null: the last one), and score the test rows once, at the end.
+    """
+    from ._finetune import finetune
+
+    finetune(run, out, settings or [], as_json)
+
+
 @app.command(epilog="Example: harmonium evaluate runs/digits --set runs=500 --set betas=10000")
 def evaluate(
     run: Run,
     split: Annotated[str, typer.Option(help="The rows to score: test, validation or train.")] = "test",
     method: Annotated[str, typer.Option(help="How log Z is estimated: auto, exact, ais or bridge.")] = "auto",
     settings: Settings = None,
+    growth: Annotated[
+        bool,
+        typer.Option("--growth", help="Score a dbn cut after each of its layers too, each with its log Z."),
+    ] = False,
     report: Annotated[bool, typer.Option(help="Write report.html as well.")] = True,
     as_json: Json = False,
 ) -> None:
     """Estimate a run's log-likelihood, with both ends and their errors.
 
+    Of a dbn it is a bound and an estimate from samples of the hidden layers (--set samples=100 for each row);
+    of an mlp or an autoencoder its error.
+
     The estimate goes into evaluation.json, in place of an earlier one of the same split.
     """
     from ._evaluate import evaluate
 
-    evaluate(run, split, method, settings or [], report, as_json)
+    evaluate(run, split, method, settings or [], growth, report, as_json)
 
 
 @app.command(epilog="Example: harmonium sample runs/digits --n 100 --means --out samples.png")
@@ -204,13 +243,16 @@ def sample(
     start: Annotated[
         Start, typer.Option("--from", help="Where the chains start; training's own are 'chains'.")
     ] = Start.noise,
+    label: Annotated[
+        int | None, typer.Option(help="The label of all samples, of a model with one.", show_default=False)
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
     as_json: Json = False,
 ) -> None:
     """Draw samples from a run's model, as a picture or as rows."""
     from ._sample import sample
 
-    sample(run, out, n, steps, temperature, replicas, seed, means, start.value, force, as_json)
+    sample(run, out, n, steps, temperature, replicas, seed, means, start.value, label, force, as_json)
 
 
 @app.command(epilog="Example: harmonium data digits --set binarisation=threshold")
