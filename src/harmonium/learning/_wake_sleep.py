@@ -169,8 +169,6 @@ def _sleep(model: DBN, layer: int, x: Tensor, y: Tensor, shares: Tensor) -> None
 
 def _set(parameter: Tensor, gradient: Tensor) -> None:
     """Set a gradient, in place where there is one."""
-    if not parameter.requires_grad:
-        return
     if parameter.grad is None:
         parameter.grad = gradient
     else:
@@ -179,10 +177,9 @@ def _set(parameter: Tensor, gradient: Tensor) -> None:
 
 def _set_product(weight: Tensor, x: Tensor, y: Tensor, mask: Tensor | None) -> None:
     """Set a gradient to x' y where the mask lets it be, in place where there is one."""
-    if weight.requires_grad:
-        weight.grad = kernels.cross(x, y, weight.grad)
-        if mask is not None:
-            weight.grad *= mask
+    weight.grad = kernels.cross(x, y, weight.grad)
+    if mask is not None:
+        weight.grad *= mask
 
 
 def _set_own(unit: Unit, x: Tensor, field: Tensor, shares: Tensor) -> None:
