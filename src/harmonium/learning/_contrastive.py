@@ -146,6 +146,7 @@ class PCD(GibbsRule):
 
     @torch.no_grad()
     def init(self, model: Model, stream: Stream) -> State:
+        assert isinstance(model, PairwiseModel)
         start = model.visible.sample_(base_biases(model)["visible"].repeat(self.chains, 1), stream)
         chain = Gibbs().init(model, self.chains, stream, {"visible": start})
         return {**super().init(model, stream), **named(_CHAIN, chain)}

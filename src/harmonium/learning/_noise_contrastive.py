@@ -72,6 +72,7 @@ class NoiseContrastive(LossRule):
 
     @torch.no_grad()
     def init(self, model: Model, stream: Stream) -> State:
+        assert isinstance(model, PairwiseModel)
         noise = copy.deepcopy(model.visible)
         if not bool(model.base_rates.isnan().any()):
             noise.bias.copy_(noise.natural(model.base_rates))
@@ -95,6 +96,7 @@ class NoiseContrastive(LossRule):
         return state, {**metrics, _LOG_Z: log_z.clone()}
 
     def loss(self, model: Model, batch: Batch, state: State, stream: Stream) -> Tensor:
+        assert isinstance(model, PairwiseModel)
         _require_states(self.name, model.visible, batch)
         noise = _unit(model, state)
         rows, shares = self.contrast(noise, batch, stream)

@@ -6,7 +6,7 @@ __all__ = ["Apply", "Batch", "Metrics", "Rule"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from torch import Tensor
 
@@ -41,7 +41,7 @@ class Rule(Settings, ABC):
     name: ClassVar[str]
     supervised: ClassVar[bool] = False
     """Whether rows have to end in a label."""
-    fits: ClassVar[type[Model]] = PairwiseModel
+    fits: ClassVar[type[Any]] = PairwiseModel
     """The family of models that the rule trains, further checks apart."""
 
     @abstractmethod

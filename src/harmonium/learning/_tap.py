@@ -74,6 +74,7 @@ class TAP(MomentRule):
 
     def check(self, model: Model) -> None:
         super().check(model)
+        assert isinstance(model, PairwiseModel)
         for block in model.blocks():
             layer = model.layer(block)
             if not layer.binary:
@@ -82,6 +83,7 @@ class TAP(MomentRule):
 
     @torch.no_grad()
     def init(self, model: Model, stream: Stream) -> State:
+        assert isinstance(model, PairwiseModel)
         state = super().init(model, stream)
         if self.start == "data":
             return state

@@ -70,6 +70,7 @@ class TemperedPCD(ChainRule):
 
     @torch.no_grad()
     def init(self, model: Model, stream: Stream) -> State:
+        assert isinstance(model, PairwiseModel)
         betas = torch.linspace(1, self.smallest_beta, self.replicas, dtype=torch.float64)
         state = Tempering(betas).init(model, self.chains, stream)
         visible = Tempering().chains(model, state)["visible"]

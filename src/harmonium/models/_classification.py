@@ -149,10 +149,10 @@ def error_rate(model: Model, rows: Any) -> float:
         DataError: A value does not fit the visible units, the label's included.
     """
     unit = model.visible
-    columns = slice(unit.width - model.classes, unit.width) if isinstance(model, MLP) else label_columns(model)
+    ends = unit.width - model.classes if isinstance(model, MLP) else label_columns(model).start
     labelled = torch.as_tensor(rows)
     unit.validate(labelled, means=True)
-    codes = labelled[:, -1].long() if labelled.shape[1] == unit.size else labelled[:, columns].argmax(1)
+    codes = labelled[:, -1].long() if labelled.shape[1] == unit.size else labelled[:, ends:].argmax(1)
     return float((predict(model, labelled).cpu() != codes.cpu()).double().mean())
 
 
@@ -167,12 +167,12 @@ def _of_network(model: MLP, rows: Any) -> Tensor:
     whole = pad(x, (0, 1)) if x.shape[1] == narrow[0] else x
     if whole.shape[1] in (unit.size, unit.width):
         unit.validate(whole, means=True)
-    model.eval()
-    parts = [
-        softmax(model(model.split(block.to(model.device))[0]).double(), 1) for block in x.split(_NETWORK_ROWS)
-    ]
-    model.train(training)
-    return torch.cat(parts)
+    blocks = (model.split(block.to(model.device))[0] for block in x.split(_NETWORK_ROWS))
+    try:
+        model.eval()
+        return torch.cat([softmax(model(s).double(), 1) for s in blocks])
+    finally:
+        model.train(training)
 
 
 def _fault(model: Model) -> ArgumentError | None:

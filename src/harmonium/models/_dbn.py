@@ -24,6 +24,7 @@ from __future__ import annotations
 __all__ = ["DBN"]
 
 import copy
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Self, cast
@@ -33,9 +34,9 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from .. import kernels
-from ..errors import ArgumentError, ArgumentTypeError, invalid, show
+from ..errors import ArgumentError, ArgumentTypeError, HarmoniumWarning, invalid, show
 from ..random import Stream
-from ..units import Categorical, Mixed, Unit, unit_from_config
+from ..units import Categorical, Gaussian, Mixed, Unit, unit_from_config
 from ._base import GenerativeModel
 from ._layers import INITIAL_SCALE, as_layer, as_mask, warn_of_idle
 from ._mlp import MLP, Autoencoder
@@ -275,10 +276,10 @@ class DBN(GenerativeModel):
 
     # --- what it becomes ----------------------------------------------------------------------------
 
-    def to_mlp(
-        self, classes: int, *, dropout: float = 0.0, input_dropout: float = 0.0, seed: int = 0
-    ) -> MLP:
+    def to_mlp(self, classes: int, *, dropout: float = 0.0, input_dropout: float = 0.0, seed: int = 0) -> MLP:
         """Return the recognition network as a classifier, with a new layer for the classes on top.
+
+        A :class:`harmonium.errors.HarmoniumWarning` tells of a network that has not been trained.
 
         Arguments:
             classes: The number of classes.
@@ -289,10 +290,12 @@ class DBN(GenerativeModel):
         Raises:
             ArgumentError: A layer's units have no activation function, as categorical ones.
         """
+        if self.recognition is None and all(bool(rbm.base_rates.isnan().any()) for rbm in self.rbms):
+            message = "model: the network has not been trained, its weights are random; see hm.pretrain"
+            warnings.warn(message, HarmoniumWarning, stacklevel=2)
         upward = self._upward()
-        layers = [self.rbms[0].visible if self.depth > 1 or self.classes is None else self._lowest()]
         model = MLP(
-            [*layers, *(weight.shape[1] for weight, _ in upward)],
+            [self._inputs(), *(weight.shape[1] for weight, _ in upward)],
             classes,
             activation=self._activations(),
             dropout=dropout,
@@ -320,17 +323,19 @@ class DBN(GenerativeModel):
         if any(rbm.weight_mask is not None for rbm in self.rbms):
             raise ArgumentError("masks: got some, expected none for an autoencoder, which does not keep them")
         upward = self._upward()
-        below = self.rbms[0].visible if self.depth > 1 or self.classes is None else self._lowest()
+        below = self._inputs()
         sizes = [weight.shape[1] for weight, _ in upward]
         model = Autoencoder([below, *sizes], activation=self._activations()).to(self.device, self.dtype)
         with torch.no_grad():
             for linear, (weight, bias) in zip(model.linears, upward, strict=False):
                 linear.weight.copy_(weight.T)
                 linear.bias.copy_(bias)
-            for linear, rbm in zip(reversed(model.linears), self.rbms, strict=False):
+            units = [below, *(rbm.hidden for rbm in self.rbms)]
+            for linear, rbm, unit in zip(reversed(model.linears), self.rbms, units, strict=False):
                 rows = linear.out_features
-                linear.weight.copy_(rbm.weight[:rows])
-                linear.bias.copy_(rbm.visible.bias[:rows])
+                weight, bias = _to_means(unit, rbm.weight[:rows].T, rbm.visible.bias[:rows])
+                linear.weight.copy_(weight.T)
+                linear.bias.copy_(bias)
         return model
 
     def _upward(self) -> list[tuple[Tensor, Tensor]]:
@@ -340,7 +345,7 @@ class DBN(GenerativeModel):
             own: Any = rbm if self.recognition is None or rbm is self.top else self.recognition[number]
             bias = own.hidden.bias if own is rbm else own.bias
             rows = rbm.visible.width - (self.classes or 0 if rbm is self.top else 0)
-            found.append((own.weight[:rows], bias))
+            found.append(_to_means(rbm.hidden, own.weight[:rows], bias))
         return found
 
     def _activations(self) -> list[str]:
@@ -349,9 +354,16 @@ class DBN(GenerativeModel):
             raise invalid("model", self.rbms[names.index(None)].hidden, "units with an activation function")
         return cast(list[str], names)
 
-    def _lowest(self) -> Unit:
-        """Return a layer like the visible one without the label."""
-        return unit_from_config(self._units[0])
+    def _inputs(self) -> Unit:
+        """Return a copy of the visible layer, without the label."""
+        below = self.rbms[0].visible
+        if self.depth > 1 or self.classes is None:
+            return copy.deepcopy(below)
+        assert isinstance(below, Mixed)
+        unit = unit_from_config(self._units[0]).to(below.bias)
+        if isinstance(unit, Gaussian):
+            unit.log_precision.data.copy_(below.parts[0].get_parameter("log_precision"))
+        return unit
 
 
 class Recognition(nn.Module):
@@ -365,6 +377,19 @@ class Recognition(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(rbm.weight.detach().clone())
         self.bias = nn.Parameter(rbm.hidden.bias.detach().clone())
+
+
+def _to_means(unit: Unit, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Return weights and biases that lead to the means of real units, where the given ones lead to fields.
+
+    Arguments:
+        unit: The units.
+        weight: Their weights, shape (inputs, width).
+        bias: Their biases, shape (width).
+    """
+    if not isinstance(unit, Gaussian):
+        return weight, bias
+    return weight / unit.precision, bias / unit.precision
 
 
 def _units(layers: Any) -> list[Unit]:

@@ -15,11 +15,13 @@ from __future__ import annotations
 
 __all__ = ["ACTIVATIONS", "MLP", "Autoencoder"]
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -79,7 +81,7 @@ class MLP(FeedForward):
         activation: Of all hidden layers: ``sigmoid``, ``tanh``, ``relu`` or ``linear``; or of each, a list.
         dropout: The probability that a hidden unit is left out of an update.
         input_dropout: The probability that an input is.
-        masks: For each hidden layer which of the units below it sees, truth values of shape (lower units,
+        masks: For each hidden layer which of the units below it sees, truth values of shape (lower width,
             units), or None for all.
         seed: Draws the weights.
 
@@ -106,8 +108,7 @@ class MLP(FeedForward):
         for name, value in (("dropout", dropout), ("input_dropout", input_dropout)):
             if not (isinstance(value, int | float) and 0 <= value < 1):
                 raise invalid(name, value, "a probability below 1")
-        if isinstance(layers, str) or not isinstance(layers, Sequence) or len(layers) < 2:
-            raise invalid("layers", layers, "the inputs and at least one hidden layer, such as [784, 500]")
+        _check_layers(layers, "the inputs and at least one hidden layer, such as [784, 500]")
         inputs = as_layer("visible", layers[0])
         self.sizes = [as_layer("hidden", size).size for size in layers[1:]]
         self.classes, self.dropout, self.input_dropout = classes, float(dropout), float(input_dropout)
@@ -123,16 +124,24 @@ class MLP(FeedForward):
         given = [None] * len(self.sizes) if masks is None else list(masks)
         if len(given) != len(self.sizes):
             raise invalid("masks", f"{len(given)} masks", f"{len(self.sizes)}, one for each hidden layer")
-        for number, mask in enumerate(given):
+        for number in range(len(given)):
             self.register_buffer(f"mask_{number}", None)
+        for number, mask in enumerate(given):
             if mask is not None:
                 self.set_mask(number, mask)
 
     @property
     def visible(self) -> Unit:  # type: ignore[override]
         """The inputs and the label."""
-        inputs = unit_from_config(self._inputs)
-        return Mixed(inputs, Categorical(1, self.classes)).to(self.device, self.dtype)
+        inputs = self.inputs
+        parts = inputs.parts if isinstance(inputs, Mixed) else [inputs]
+        layers = [unit_from_config(part.config()) for part in parts]
+        return Mixed(*layers, Categorical(1, self.classes)).to(inputs.bias)
+
+    @property
+    def inputs(self) -> Unit:
+        """The inputs' units."""
+        return unit_from_config(self._inputs).to(self.device, self.dtype)
 
     def config(self) -> dict[str, Any]:
         return {
@@ -168,7 +177,7 @@ class MLP(FeedForward):
             ArgumentError: The mask has another shape.
         """
         weight = self.linears[number].weight
-        given = torch.as_tensor(mask).T
+        given = torch.as_tensor(np.asarray(mask)).bool().T
         if given.shape != weight.shape:
             expected = f"shape {tuple(weight.T.shape)}: lower x upper units"
             raise invalid("masks", tuple(given.T.shape), expected)
@@ -206,13 +215,11 @@ class MLP(FeedForward):
         Arguments:
             rows: Values of shape (rows, size), with or without the label; or their statistics.
         """
-        unit = self.visible
-        assert isinstance(unit, Mixed)
-        inputs = unit.parts[0]
+        inputs = self.inputs
+        if rows.shape[1] == inputs.size + 1:
+            return inputs.statistics(rows[:, :-1]), rows[:, -1].long().to(self.device)
         if rows.shape[1] in (inputs.size, inputs.width):
             return inputs.statistics(rows), None
-        if rows.shape[1] == unit.size:
-            return inputs.statistics(rows[:, :-1]), rows[:, -1].long().to(self.device)
         s = rows.to(inputs.bias)
         return s[:, : -self.classes], s[:, -self.classes :].argmax(1)
 
@@ -245,9 +252,8 @@ class Autoencoder(FeedForward):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if isinstance(layers, str) or not isinstance(layers, Sequence) or len(layers) < 2:
-            raise invalid("layers", layers, "the inputs and at least one layer, such as [784, 500, 30]")
-        self.visible = as_layer("visible", layers[0])
+        _check_layers(layers, "the inputs and at least one layer, such as [784, 500, 30]")
+        self.visible = copy.deepcopy(as_layer("visible", layers[0]))
         if self.visible.kind not in ("bernoulli", "gaussian"):
             raise invalid("layers", self.visible, "Bernoulli or Gaussian inputs")
         for parameter in self.visible.parameters():
@@ -291,6 +297,11 @@ class Autoencoder(FeedForward):
         """Return what comes out for rows of data, probabilities or means, shape (rows, width)."""
         out = self(self.visible.statistics(torch.as_tensor(v)))
         return torch.sigmoid(out) if self.visible.kind == "bernoulli" else out
+
+
+def _check_layers(layers: Any, expected: str) -> None:
+    if isinstance(layers, str) or not isinstance(layers, Sequence) or len(layers) < 2:
+        raise invalid("layers", layers, expected)
 
 
 def _classifier(widths: list[int], names: list[str], dropout: float, input_dropout: float) -> nn.Sequential:

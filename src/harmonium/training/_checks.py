@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "check_callback",
     "check_config",
     "check_finite",
     "check_init",
@@ -18,12 +19,18 @@ from typing import Any
 import torch
 
 from ..datasets import Dataset
-from ..errors import ArgumentError, choose, invalid
+from ..errors import ArgumentError, ArgumentTypeError, choose, invalid, show
 from ..learning import Rule
 from ..models import GenerativeModel, Model, PairwiseModel, check_count, choose_side
 from ._events import require
 from ._options import Options
 from .checkpoint import RunFolder
+
+
+def check_callback(callback: object) -> None:
+    """Check that a callback can be called, if there is one."""
+    if callback is not None and not callable(callback):
+        raise ArgumentTypeError(f"callback: got {show(callback)}, expected a function of the record")
 
 
 def check_rule(rule: Rule, model: Model) -> None:
@@ -97,7 +104,7 @@ def watched_score(options: Options, names: list[str]) -> str:
     if options.score is not None:
         choose("score", options.score, names)
         return options.score
-    kinds = ("log_likelihood", "pseudo_likelihood", "accuracy", "bound")
+    kinds = ("log_likelihood", "pseudo_likelihood", "accuracy", "negative_loss", "bound")
     found = next((name for name in (f"validation/{kind}" for kind in kinds) if name in names), None)
     if found is None:
         raise invalid("patience", options.patience, f"a score= to watch: one of {', '.join(names)}")
@@ -106,7 +113,7 @@ def watched_score(options: Options, names: list[str]) -> str:
 
 def image_shape(data: Any, model: Model) -> tuple[int, int] | None:
     """Return the height and the width of a row, label apart, if it is a grey image."""
-    if not isinstance(data, Dataset) or not isinstance(model, GenerativeModel) or data.train.shape[1] != model.visible.size:
+    if not isinstance(data, Dataset) or not isinstance(model, GenerativeModel):
         return None
     shape = tuple(n for n in data.shape if n > 1)
     if len(shape) != 2 or shape[0] * shape[1] != data.columns:

@@ -44,7 +44,9 @@ class AutoencoderMonitor(Monitor):
     @torch.no_grad()
     def scores(self, model: Autoencoder, rows: Tensor) -> dict[str, float]:
         model.eval()
-        s = model.visible.statistics(rows.to(model.device))
-        loss = float(reconstruction_errors(model, s).mean())
-        error = float((model.reconstruct(s) - s).square().mean())
+        loss = error = 0.0
+        for block in rows.split(_ROWS):
+            s = model.visible.statistics(block.to(model.device))
+            loss += float(reconstruction_errors(model, s).sum()) / len(rows)
+            error += float((model.reconstruct(s) - s).square().mean(1).sum()) / len(rows)
         return {"loss": loss, "reconstruction_error": error, "negative_loss": -loss}

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import DataError
+from ..datasets import Dataset
 from ..learning import Batch
-from ..models import DBN, Model
+from ..models import DBN, MLP, Model
 from ..random import Stream
 from ..units import Unit
 from ._options import Options
@@ -65,6 +65,8 @@ class Lifted(Source):
             yield self.lift(values, self.stream, means=self.view.means), weights
 
     def mean(self) -> Tensor:
+        if self.view.layer == 0:
+            return self.below.mean()[: self.unit.width]
         total = torch.zeros(self.unit.width, dtype=torch.float64)
         for number, (values, weights) in enumerate(self.below.blocks()):
             self.stream.step = number * _DRAWS
@@ -90,17 +92,22 @@ class Lifted(Source):
         """
         model, layer = self.view.model, self.view.layer
         x, label = model.split(s)
+        x = x.contiguous()
         for number in range(layer):
             unit, field = model.rbms[number].hidden, model.recognise(number, x)
             last = number == layer - 1
             x = unit.expected_statistics(field) if means and last else unit.sample_(field, stream)
-        return x if label is None or layer < model.depth - 1 else torch.cat((x, label), 1)
+        if label is None or layer < model.depth - 1:
+            return x
+        return torch.cat((x, label), 1)
 
 
 def open_data(
     model: Model, data: Any, stream: Stream, options: Options, weights: Any = None, validation: Any = None
 ) -> Opened:
     """Return the source of data for a model, and probes to be scored; see :func:`open_source`.
+
+    A data set comes with its labels where the model's rows end in one.
 
     Arguments:
         model: The model.
@@ -114,16 +121,23 @@ def open_data(
         DataError: Rows or weights do not fit.
     """
     if not isinstance(data, LayerData):
+        rows = _labelled(model, data)
         return open_source(
-            model.visible, data, stream, options.batch_size, options.probe, weights, validation
+            model.visible, rows, stream, options.batch_size, options.probe, weights, validation
         )
     network = data.model
-    opened = open_source(
-        network.visible, data.data, stream, options.batch_size, options.probe, weights, validation
-    )
+    opened = open_data(network, data.data, stream, options, weights, validation)
     source = Lifted(model.visible, opened.source, data, stream.child("layers"))
-    probes = []
-    for name, rows in (("train", opened.train), ("validation", opened.validation)):
-        s = network.visible.statistics(rows.to(network.device))
-        probes.append(source.lift(s, stream.child(f"{name} probe"), means=data.means) if len(rows) else rows)
-    return Opened(source, *probes, opened.states if data.layer == 0 else not data.means)
+    lifted = []
+    for name, probe in (("train", opened.train), ("validation", opened.validation)):
+        s = network.visible.statistics(probe.to(network.device))
+        draws = stream.child(f"{name} probe")
+        lifted.append(source.lift(s, draws, means=data.means) if len(probe) else probe)
+    train, held_out = lifted
+    return Opened(source, train, held_out, opened.states if data.layer == 0 else not data.means)
+
+
+def _labelled(model: Model, data: Any) -> Any:
+    """Return a data set with its labels where the model is a network whose rows end in one."""
+    labelled = isinstance(model, MLP) or (isinstance(model, DBN) and model.classes is not None)
+    return data.with_labels() if labelled and isinstance(data, Dataset) else data

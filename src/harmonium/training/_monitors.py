@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["monitor"]
 
+from typing import Any
+
 from ..models import DBN, MLP, Autoencoder, Model, PairwiseModel
 from ._feedforward_monitor import AutoencoderMonitor, ClassifierMonitor
 from ._monitor import EnergyMonitor, Monitor
@@ -11,7 +13,7 @@ from ._network_monitor import NetworkMonitor
 from ._options import Options
 from ._source import Opened
 
-_FAMILIES: dict[type[Model], type[Monitor]] = {
+_FAMILIES: dict[type[Any], type[Monitor]] = {
     PairwiseModel: EnergyMonitor,
     DBN: NetworkMonitor,
     MLP: ClassifierMonitor,

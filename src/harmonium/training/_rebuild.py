@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["described", "plain", "rebuild", "remake"]
+__all__ = ["check_changes", "described", "is_function_note", "plain", "rebuild", "remake"]
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def rebuild(folder: RunFolder, changes: dict[str, Any]) -> tuple[Model, Rule, Op
     """
     config = folder.config()
     noted = config["options"]
-    given = {name: value for name, value in noted.items() if not _is_callable_note(value)}
+    given = {name: value for name, value in noted.items() if not is_function_note(value)}
     try:
         model = remake(config["model"])
         rule = dict(config["rule"])
@@ -42,9 +42,7 @@ def rebuild(folder: RunFolder, changes: dict[str, Any]) -> tuple[Model, Rule, Op
             f"{folder.path}: the run was given a function as {', '.join(sorted(missing))}, "
             "which no file can hold; give it again"
         )
-    for name in sorted(_FIXED & changes.keys() & given.keys()):
-        if changes[name] != given[name]:
-            raise invalid(name, changes[name], f"{given[name]!r}, as the run began")
+    check_changes(noted, changes)
     return model, made, Options(**{**given, **changes})
 
 
@@ -76,5 +74,21 @@ def plain(options: Options) -> dict[str, Any]:
     return {name: {"callable": repr(v)} if callable(v) else v for name, v in values.items()}
 
 
-def _is_callable_note(value: Any) -> bool:
+def check_changes(noted: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Check that options which are to change may do so in a run that has begun.
+
+    Arguments:
+        noted: The options that the run folder tells of.
+        changes: Those to change.
+
+    Raises:
+        ArgumentError: One may not, since the run could not go on from where it is.
+    """
+    for name in sorted(_FIXED & changes.keys() & noted.keys()):
+        if changes[name] != noted[name] and not is_function_note(noted[name]):
+            raise invalid(name, changes[name], f"{noted[name]!r}, as the run began")
+
+
+def is_function_note(value: Any) -> bool:
+    """Return whether a value stands for a function, which no file can hold."""
     return isinstance(value, dict) and "callable" in value

@@ -26,6 +26,7 @@ from ._checks import (
 )
 from ._components import start_from_components
 from ._events import Events
+from ._lifted import open_data
 from ._log import Log
 from ._monitor import matrices, norm
 from ._monitors import monitor
@@ -34,7 +35,6 @@ from ._options import Options
 from ._penalties import Penalties
 from ._pictures import Pictures
 from ._rebuild import described, plain
-from ._lifted import open_data
 from .checkpoint import RunFolder
 
 _PLACE = ("epoch", "batch", "updates", "seconds", "since_best", "stopped")
@@ -291,6 +291,7 @@ class Run:
             self.model.load_state_dict(self.best)
         else:
             self.average.swap()
+        self.model.eval()
         if self.folder is not None:
             save(self.model, self.folder.model_path)
 

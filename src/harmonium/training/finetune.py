@@ -10,7 +10,8 @@ from typing import Any
 from ..datasets import Dataset
 from ..errors import ArgumentTypeError, show
 from ..learning import CrossEntropy, Reconstruction
-from ..models import MLP, Autoencoder
+from ..models import MLP, Autoencoder, Model
+from ._source import as_rows
 from .fit import Callback, History, fit
 
 FINE: dict[str, Any] = {"lr": 0.1, "momentum": 0.9, "averaging": 0.0}
@@ -18,7 +19,7 @@ FINE: dict[str, Any] = {"lr": 0.1, "momentum": 0.9, "averaging": 0.0}
 
 
 def finetune(
-    model: MLP | Autoencoder,
+    model: Model,
     data: Any,
     *,
     out: str | Path | None = None,
@@ -30,10 +31,13 @@ def finetune(
 ) -> History:
     """Train a classifier by back-propagation of its cross-entropy, or an autoencoder of its error.
 
+    What dropout leaves out is drawn by torch's own generator: ``torch.manual_seed`` repeats such a run,
+    beside ``seed``, and checkpoints hold it too. The network is left in evaluation mode.
+
     Arguments:
         model: The network, such as :meth:`harmonium.DBN.to_mlp` returns.
-        data: For a classifier a :class:`harmonium.datasets.Dataset` that has labels, or rows that end in the
-            label's code, shape (rows, inputs + 1); for an autoencoder rows without labels. Grey values are
+        data: For a classifier a :class:`harmonium.datasets.Dataset` with labels, or rows that end in the code
+            of the label, shape (rows, inputs + 1); for an autoencoder rows without labels. Grey values are
             best taken as they are, with binarisation ``none``.
         out: A new folder for the run: configuration, log and checkpoints.
         weights: The rows' weights, shape (rows).
@@ -53,10 +57,9 @@ def finetune(
         expected = "an hm.MLP or an hm.Autoencoder, such as dbn.to_mlp(10) returns"
         raise ArgumentTypeError(f"model: got {show(model)}, expected {expected}")
     rule = CrossEntropy() if isinstance(model, MLP) else Reconstruction()
-    if isinstance(data, Dataset):
-        if rule.supervised and data.classes is None:
-            data = data.with_labels()
-        options.setdefault("probe", max(len(data.validation), 1000))
+    held_out = validation if validation is not None or not isinstance(data, Dataset) else data.validation
+    if held_out is not None:
+        options.setdefault("probe", max(len(as_rows("validation", held_out)), 1000))
     settings = {**FINE, **options}
     return fit(
         model,

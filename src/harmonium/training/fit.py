@@ -19,6 +19,7 @@ from torch import Tensor
 from ..errors import ArgumentTypeError, show
 from ..learning import PCD, Rule
 from ..models import DBN, Model, State
+from ._checks import check_callback
 from ._monitor import matrices
 from ._options import Options
 from ._rebuild import rebuild
@@ -81,7 +82,7 @@ def fit(
         raise ArgumentTypeError(f"model: got {show(model)}, expected a model such as an RBM")
     if not isinstance(rule, Rule):
         raise ArgumentTypeError(f"rule: got {show(rule)}, expected a learning rule such as hm.PCD()")
-    _check_callback(callback)
+    check_callback(callback)
     folder = None if out is None else RunFolder(out)
     run = Run(model, data, rule, Options(**options), folder, weights, validation)
     run.start(config or {})
@@ -111,7 +112,7 @@ def go_on(
         ArgumentError: An option is unknown, out of range, or one that cannot be changed.
         FileError: The folder is no run, its checkpoint is damaged, or the data are others.
     """
-    _check_callback(callback)
+    check_callback(callback)
     folder = RunFolder(path)
     model, rule, options = rebuild(folder, changes)
     run = Run(model, data, rule, options, folder, weights, validation)
@@ -171,11 +172,6 @@ def _chains(model: Model, state: State) -> Tensor | None:
     """Return the values of the chains that persist, of a deep belief network those of its top RBM."""
     machine, name = (model.top, "top.visible") if isinstance(model, DBN) else (model, "chain.visible")
     return machine.visible.values(state[name]) if name in state else None
-
-
-def _check_callback(callback: object) -> None:
-    if callback is not None and not callable(callback):
-        raise ArgumentTypeError(f"callback: got {show(callback)}, expected a function of the record")
 
 
 @contextmanager
