@@ -304,7 +304,7 @@ def check_batches(rule, model, weights=None, rows=82, batch_size=30, seed=0):
     """
     v = Exact(model).sample(rows, np.random.default_rng(seed))["visible"]
     relative = torch.ones(rows, dtype=v.dtype) if weights is None else weights / weights.mean()
-    source, _, _ = open_source(model.visible, v, Stream(seed, "batches"), batch_size, 2, weights)
+    source, *_ = open_source(model.visible, v, Stream(seed, "batches"), batch_size, 2, weights)
     sizes = []
     for batch in source.batches(0):
         index = batch.rows

@@ -20,7 +20,8 @@ from harmonium.cli._train import understand
 from harmonium.training import RunFolder
 from harmonium.training._source import fingerprints
 
-COMMANDS = ("train", "resume", "evaluate", "sample", "data", "demo")
+COMMANDS = ("train", "resume", "finetune", "evaluate", "sample", "data", "demo")
+DEEP = ["hidden=[10,6]", "epochs=[2,1]", "lr=[0.1,0.05]", "batch_size=200", "rule.chains=20", "seed=5"]
 SMALL = ["hidden=8", "epochs=2", "batch_size=200", "rule.chains=20", "lr=0.1", "seed=5"]
 QUICK = ["runs=20", "betas=100", "equilibrate=20"]
 
@@ -116,6 +117,8 @@ def test_every_setting_is_listed():
 # --- mistakes ---------------------------------------------------------------------------------------
 
 TRAIN = ("train", "rbm", "--data", "digits", "--out", "new")
+DBN = ("train", "dbn", *TRAIN[2:])
+MLP = ("train", "mlp", "--data", "digits", "--out")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +127,7 @@ TRAIN = ("train", "rbm", "--data", "digits", "--out", "new")
         (["tarin"], "Did you mean 'train'?"),
         (["train"], "Missing argument"),
         (["train", "--nothing"], "No such option"),
-        (["train", "dbn", *TRAIN[2:]], "MODEL: unknown 'dbn', expected one of rbm"),
+        (["train", "gan", *TRAIN[2:]], "MODEL: unknown 'gan', expected one of rbm"),
         (["train", "rbm", "--data", "digit", "--out", "new", "--set", "hidden=3"], "mean 'digits'?"),
         ([*TRAIN], "hidden: missing"),
         ([*TRAIN, "--set", "hidden"], "expected KEY=VALUE"),
@@ -155,6 +158,38 @@ TRAIN = ("train", "rbm", "--data", "digits", "--out", "new")
         ([*TRAIN, *sets(["hidden=3", "lr=-1"])], "lr: got '-1', expected greater than 0"),
         ([*TRAIN, *sets(["hidden=3", "data.binarisation=treshold"])], "did you mean 'threshold'?"),
         ([*TRAIN, *sets(["hidden=3", "likelihood.method=exat"])], "did you mean 'exact'?"),
+        ([*TRAIN, *sets(["hidden=[3,4]"])], "hidden: got '[3,4]', expected a valid integer"),
+        ([*TRAIN, *sets(["hidden=3", "rule=wake-sleep"])], "harmonium finetune takes it"),
+        ([*DBN], "hidden: missing"),
+        ([*DBN, *sets(["hidden=[3,0]"])], "hidden: got 0, expected a positive number"),
+        (
+            [*DBN, *sets(["hidden=[3,3]", "epochs=[1,1,1]"])],
+            "epochs: got [1, 1, 1], expected one value, or a list of 2",
+        ),
+        ([*DBN, *sets(["hidden=[3,3]", "lr=[0.1,-1]"])], "lr: got"),
+        (
+            [*DBN, *sets(["hidden=[3,3]", 'hidden_units=["spin"]'])],
+            "hidden_units: got ['spin'], expected one type",
+        ),
+        ([*DBN, *sets(["hidden=[3,3]", 'hidden_units=["spin","bits"]'])], "hidden_units: unknown 'bits'"),
+        ([*DBN, *sets(["hidden=[3,3]", 'masks=["local:3"]'])], "masks: got ['local:3'], expected one mask"),
+        (
+            [*DBN, *sets(["hidden=[3,3]", "masks=local:3"])],
+            "a local one for layer 2, as what it sees is no image",
+        ),
+        (
+            [*DBN, *sets(["hidden=[3,3]", "masks=lokal:3"])],
+            "masks: got 'lokal:3', expected random:INPUTS, local",
+        ),
+        ([*DBN, *sets(["hidden=[3,3]", "masks=random:4"])], "inputs: got 4, expected at most the 3"),
+        (
+            ["train", "mlp", *TRAIN[2:], *sets(["hidden=3", "rule=pcd"])],
+            "rule: got 'pcd', expected 'cross-entropy'",
+        ),
+        (
+            ["train", "mlp", *TRAIN[2:], *sets(["hidden=3", "hidden_units=spin"])],
+            "unknown key 'hidden_units'",
+        ),
         (["data", "fashon-mnist"], "did you mean 'fashion-mnist'?"),
         (["data", "--set", "seed=3"], "expected the name of a data set"),
     ],
@@ -174,6 +209,12 @@ def test_what_is_mistyped_is_one_line_and_code_2(arguments, line, tmp_path, monk
         (["evaluate", "RUN", "--set", "runs=1"], "runs: got 1"),
         (["evaluate", "RUN", "--set", "data.seed=1"], "data.seed: there is nothing to load, expected --data"),
         (["evaluate", "RUN", "--data", "digit"], "did you mean 'digits'?"),
+        (["evaluate", "RUN", "--set", "samples=3"], "samples: only for a deep belief network"),
+        (["evaluate", "RUN", "--growth"], "growth: only for a deep belief network"),
+        (
+            ["sample", "RUN", "--out", "x.npy", "--label", "3"],
+            "--label: got 3, expected none, as the model has no label",
+        ),
         (["resume", "RUN", "--set", "rule.steps=3"], "unknown key 'rule.steps'"),
         (["sample", "RUN", "--out", "x.jpg"], "a name that ends in .png, .npy, .csv"),
         (["sample", "RUN", "--out", "x.png", "--n", "0"], "n: got 0"),
@@ -464,6 +505,258 @@ def test_a_picture_has_a_square_for_each_sample(run, tmp_path):
     with Image.open(out) as image:
         width, height = image.size
     assert width == height > 2 * 64
+
+
+# --- deep belief networks and their fine-tuning -----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained_deep(tmp_path_factory):
+    """Return a small deep belief network of digits, with what the command printed of it."""
+    path = tmp_path_factory.mktemp("runs") / "deep"
+    return path, succeed("train", "dbn", "--data", "digits", "--out", path, *sets(DEEP))
+
+
+@pytest.fixture
+def deep(trained_deep, tmp_path):
+    """Return a copy of the small deep belief network's run."""
+    return Path(shutil.copytree(trained_deep[0], tmp_path / "deep"))
+
+
+@pytest.fixture(scope="module")
+def trained_labels(tmp_path_factory):
+    """Return a small deep belief network of digits and their labels."""
+    path = tmp_path_factory.mktemp("runs") / "labels"
+    succeed("train", "dbn", "--data", "digits", "--out", path, *sets([*DEEP, "data.with_labels=true"]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def tuned(trained_deep, tmp_path_factory):
+    """Return the small network's run as a classifier, with what the command printed of it."""
+    path = tmp_path_factory.mktemp("runs") / "tuned"
+    pairs = ["epochs=4", "batch_size=50", "dropout=0.2", "seed=3", "schedule=constant"]
+    return path, succeed("finetune", trained_deep[0], "--out", path, *sets(pairs))
+
+
+def test_a_deep_network_is_trained_layer_by_layer(trained_deep):
+    path, told = trained_deep
+    config = RunFolder(path).config()
+    assert (told["epochs"], told["of"], told["stopped"]) == (3, 3, "")
+    assert [end["epoch"] for end in told["layers"]] == [2, 1]
+    assert told["last"] == told["layers"][-1]
+    assert [own["epochs"] for own in config["options"]["layers"]] == [2, 1]
+    assert [own["chains"] for own in config["rule"]["layers"]] == [20, 20]
+    dbn = hm.DBN([64, 10, 6])
+    data = hm.datasets.load("digits")
+    options = {"epochs": [2, 1], "lr": [0.1, 0.05], "batch_size": 200, "seed": 5}
+    hm.pretrain(dbn, data, hm.PCD(chains=20), **options)
+    for name, value in model_of(path).items():
+        assert torch.equal(value, dbn.state_dict()[name])
+
+
+def test_a_deep_network_that_was_stopped_resumes_to_the_same_parameters(trained_deep, tmp_path):
+    wish = understand("dbn", "digits", [*DEEP, "means=false", "upside_down=true"])
+    assert wish.layered == {"means": False, "upside_down": True}
+    parts = {"out": tmp_path / "run", "config": wish.config, **wish.options, **wish.layered}
+    hm.pretrain(wish.model, wish.data, wish.rule, callback=lambda record: True, **parts)
+    assert succeed("resume", tmp_path / "run")["epochs"] == 3
+    expected = model_of(trained_deep[0])
+    for name, value in model_of(tmp_path / "run").items():
+        assert torch.equal(value, expected[name])
+
+
+def test_a_layer_goes_on_with_more_epochs(deep):
+    result = harmonium("resume", deep, *sets(["epochs=[2,3]", "likelihood.runs=7"]))
+    assert "layer 2 of 2" in result.stderr
+    assert "5 of 5 epochs" in result.stdout
+    layers = RunFolder(deep).config()["options"]["layers"]
+    assert [own["epochs"] for own in layers] == [2, 3]
+    assert layers[1]["likelihood"]["runs"] == 7
+    assert "has all its [2, 3] epochs" in harmonium("resume", deep).stderr
+
+
+def test_layers_have_units_and_masks_of_their_own(tmp_path):
+    pairs = ["hidden=[12,7]", 'hidden_units=["spin","gaussian"]', "hidden.precision=2", "epochs=1"]
+    pairs += ['masks=["local:3","random:5"]', "means=true", "rule.chains=5"]
+    succeed("train", "dbn", "--data", "digits", "--out", tmp_path / "run", *sets(pairs))
+    model = hm.load(tmp_path / "run" / "model.safetensors")
+    assert model.rbms[0].hidden.config() == {"kind": "spin", "size": 12}
+    assert model.rbms[1].hidden.precision.tolist() == [2.0] * 7
+    lower, upper = (rbm.weight_mask for rbm in model.rbms)
+    assert (lower.sum(0) == 9).all()
+    assert (upper.sum(0) == 5).all()
+    windows = lower.T.view(12, 8, 8)
+    assert (windows.amax(1).sum(1) == 3).all()
+    assert (windows.amax(2).sum(1) == 3).all()
+    assert not model.rbms[0].weight[lower == 0].any()
+    assert RunFolder(tmp_path / "run").config()["options"]["means"]
+
+
+def test_the_bound_and_the_estimate_are_those_of_python(deep):
+    found = succeed("evaluate", deep, "--no-report", *sets(["samples=7", "seed=2"]))
+    model, data = hm.load(deep / "model.safetensors"), hm.datasets.load("digits")
+    result = hm.log_likelihood(model, data.test, samples=7, seed=2)
+    assert (found["bound"], found["mean"]) == (result.bound, result.mean)
+    assert found["bound"] < found["mean"]
+    assert (found["importance_samples"], found["chains"]) == (7, 20)
+    kept = json.loads((deep / "evaluation.json").read_text())["test"]
+    assert kept == {key: value for key, value in found.items() if key != "report"}
+    text = harmonium("evaluate", deep, "--no-report", *sets(["samples=7", "seed=2"])).stdout
+    assert f"{result.bound:.3f}" in text
+    assert f"{result.mean:.3f}" in text
+
+
+def test_growth_begins_with_the_first_rbm_and_ends_with_the_network(deep):
+    """The first RBM's log Z is enumerated, so that its bound is its likelihood."""
+    found = succeed("evaluate", deep, "--growth", "--no-report", "--set", "samples=7")
+    first, last = found["growth"]
+    data = hm.datasets.load("digits")
+    rbm = hm.load(deep / "layer-1" / "model.safetensors")
+    assert first["bound"] == pytest.approx(hm.log_likelihood(rbm, data).mean, abs=1e-4)
+    assert first["estimate"] == pytest.approx(first["bound"])
+    assert (last["bound"], last["estimate"]) == pytest.approx((found["bound"], found["mean"]))
+    assert [own["units"] for own in found["growth"]] == [[10], [10, 6]]
+    assert "10–6" in harmonium("evaluate", deep, "--growth", "--no-report").stdout
+
+
+def test_growth_leaves_labels_out(trained_labels):
+    found = succeed("evaluate", trained_labels, "--growth", "--no-report")
+    model = hm.load(trained_labels / "model.safetensors")
+    pixels = hm.datasets.load("digits").test
+    alone = hm.log_likelihood(model, pixels)
+    assert found["growth"][-1]["bound"] == pytest.approx(alone.bound)
+    assert found["growth"][-1]["bound"] > found["bound"] + 1
+
+
+@pytest.mark.parametrize("start", ["noise", "data", "chains"])
+def test_samples_of_a_label_have_it(trained_labels, tmp_path, start):
+    out = tmp_path / "x.npy"
+    draw = ("sample", trained_labels, "--n", "30", "--steps", "2", "--from", start)
+    assert succeed(*draw, "--out", out, "--label", "3")["columns"] == 65
+    rows = np.load(out)
+    assert (rows[:, -1] == 3).all()
+    assert set(np.unique(rows[:, :-1])) == {0, 1}
+    succeed(*draw, "--out", out, "--force")
+    assert len(np.unique(np.load(out)[:, -1])) > 1
+    assert "one of 0, 1, 2" in refuse(2, *draw, "--out", out, "--force", "--label", "12")
+
+
+def test_an_rbm_with_a_label_draws_it_too(tmp_path):
+    pairs = ["hidden=8", "epochs=1", "rule=hybrid", "rule.chains=20"]
+    succeed("train", "rbm", "--data", "digits", "--out", tmp_path / "run", *sets(pairs))
+    draw = ("sample", tmp_path / "run", "--n", "20", "--steps", "3", "--label", "7", "--out")
+    succeed(*draw, tmp_path / "x.csv")
+    assert (np.loadtxt(tmp_path / "x.csv", delimiter=",")[:, -1] == 7).all()
+    succeed(*draw, tmp_path / "x.png", "--means")
+
+
+def test_fine_tuning_makes_a_classifier_of_the_network(trained_deep, tuned):
+    path, told = tuned
+    data = hm.datasets.load("digits", binarisation="none", with_labels=True)
+    model = hm.load(trained_deep[0] / "model.safetensors").to_mlp(10, dropout=0.2, seed=3)
+    options = {"epochs": 4, "batch_size": 50, "seed": 3, "schedule": "constant", "patience": 4}
+    torch.manual_seed(3)
+    history = hm.finetune(model, data, **options)
+    for name, value in model_of(path).items():
+        assert torch.equal(value, model.state_dict()[name])
+    errors = [record["validation/error"] for record in history.records]
+    assert told["epoch"] == 1 + errors.index(min(errors))
+    for split, rows in (("validation", data.validation), ("test", data.test)):
+        found = told["evaluation"][split]
+        wrong = int((hm.predict(model, rows) != rows[:, -1]).sum())
+        assert (found["wrong"], found["error"]) == (wrong, wrong / len(rows))
+        assert found["standard_error"] == pytest.approx(
+            (found["error"] * (1 - found["error"]) / len(rows)) ** 0.5
+        )
+        table = np.array(found["confusion"])
+        assert table.sum() - table.trace() == wrong
+        assert (table.sum(1) == np.bincount(rows[:, -1].int(), minlength=10)).all()
+    assert told["evaluation"]["validation"]["error"] == min(errors)
+    config = RunFolder(path).config()
+    assert config["data"]["arguments"] == {"binarisation": "none", "with_labels": True}
+    assert config["pretrained"]["run"] == str(trained_deep[0])
+
+
+def test_a_classifier_can_be_evaluated_resumed_and_not_sampled(tuned, tmp_path):
+    run = Path(shutil.copytree(tuned[0], tmp_path / "tuned"))
+    text = harmonium("evaluate", run, "--no-report").stdout
+    assert f"{tuned[1]['evaluation']['test']['error']:.2%}" in text
+    assert "has no likelihood" in refuse(2, "evaluate", run, "--set", "runs=3")
+    assert "draws no samples" in refuse(1, "sample", run, "--out", tmp_path / "x.npy")
+    result = harmonium("resume", run, "--set", "epochs=5")
+    assert result.exit_code == 0, result.output
+    assert "With the weights of epoch" in result.stdout
+    assert "harmonium sample" not in result.stdout
+
+
+def test_fine_tuning_begins_where_the_network_is(deep, tmp_path):
+    network = hm.load(deep / "model.safetensors")
+    succeed("finetune", deep, "--out", tmp_path / "mlp", "--set", "epochs=0")
+    assert_same(hm.load(tmp_path / "mlp" / "model.safetensors"), network.to_mlp(10))
+    succeed("finetune", deep, "--out", tmp_path / "ae", *sets(["rule=reconstruction", "epochs=0"]))
+    assert_same(hm.load(tmp_path / "ae" / "model.safetensors"), network.to_autoencoder())
+    network.untie()
+    succeed("finetune", deep, "--out", tmp_path / "dbn", *sets(["rule=wake-sleep", "epochs=0"]))
+    assert_same(hm.load(tmp_path / "dbn" / "model.safetensors"), network)
+
+
+def assert_same(first, second):
+    """Check that two models have the same parameters, bit for bit."""
+    expected = second.state_dict()
+    assert first.state_dict().keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in first.state_dict().items())
+
+
+def test_an_autoencoder_and_a_tuned_network_are_evaluated(deep, tmp_path):
+    pairs = ["rule=reconstruction", "epochs=1", "batch_size=100"]
+    told = succeed("finetune", deep, "--out", tmp_path / "ae", *sets(pairs))
+    model = hm.load(tmp_path / "ae" / "model.safetensors")
+    rows = hm.datasets.load("digits", binarisation="none").test
+    squared = (model.reconstruct(rows).detach() - rows).square().mean()
+    assert told["evaluation"]["test"]["mean_squared_error"] == pytest.approx(float(squared), rel=1e-5)
+    pairs = ["rule=wake-sleep", "rule.chains=15", "epochs=1", "batch_size=100"]
+    succeed("finetune", deep, "--out", tmp_path / "dbn", *sets(pairs))
+    found = succeed("evaluate", tmp_path / "dbn", "--no-report", "--set", "samples=5")
+    assert (found["chains"], found["binarisation"]) == (15, "sampled")
+    assert found["bound"] < found["mean"]
+    assert "growth: got 'dbn'" in refuse(2, "evaluate", tmp_path / "dbn", "--growth", "--no-report")
+    draw = ("sample", tmp_path / "dbn", "--out", tmp_path / "x.png", "--n", "4", "--steps", "2")
+    succeed(*draw, "--from", "chains", "--means")
+
+
+def test_what_cannot_be_tuned_is_refused(run, deep, tmp_path):
+    new = ("--out", tmp_path / "new")
+    assert "expected a dbn's" in refuse(1, "finetune", run, *new)
+    assert "no setting but of the rule" in refuse(
+        2, "finetune", deep, *new, *sets(["rule=reconstruction", "dropout=0.5"])
+    )
+    assert "rule: unknown 'pcd', expected one of" in refuse(2, "finetune", deep, *new, "--set", "rule=pcd")
+    assert "dropout: got 1.0" in refuse(2, "finetune", deep, *new, "--set", "dropout=1")
+    assert not (tmp_path / "new").exists()
+
+
+def test_networks_begin_with_random_weights_too(tmp_path):
+    mlp, ae = tmp_path / "mlp", tmp_path / "ae"
+    pairs = ["hidden=[9,5]", "epochs=1", "model.activation=relu", "model.seed=1", 'masks=["random:6",null]']
+    told = succeed(*MLP, mlp, *sets(pairs))
+    assert told["evaluation"]["test"]["rows"] == 250
+    model = hm.load(mlp / "model.safetensors")
+    assert (model.sizes, model.activation, model.classes) == ([9, 5], ["relu", "relu"], 10)
+    assert ((model.linears[0].weight != 0).sum(1) == 6).all()
+    assert RunFolder(mlp).config()["data"]["arguments"] == {"with_labels": True, "binarisation": "none"}
+    succeed("train", "autoencoder", "--data", "digits", "--out", ae, *sets(["hidden=[9,3]", "epochs=1"]))
+    assert hm.load(ae / "model.safetensors").sizes == [9, 3]
+    assert "classes" in refuse(
+        2,
+        "train",
+        "mlp",
+        "--data",
+        "digits",
+        "--out",
+        tmp_path / "x",
+        *sets(["hidden=3", "data.with_labels=false"]),
+    )
 
 
 # --- data and demo ----------------------------------------------------------------------------------

@@ -244,7 +244,7 @@ def test_a_masked_coupling_stays_masked():
 def test_each_batch_is_divided_by_its_own_size():
     model = machine(("bernoulli", "spin"))
     rows, weights = draw(model, 22), torch.arange(22) % 3
-    source, _, _ = open_source(model.visible, rows, Stream(3), 8, 2, weights)
+    source, *_ = open_source(model.visible, rows, Stream(3), 8, 2, weights)
     sizes = []
     for batch in source.batches(0):
         sizes.append(len(batch.rows))

@@ -17,7 +17,8 @@ from PIL import Image
 
 import harmonium as hm
 from harmonium.cli import _train, app
-from harmonium.cli._settings import data_keys, estimate_keys, option_keys, read
+from harmonium.cli._finetune import finetune_keys
+from harmonium.cli._settings import data_keys, option_keys, read, score_keys
 from harmonium.datasets import DATASETS, MIRRORS
 from harmonium.datasets._files import SUFFIXES
 from harmonium.errors import ArgumentError, FileError
@@ -30,6 +31,8 @@ PROGRAMS = ("README.md", "docs/guide.md", "docs/data.md", "docs/index.md")
 COMMANDS = typer.main.get_command(app).commands
 SMALL = {
     "fit": {"epochs": 1},
+    "pretrain": {"epochs": 1},
+    "finetune": {"epochs": 1},
     "sample": {"steps": 5},
     "log_likelihood": {"runs": 20, "betas": 50, "equilibrate": 20},
 }
@@ -47,12 +50,17 @@ def blocks(text, *languages):
 # --- programs -----------------------------------------------------------------------------------
 
 
+def lowest(value, limit):
+    """Return a value cut down to a limit; of a list, each of its values."""
+    return [min(item, limit) for item in value] if isinstance(value, list) else min(value, limit)
+
+
 def at_most(function, limits):
     """Return a function whose arguments are cut down to their limits."""
 
     @wraps(function)
     def small(*values, **options):
-        cut = {name: min(options.get(name, limit), limit) for name, limit in limits.items()}
+        cut = {name: lowest(options.get(name, limit), limit) for name, limit in limits.items()}
         return function(*values, **{**options, **cut})
 
     return small
@@ -131,7 +139,8 @@ def typed(text):
 def some_rows(source, **arguments):
     """Return bits, whatever is loaded, if it is something that can be."""
     assert source in DATASETS or source.endswith((*SUFFIXES, "/")), source
-    return hm.datasets.from_array(np.tile(np.eye(4, dtype=np.uint8), (3, 1)))
+    data = hm.datasets.from_array(np.tile(np.eye(4, dtype=np.uint8), (3, 1)), labels=np.tile(range(4), 3))
+    return data.with_labels() if arguments.get("with_labels") else data
 
 
 def understand(words):
@@ -144,13 +153,18 @@ def understand(words):
         return
     pairs = given.get("settings") or []
     if name == "train":
-        Options(**_train.understand(given["model"], given["data"], pairs).options)
+        wish = _train.understand(given["model"], given["data"], pairs)
+        for layer in range(wish.model.depth if wish.greedy else 1):
+            Options(**{k: v[layer] if isinstance(v, list) else v for k, v in wish.options.items()})
     elif name == "resume":
-        read(pairs, option_keys())
+        read(pairs, option_keys(layered=True))
+    elif name == "finetune":
+        options = {k: v for k, v in read(pairs, finetune_keys()).items() if k in Options.model_fields}
+        Options(**options)
     elif name == "evaluate":
         assert given["split"] in SPLITS
         assert given["method"] in ESTIMATORS
-        read(pairs, estimate_keys())
+        read(pairs, score_keys())
     elif name == "data":
         assert given["name"] is None or some_rows(given["name"])
         read(pairs, data_keys())
@@ -195,6 +209,10 @@ def test_help_has_an_example_that_can_be_typed(name, no_data):
         "harmonium train rbm --data digits --out run --set hidden=8 --set lr=-1",
         "true && harmonium sample run --n 100",
         "harmonium evaluate run --split tset",
+        "harmonium train dbn --data digits --out run --set 'hidden=[8,8]' --set 'lr=[0.1,-1]'",
+        "harmonium finetune run --set lr=0.1",
+        "harmonium finetune run --out new --set rule=cd",
+        "harmonium finetune run --out new --set lr=-1",
         "harmonium evaluate run --set epochs=3",
         "harmonium resume run --set hidden=3",
         "harmonium data digits --set seeds=1",

@@ -116,7 +116,7 @@ def test_each_batch_is_divided_by_its_own_size():
     """Also the last one, which is smaller."""
     model = machine(("bernoulli", "spin"))
     v = Exact(model).sample(10, np.random.default_rng(0))["visible"]
-    source, _, _ = open_source(model.visible, v, Stream(0), 4, 2, torch.arange(10) % 3)
+    source, *_ = open_source(model.visible, v, Stream(0), 4, 2, torch.arange(10) % 3)
     relative = (torch.arange(10) % 3).double()
     relative /= relative.mean()
     for batch in source.batches(0):

@@ -147,7 +147,7 @@ def test_the_last_batch_may_be_smaller(n):
     x = bits(n)
     history = train(x)
     assert history.records[-1]["updates"] == 4 * math.ceil(n / 16)
-    source, _, _ = open_source(hm.RBM(6, 1).visible, x, hm.Stream(0), 16, 2)
+    source, *_ = open_source(hm.RBM(6, 1).visible, x, hm.Stream(0), 16, 2)
     batches = list(source.batches(0))
     assert [len(b.values) for b in batches] == [16] * (n // 16) + [n % 16]
     assert all(math.isclose(float(b.weights.sum()), 1, rel_tol=1e-6) for b in batches)
@@ -159,14 +159,14 @@ def test_the_last_batch_may_be_smaller(n):
 def test_each_epoch_has_its_own_order_and_its_own_bits():
     grey = np.full((64, 4), 128, np.uint8)
     data = hm.datasets.from_array(grey, binarisation="sampled")
-    source, probe, _ = open_source(hm.RBM(4, 1).visible, data, hm.Stream(0), 64, 9)
+    source, probe, *_ = open_source(hm.RBM(4, 1).visible, data, hm.Stream(0), 64, 9)
     (first,), (second,) = source.batches(0), source.batches(1)
     assert not torch.equal(first.rows, second.rows)
     shown = [batch.values[batch.rows.argsort()] for batch in (first, second)]
     assert not torch.equal(*shown)
     assert set(shown[0].unique().tolist()) == {0, 1}
     assert torch.equal(probe, data.fixed("train", 9))
-    split, _, _ = open_source(hm.RBM(4, 1).visible, data, hm.Stream(0), 7, 9)
+    split, *_ = open_source(hm.RBM(4, 1).visible, data, hm.Stream(0), 7, 9)
     parts = list(split.batches(0))
     assert torch.equal(torch.cat([b.rows for b in parts]), first.rows)
     assert torch.equal(torch.cat([b.values for b in parts]), first.values)
@@ -176,7 +176,7 @@ def test_threshold_and_means_are_presented_as_they_are():
     grey = np.arange(0, 250, 10, dtype=np.uint8).reshape(5, 5)
     for binarisation in ("threshold", "none"):
         data = hm.datasets.from_array(grey, binarisation=binarisation)
-        source, _, _ = open_source(hm.RBM(5, 1).visible, data, hm.Stream(0), 5, 2)
+        source, *_ = open_source(hm.RBM(5, 1).visible, data, hm.Stream(0), 5, 2)
         (batch,) = source.batches(0)
         expected = torch.from_numpy(grey)[batch.rows] / 255
         if binarisation == "threshold":
@@ -222,8 +222,8 @@ def test_weights_count_rows():
     x = bits(6)
     weights = torch.tensor([3, 1, 0, 2, 1, 1])
     repeated = x.repeat_interleave(weights, 0)
-    a, _, _ = open_source(hm.RBM(6, 1).visible, x, hm.Stream(0), 6, 2, weights)
-    b, _, _ = open_source(hm.RBM(6, 1).visible, repeated, hm.Stream(0), 8, 2)
+    a, *_ = open_source(hm.RBM(6, 1).visible, x, hm.Stream(0), 6, 2, weights)
+    b, *_ = open_source(hm.RBM(6, 1).visible, repeated, hm.Stream(0), 8, 2)
     (one,), (other,) = a.batches(0), b.batches(0)
     assert torch.allclose(one.weights @ one.values, other.weights @ other.values)
     assert torch.allclose(one.weights.sum(), torch.tensor(1.0))

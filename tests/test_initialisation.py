@@ -52,7 +52,7 @@ def started(visible, hidden, data, **options):
     """Return a machine at its start, and the source of its data."""
     model = hm.RBM(copy.deepcopy(visible), copy.deepcopy(hidden), seed=3).double()
     hm.fit(model, data, epochs=0, init="pca", **options)
-    source, _, _ = open_source(model.visible, data, Stream(0), 7, 2)
+    source, *_ = open_source(model.visible, data, Stream(0), 7, 2)
     return model, source
 
 
@@ -65,7 +65,7 @@ def test_components_are_the_eigenvectors_of_the_covariance(weighted, monkeypatch
     x = low_rank(hm.Gaussian(40))
     weights = torch.arange(500) % 4 if weighted else None
     unit = hm.Gaussian(40).double()
-    source, _, _ = open_source(unit, x, Stream(0), 9, 2, weights)
+    source, *_ = open_source(unit, x, Stream(0), 9, 2, weights)
     assert max(len(values) for values, _ in source.blocks()) == 64
     mean = source.mean()
     vectors, variances = principal_components(source, mean, 3, Stream(1))
@@ -80,7 +80,7 @@ def test_components_are_the_eigenvectors_of_the_covariance(weighted, monkeypatch
 def test_components_are_those_of_the_bits_that_are_shown():
     grey = np.random.default_rng(0).integers(0, 256, (300, 1)) * np.ones((1, 12))
     data = hm.datasets.from_array(grey.astype(np.uint8), binarisation="sampled")
-    source, _, _ = open_source(hm.Bernoulli(12), data, Stream(0), 300, 2)
+    source, *_ = open_source(hm.Bernoulli(12), data, Stream(0), 300, 2)
     shown = torch.cat([values for values, _ in source.blocks()])
     assert set(shown.unique().tolist()) == {0, 1}
     assert torch.equal(shown, source.present(torch.arange(300), 0))

@@ -29,7 +29,7 @@ import harmonium as hm
 from harmonium import Stream, files
 from harmonium.errors import ArgumentError
 from harmonium.learning import RULES, Batch, Rule
-from harmonium.models import GenerativeModel
+from harmonium.models import GenerativeModel, PairwiseModel
 from harmonium.training._source import open_source
 
 BINARY = ("bernoulli", "spin")
@@ -148,7 +148,7 @@ def test_weights_are_repeated_rows(pair):
     repeated = v.repeat_interleave(weights, 0)
     seen = []
     for rows, given in ((v, weights), (repeated, None)):
-        source, _, _ = open_source(model.visible, rows, Stream(0), 100, 2, given)
+        source, *_ = open_source(model.visible, rows, Stream(0), 100, 2, given)
         (batch,) = source.batches(0)
         rule, stream = rule_of("pcd"), Stream(1)
         state = rule.init(model, stream)
@@ -284,6 +284,12 @@ def contract(request):
     return request.param, RULES[request.param]
 
 
+@pytest.fixture(params=[key for key, rule in RULES.items() if rule.fits is PairwiseModel])
+def paired(request):
+    """Return the class of a rule for units that are coupled in pairs."""
+    return RULES[request.param]
+
+
 class Other(GenerativeModel):
     """A model that is no Boltzmann machine."""
 
@@ -336,7 +342,10 @@ def test_a_model_that_does_not_fit_is_refused(contract):
     with pytest.raises(ArgumentError, match=rf"^rule: got '{key}', expected a rule that fits a other$"):
         kind().check(Other())
     labelled = hm.RBM(hm.Mixed(hm.Bernoulli(3), hm.Categorical(1, 3)), 2)
-    assert any(fits(kind(), model) for model in (*map(rbm, PAIRS), labelled))
+    untied = hm.DBN([3, 2, 2])
+    untied.untie()
+    networks = (untied, hm.MLP([3, 2], 3), hm.Autoencoder([3, 2]))
+    assert any(fits(kind(), model) for model in (*map(rbm, PAIRS), labelled, *networks))
 
 
 def fits(rule, model):
@@ -356,11 +365,10 @@ def fitting(rule, model):
 
 
 @ALL
-def test_an_update_is_applied_once_to_each_group(contract, pair):
+def test_an_update_is_applied_once_to_each_group(paired, pair):
     """With gradients in place, and the random bits of its own stream alone."""
-    _, kind = contract
     model = machine(pair)
-    rule, stream = fitting(kind(), model), Stream(1)
+    rule, stream = fitting(paired(), model), Stream(1)
     state = rule.init(model, stream)
     groups = rule.parameters(model, state)
     named = {id(p) for group in groups.values() for p in group.values()}
@@ -382,12 +390,11 @@ def test_an_update_is_applied_once_to_each_group(contract, pair):
 
 
 @ALL
-def test_the_state_is_a_flat_table_of_tensors(contract, pair, tmp_path):
+def test_the_state_is_a_flat_table_of_tensors(paired, pair, tmp_path):
     """From the first on, and one that a file can hold."""
-    _, kind = contract
     model = machine(pair)
-    options = {"centred": True} if "centred" in kind.model_fields else {}
-    rule, stream = fitting(kind(**options), model), Stream(1)
+    options = {"centred": True} if "centred" in paired.model_fields else {}
+    rule, stream = fitting(paired(**options), model), Stream(1)
     first = rule.init(model, stream)
     second, _ = rule.update(model, equal_batch(data(model)), first, stream, nothing)
     assert first.keys() == second.keys()
@@ -403,9 +410,8 @@ def test_the_state_is_a_flat_table_of_tensors(contract, pair, tmp_path):
     assert all(torch.equal(stored[key], value) for key, value in second.items())
 
 
-def test_a_frozen_parameter_is_in_no_group(contract):
-    _, kind = contract
+def test_a_frozen_parameter_is_in_no_group(paired):
     model = machine(("gaussian", "bernoulli"))
     model.hidden.bias.requires_grad_(False)
-    named = {key for group in kind().parameters(model).values() for key in group}
+    named = {key for group in paired().parameters(model).values() for key in group}
     assert named == {"weight", "visible.bias", "visible.log_precision"}

@@ -224,7 +224,7 @@ def test_each_batch_is_divided_by_its_own_size(machine, kind, weighted):
     v = states(model, 16)
     weights = torch.arange(16).double() % 3 if weighted else None
     relative = torch.ones(16, dtype=torch.float64) if weights is None else weights / weights.mean()
-    source, _, _ = open_source(model.visible, v, Stream(0), 6, 2, weights)
+    source, *_ = open_source(model.visible, v, Stream(0), 6, 2, weights)
     sizes = []
     for batch in source.batches(0):
         sizes.append(len(batch.rows))

@@ -292,7 +292,7 @@ def test_each_batch_is_divided_by_its_own_size(weighted):
     weights = torch.arange(16).double() % 3 if weighted else None
     relative = torch.ones(16, dtype=torch.float64) if weights is None else weights / weights.mean()
     means, sizes = settled(model, 3), []
-    source, _, _ = open_source(model.visible, v, Stream(0), 6, 2, weights)
+    source, *_ = open_source(model.visible, v, Stream(0), 6, 2, weights)
     for batch in source.batches(0):
         own = relative[batch.rows] / len(batch.rows)
         sizes.append(len(batch.rows))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         PCD,
         RULES,
         TAP,
+        CrossEntropy,
         DenoisingScoreMatching,
         Discriminative,
         ExactLikelihood,
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
         ProbabilityFlow,
         Pseudolikelihood,
         RatioMatching,
+        Reconstruction,
         ScoreMatching,
         TemperedPCD,
         TrajectoryTempering,
+        WakeSleep,
     )
     from .likelihood import (
         LogLikelihood,
@@ -36,25 +39,44 @@ if TYPE_CHECKING:
         log_likelihood,
         log_partition,
     )
-    from .models import RBM, BoltzmannMachine, load, predict, predict_proba, save
+    from .models import (
+        DBN,
+        MLP,
+        RBM,
+        Autoencoder,
+        BoltzmannMachine,
+        load,
+        local_mask,
+        predict,
+        predict_proba,
+        random_mask,
+        save,
+    )
     from .random import Stream
     from .samplers import Gibbs, Tempering, sample
-    from .training import History, resume
+    from .training import History
+    from .training.finetune import finetune
     from .training.fit import fit
+    from .training.pretrain import pretrain
+    from .training.resume import resume
     from .units import UNITS, Bernoulli, Categorical, Gaussian, Mixed, ReLU, Spin
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CD",
+    "DBN",
+    "MLP",
     "PCD",
     "RBM",
     "RULES",
     "TAP",
     "UNITS",
+    "Autoencoder",
     "Bernoulli",
     "BoltzmannMachine",
     "Categorical",
+    "CrossEntropy",
     "Dataset",
     "DenoisingScoreMatching",
     "Discriminative",
@@ -73,23 +95,29 @@ __all__ = [
     "Pseudolikelihood",
     "RatioMatching",
     "ReLU",
+    "Reconstruction",
     "ScoreMatching",
     "Spin",
     "Stream",
     "TemperedPCD",
     "Tempering",
     "TrajectoryTempering",
+    "WakeSleep",
     "conditional_log_likelihood",
     "datasets",
     "errors",
+    "finetune",
     "fit",
     "likelihood",
     "load",
+    "local_mask",
     "log_likelihood",
     "log_partition",
     "predict",
     "predict_proba",
+    "pretrain",
     "random",
+    "random_mask",
     "report",
     "resume",
     "sample",
@@ -107,6 +135,7 @@ _ROOMS = {
         "PCD",
         "RULES",
         "TAP",
+        "CrossEntropy",
         "DenoisingScoreMatching",
         "Discriminative",
         "ExactLikelihood",
@@ -116,9 +145,11 @@ _ROOMS = {
         "ProbabilityFlow",
         "Pseudolikelihood",
         "RatioMatching",
+        "Reconstruction",
         "ScoreMatching",
         "TemperedPCD",
         "TrajectoryTempering",
+        "WakeSleep",
     ],
     "likelihood": [
         "LogLikelihood",
@@ -127,10 +158,22 @@ _ROOMS = {
         "log_likelihood",
         "log_partition",
     ],
-    "models": ["RBM", "BoltzmannMachine", "load", "predict", "predict_proba", "save"],
+    "models": [
+        "DBN",
+        "MLP",
+        "RBM",
+        "Autoencoder",
+        "BoltzmannMachine",
+        "load",
+        "local_mask",
+        "predict",
+        "predict_proba",
+        "random_mask",
+        "save",
+    ],
     "random": ["Stream"],
     "samplers": ["Gibbs", "Tempering", "sample"],
-    "training": ["History", "fit", "resume"],
+    "training": ["History", "finetune", "fit", "pretrain", "resume"],
     "units": ["UNITS", "Bernoulli", "Categorical", "Gaussian", "Mixed", "ReLU", "Spin"],
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}

@@ -1,4 +1,4 @@
-"""Errors that a user can act on.
+"""Errors and warnings that a user can act on.
 
 Every mistake of a user is a :class:`HarmoniumError` and also a ``ValueError`` or a ``TypeError``. Its
 message names the argument, says what came and what is expected, and it is raised before any work.
@@ -12,6 +12,7 @@ __all__ = [
     "DataError",
     "FileError",
     "HarmoniumError",
+    "HarmoniumWarning",
     "TrainingError",
     "check_memory",
     "choose",
@@ -33,6 +34,10 @@ _BYTES = 4
 
 class HarmoniumError(Exception):
     """The base of all errors that this library raises on purpose."""
+
+
+class HarmoniumWarning(UserWarning):
+    """What works, and is probably not meant."""
 
 
 class ArgumentError(HarmoniumError, ValueError):

@@ -138,7 +138,10 @@ def _harmonium(
     "--set epochs=50 --set rule=pcd --set rule.chains=500"
 )
 def train(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="The kind of model: rbm or boltzmann.")],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="The kind of model: rbm, boltzmann, dbn, mlp or autoencoder."),
+    ],
     data: Annotated[
         str,
         typer.Option(
@@ -164,6 +167,10 @@ def train(
 
     The folder holds config.json, metrics.jsonl, checkpoints and, at the end, model.safetensors. Ctrl-C
     ends training after the update at hand and saves what there is; harmonium resume goes on from there.
+
+    A dbn takes a list of layers, as --set "hidden=[500,500,2000]", and is trained layer by layer; a setting
+    of the fit may be a list as well, with a value for each. An mlp (classifier) and an autoencoder begin
+    with random weights; they take grey values as they are (data.binarisation=none) unless told.
     """
     from ._train import train
 
@@ -181,6 +188,31 @@ def resume(run: Run, settings: Settings = None, as_json: Json = False) -> None:
     resume(run, settings or [], as_json)
 
 
+@app.command(
+    epilog="Example: harmonium finetune runs/dbn --out runs/classes --set dropout=0.2 --set epochs=50 "
+    "--set lr=0.1"
+)
+def finetune(
+    run: Run,
+    out: Annotated[Path, typer.Option(metavar="NEW", help="A new folder for the run that follows.")],
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a dbn that was trained layer by layer: to classify, to reconstruct, or as a whole.
+
+    With --set rule=cross-entropy (the default) it becomes a classifier of the labels of its data, with
+    dropout=0.5 and input_dropout=0.2 if wanted; with rule=reconstruction an autoencoder; with
+    rule=wake-sleep it stays a dbn, and all its layers learn at once.
+
+    Data are those of RUN, other than that the first two take grey values as they are
+    (data.binarisation=none) unless told. They keep the epoch that does best on the validation rows
+    (patience=null: the last one), and score the test rows once, at the end.
+    """
+    from ._finetune import finetune
+
+    finetune(run, out, settings or [], as_json)
+
+
 @app.command(epilog="Example: harmonium evaluate runs/digits --set runs=500 --set betas=10000")
 def evaluate(
     run: Run,
@@ -188,10 +220,17 @@ def evaluate(
     method: Annotated[str, typer.Option(help="How log Z is estimated: auto, exact, ais or bridge.")] = "auto",
     data: Other = None,
     settings: Settings = None,
+    growth: Annotated[
+        bool,
+        typer.Option("--growth", help="Score a dbn cut after each of its layers too, each with its log Z."),
+    ] = False,
     report: Annotated[bool, typer.Option(help="Write report.html as well.")] = True,
     as_json: Json = False,
 ) -> None:
     """Estimate a run's log-likelihood, with both ends and their errors.
+
+    Of a dbn it is a bound and an estimate from samples of the hidden layers (--set samples=100 for each row);
+    of an mlp or an autoencoder its error.
 
     The estimate goes into evaluation.json, in place of an earlier one of the same split. The data must be
     those that the run began with, unless others are named by --data (and loaded by --set data.KEY=VALUE),
@@ -199,7 +238,7 @@ def evaluate(
     """
     from ._evaluate import evaluate
 
-    evaluate(run, split, method, data, settings or [], report, as_json)
+    evaluate(run, split, method, data, settings or [], growth, report, as_json)
 
 
 @app.command(epilog="Example: harmonium sample runs/digits --n 100 --means --out samples.png")
@@ -217,6 +256,9 @@ def sample(
     start: Annotated[
         Start, typer.Option("--from", help="Where the chains start; training's own are 'chains'.")
     ] = Start.noise,
+    label: Annotated[
+        int | None, typer.Option(help="The label of all samples, of a model with one.", show_default=False)
+    ] = None,
     data: Other = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
     as_json: Json = False,
@@ -224,7 +266,7 @@ def sample(
     """Draw samples from a run's model, as a picture or as rows."""
     from ._sample import sample
 
-    sample(run, out, n, steps, temperature, replicas, seed, means, start.value, data, force, as_json)
+    sample(run, out, n, steps, temperature, replicas, seed, means, start.value, label, data, force, as_json)
 
 
 @app.command(epilog="Example: harmonium data digits --set binarisation=threshold")

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-__all__ = ["Meter", "note", "plain", "print_commands", "print_json", "print_table", "quiet_steps", "say"]
+__all__ = [
+    "Meter",
+    "note",
+    "noted_warnings",
+    "plain",
+    "print_commands",
+    "print_json",
+    "print_table",
+    "quiet_steps",
+    "say",
+]
 
 import json
 import math
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +27,8 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from ..errors import HarmoniumWarning
 
 _PAUSE = 2.0
 
@@ -69,6 +82,19 @@ def print_commands(lead: str, commands: Sequence[str]) -> None:
 def note(text: str) -> None:
     """Print a line of progress on the standard error."""
     print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def noted_warnings() -> Iterator[None]:
+    """Print the library's warnings as lines on the standard error."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", HarmoniumWarning)
+        yield
+    for warning in found:
+        if issubclass(warning.category, HarmoniumWarning):
+            note(f"warning: {warning.message}")
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 class Meter:

@@ -1,8 +1,8 @@
-"""Evaluation: a run's log-likelihood, with all that is needed to believe it or not."""
+"""Evaluation: a run's log-likelihood, or its error, with all that is needed to believe it or not."""
 
 from __future__ import annotations
 
-__all__ = ["evaluate", "evaluate_run", "tell"]
+__all__ = ["conclude", "evaluate", "evaluate_run", "tell"]
 
 import math
 import time
@@ -10,35 +10,47 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..datasets import summary
-from ..errors import DataError, choose
+import torch
+from torch import Tensor
+
+from ..datasets import Dataset, summary
+from ..errors import ArgumentError, DataError, choose
 from ..files import write_json
+from ..learning import reconstruction_errors
 from ..likelihood import ESTIMATORS, log_likelihood, log_partition
-from ..models import error_rate, has_label
-from ..report import EVALUATION, OpenRun, open_run, write_report
+from ..models import DBN, MLP, Autoencoder, PairwiseModel, error_rate, has_label, predict_proba
+from ..report import EVALUATION, OpenRun, bound_growth, open_run, write_report
 from ..training import changed_splits
 from ._console import plain, print_json, print_table, quiet_steps, say
 from ._data import other_data
-from ._settings import data_keys, estimate_keys, read, under
+from ._settings import data_keys, estimate_keys, read, score_keys, under
 
 _SPLITS = ("test", "validation", "train")
 _MEANS = (
     "the rows are means, not states (binarisation none), so the number is no log-likelihood of data "
     "that exist"
 )
+_DEEP = ("bound", "bound_standard_error", "importance_samples", "importance_ess")
 
 
 def evaluate(
-    path: Path, split: str, method: str, source: str | None, pairs: list[str], report: bool, as_json: bool
+    path: Path,
+    split: str,
+    method: str,
+    source: str | None,
+    pairs: list[str],
+    growth: bool,
+    report: bool,
+    as_json: bool,
 ) -> None:
-    """Estimate the log-likelihood of a split, write it down, and print it."""
+    """Score a split, write down what came out, and print it."""
     choose("--split", split, _SPLITS)
     choose("--method", method, ESTIMATORS)
     loading = {f"data.{name}": key for name, key in data_keys().items()}
-    values = read(pairs, estimate_keys() | loading)
+    values = read(pairs, score_keys() | loading)
     settings = {"method": method, **{name: value for name, value in values.items() if name not in loading}}
     run = open_run(path, other_data(path, source, under("data.", values)))
-    found = evaluate_run(run, split, settings, _typed(source, pairs))
+    found = evaluate_run(run, split, settings, growth, _typed(source, pairs))
     page = write_report(path) if report and source is None else None
     if as_json:
         print_json({**found, "report": None if page is None else str(page)})
@@ -49,48 +61,52 @@ def evaluate(
 
 
 def evaluate_run(
-    run: OpenRun, split: str, settings: dict[str, Any], typed: Sequence[str] = ()
+    run: OpenRun,
+    split: str,
+    settings: dict[str, Any],
+    growth: bool = False,
+    typed: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Estimate the log-likelihood of a split, and count wrong labels; write both into the run folder.
+    """Score a split as the model asks for, and write what came out into the run folder.
+
+    Of a model with a likelihood it is estimated, and wrong labels are counted, if it has a label; of a
+    classifier they alone are; of an autoencoder it is its error.
 
     The numbers of other data than the run's own stand beside those of its splits, under the name of both.
 
     Arguments:
         run: The run.
         split: ``test``, ``validation`` or ``train``.
-        settings: Arguments of :func:`harmonium.log_partition`.
+        settings: Arguments of :func:`harmonium.log_partition`, and the ``samples`` of a deep model's layers.
+        growth: Whether to score a deep belief network cut after each of its layers as well.
         typed: What else was typed.
 
     Raises:
+        ArgumentError: A setting is of another model.
         DataError: The split has no rows.
     """
-    rows = run.data.fixed(split)
+    data = run.data.with_labels() if isinstance(run.model, MLP) else run.data
+    rows = data.fixed(split)
     if not len(rows):
         raise DataError(f"--split: the {split} set of {run.data.name} has no rows")
-    used = {name: key.default for name, key in estimate_keys().items()} | settings
+    _check_settings(run, settings, growth)
     began = time.monotonic()
-    with quiet_steps() as progress:
-        log_z = log_partition(run.model, chains=run.chains, progress=progress, **used)
-    means = run.data.binarisation == "none"
-    result = log_likelihood(run.model, rows, log_partition=log_z, means=means)
-    baseline = summary(run.data)["baseline_log_likelihood"] if split == "test" else None
-    pairs = [f"{name}={value}" for name, value in settings.items() if name != "method"]
+    method: list[str] = []
+    if isinstance(run.model, MLP):
+        found = _of_classifier(run.model, rows, data)
+    elif isinstance(run.model, Autoencoder):
+        found = _of_autoencoder(run.model, rows, run.data)
+    else:
+        found = _of_likelihood(run, split, rows, settings, growth)
+        pairs = [f"{name}={value}" for name, value in settings.items() if name != "method"]
+        method = ["--method", found["settings"]["method"]]
+        method += [*(part for pair in pairs for part in ("--set", pair)), *(["--growth"] if growth else [])]
     found = {
         "split": split,
         "data": run.data.name,
-        **result.to_dict(),
-        "binarisation": run.data.binarisation,
-        "baseline_log_likelihood": baseline,
-        "error": error_rate(run.model, rows) if has_label(run.model) else None,
-        "note": _MEANS if means else "",
-        "settings": used,
-        "chains": 0 if run.chains is None else len(run.chains),
+        **found,
         "seconds": round(time.monotonic() - began, 3),
-        "command": [
-            *("evaluate", "RUN", "--split", split, "--method", used["method"]),
-            *(part for pair in pairs for part in ("--set", pair)),
-            *typed,
-        ],
+        "command": ["evaluate", "RUN", "--split", split, *method, *typed],
     }
     found = plain(found)
     own = not changed_splits(run.config, run.data)
@@ -99,26 +115,143 @@ def evaluate_run(
     return found
 
 
+def _check_settings(run: OpenRun, settings: dict[str, Any], growth: bool) -> None:
+    """Refuse what the model cannot be asked for."""
+    model = run.model
+    if isinstance(model, MLP | Autoencoder):
+        others = [name for name in settings if name != "method"] + (["growth"] if growth else [])
+        if settings.get("method", "auto") != "auto":
+            others.append("method")
+        for name in others:
+            raise ArgumentError(f"{name}: a model of kind {model.kind} has no likelihood to estimate")
+    elif not isinstance(model, DBN):
+        for name in (*({"samples"} & settings.keys()), *(["growth"] if growth else [])):
+            raise ArgumentError(f"{name}: only for a deep belief network, and this is a {model.kind}")
+
+
+def _of_likelihood(
+    run: OpenRun, split: str, rows: Tensor, settings: dict[str, Any], growth: bool
+) -> dict[str, Any]:
+    model = run.model
+    assert isinstance(model, DBN | PairwiseModel)
+    given = {name: value for name, value in settings.items() if name != "samples"}
+    used = {name: key.default for name, key in estimate_keys().items()} | given
+    samples = {name: settings[name] for name in settings if name == "samples"}
+    means = run.data.binarisation == "none"
+    with quiet_steps() as progress:
+        log_z = log_partition(model, chains=run.chains, progress=progress, **used)
+        result = log_likelihood(
+            model, rows, log_partition=log_z, means=means, seed=used["seed"], **samples
+        ).to_dict()
+        rest = {"top": log_z, "means": means, "progress": progress, **samples, **used}
+        grown = {"growth": bound_growth(run, rows, **rest)} if growth else {}
+    if isinstance(model, DBN):
+        error = math.hypot(result["bound_standard_error"], log_z.upper_standard_error)
+        result["bound_error"] = error
+    else:
+        result = {name: value for name, value in result.items() if name not in _DEEP}
+    return {
+        **result,
+        "binarisation": run.data.binarisation,
+        "baseline_log_likelihood": summary(run.data)["baseline_log_likelihood"] if split == "test" else None,
+        "error": error_rate(model, rows) if has_label(model) else None,
+        "note": _MEANS if means else "",
+        **grown,
+        "settings": {**used, **samples},
+        "chains": 0 if run.chains is None else len(run.chains),
+    }
+
+
+def _of_classifier(model: MLP, rows: Tensor, data: Dataset) -> dict[str, Any]:
+    p, codes = predict_proba(model, rows).cpu(), rows[:, -1].long()
+    guessed = p.argmax(1)
+    wrong, n = int((guessed != codes).sum()), len(rows)
+    table = torch.bincount(codes * model.classes + guessed, minlength=model.classes**2)
+    log_p = p.gather(1, codes[:, None]).log()
+    return {
+        "rows": n,
+        "wrong": wrong,
+        "error": wrong / n,
+        "standard_error": math.sqrt(wrong * (n - wrong) / n**3),
+        "cross_entropy": float(-log_p.mean()),
+        "confusion": table.view(model.classes, model.classes).tolist(),
+        "classes": list(data.classes or range(model.classes)),
+        "binarisation": data.binarisation,
+    }
+
+
+@torch.no_grad()
+def _of_autoencoder(model: Autoencoder, rows: Tensor, data: Dataset) -> dict[str, Any]:
+    s = model.visible.statistics(rows.to(model.device))
+    errors = reconstruction_errors(model, s)
+    spread = float(errors.std()) / math.sqrt(len(rows)) if len(rows) > 1 else math.inf
+    return {
+        "rows": len(rows),
+        "loss": float(errors.mean()),
+        "standard_error": spread,
+        "mean_squared_error": float((model.reconstruct(s) - s).square().mean()),
+        "binarisation": data.binarisation,
+    }
+
+
+def conclude(run: OpenRun, *, show: bool) -> dict[str, Any]:
+    """Score the validation and the test rows of a network whose training has ended.
+
+    Arguments:
+        run: The run of a classifier or an autoencoder.
+        show: Whether to print both.
+
+    Returns:
+        The epoch whose parameters the network has, and the two evaluations.
+    """
+    held_out = {"validation": run.data.validation, "test": run.data.test}
+    found = {split: evaluate_run(run, split, {}) for split, rows in held_out.items() if len(rows)}
+    if show and found:
+        rows = [(split, *_scored(run, one)) for split, one in found.items()]
+        name = "wrong labels" if isinstance(run.model, MLP) else "error, nats per row"
+        print_table(f"With the weights of epoch {run.chosen}:", ("", name, "", ""), rows)
+    return {"epoch": run.chosen, "evaluation": found}
+
+
+def _scored(run: OpenRun, found: dict[str, Any]) -> tuple[str, str, str]:
+    """Return the error of a network without a likelihood, its standard error, and over how many rows."""
+    if isinstance(run.model, MLP):
+        share = f"{found['wrong']:,} of {found['rows']:,} rows"
+        return f"{found['error']:.2%}", f"± {found['standard_error']:.2%} over rows", share
+    return f"{found['loss']:.3f}", f"± {_error(found['standard_error'])} over rows", f"{found['rows']:,} rows"
+
+
 def tell(run: OpenRun, found: dict[str, Any]) -> None:
     """Print an evaluation."""
-    z = found["log_partition"]
     how = f" ({found['binarisation']})" if found["binarisation"] else ""
     what = f"{found['rows']:,} {found['split']} rows of {found['data']}{how}"
+    if isinstance(run.model, MLP | Autoencoder):
+        _tell_error(run, found, what)
+        return
+    z = found["log_partition"]
     rows = [
         ("mean", f"{found['mean']:.3f}", f"± {_error(found['standard_error'])} Monte Carlo"),
         ("", "", f"± {_error(found['data_standard_error'])} over rows"),
         ("lower end", f"{found['lower']:.3f}", f"± {_error(z['upper_standard_error'])}"),
         ("upper end", f"{found['upper']:.3f}", f"± {_error(z['lower_standard_error'])}"),
     ]
+    if isinstance(run.model, DBN):
+        rows = [*_of_bound(found), ("estimate", *rows[0][1:]), *rows[1:]]
     if found["baseline_log_likelihood"] is not None:
         rows.append(("independent units", f"{found['baseline_log_likelihood']:.3f}", "the floor"))
-    rows.append(("log Z", f"{z['value']:.3f}", f"by {found['method']}"))
+    if isinstance(run.model, DBN):
+        ends = f"from {z['lower']:.3f} to {z['upper']:.3f}, by {found['method']}"
+        rows.append(("log Z of the top", f"{z['value']:.3f}", ends))
+    else:
+        rows.append(("log Z", f"{z['value']:.3f}", f"by {found['method']}"))
     if found["error"] is not None:
         spread = math.sqrt(found["error"] * (1 - found["error"]) / found["rows"])
         rows.append(("wrong labels", f"{found['error']:.2%}", f"± {spread:.2%} over rows"))
     crossed = "the ends cross, within their errors" if found["lower"] > found["upper"] else ""
     rows.append(("trusted", "yes" if found["trusted"] else "no", found["reason"] or crossed))
     print_table(f"Log-likelihood of {what}, nats per row", ("", "", ""), rows)
+    if "growth" in found:
+        _tell_growth(found)
     if found["note"]:
         say(f"Note: {found['note']}.")
 
@@ -129,6 +262,45 @@ def _typed(source: str | None, pairs: list[str]) -> list[str]:
         return []
     own = (pair for pair in pairs if pair.startswith("data."))
     return ["--data", source, *(part for pair in own for part in ("--set", pair))]
+
+
+def _of_bound(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return what a deep belief network tells besides its estimate."""
+    rows = [("bound", f"{found['bound']:.3f}", f"± {_error(found['bound_error'])} Monte Carlo")]
+    if found["importance_samples"]:
+        worth = f"of {found['importance_samples']:,} for each row"
+        rows.append(("effective samples", _error(found["importance_ess"]), worth))
+    return rows
+
+
+def _tell_growth(found: dict[str, Any]) -> None:
+    rows = [
+        (
+            "–".join(map(str, own["units"])),
+            f"{own['bound']:.3f}",
+            f"± {_error(own['bound_error'])}",
+            f"{own['estimate']:.3f}",
+            f"{own['log_partition']['lower']:.3f}",
+            f"{own['log_partition']['upper']:.3f}",
+            "yes" if own["trusted"] else "no",
+        )
+        for own in found["growth"]
+    ]
+    head = ("hidden layers", "bound", "", "estimate", "log Z from", "to", "trusted")
+    print_table("Of the network cut after each RBM, labels left out, nats per row", head, rows, right=6)
+
+
+def _tell_error(run: OpenRun, found: dict[str, Any], what: str) -> None:
+    """Print the error of a network without a likelihood."""
+    value, error, share = _scored(run, found)
+    if isinstance(run.model, MLP):
+        rows = [("wrong labels", value, error), ("", "", share)]
+        if found["cross_entropy"] is not None:
+            rows.append(("cross-entropy", f"{found['cross_entropy']:.4f}", "nats per row"))
+        print_table(f"Classification of {what}", ("", "", ""), rows)
+        return
+    rows = [("error", value, error), ("mean squared error", f"{found['mean_squared_error']:.4g}", "")]
+    print_table(f"Reconstruction of {what}, nats per row", ("", "", ""), rows)
 
 
 def _error(value: float | None) -> str:

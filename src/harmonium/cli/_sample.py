@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ..errors import FileError, invalid
 from ..files import write_bytes
+from ..models import GenerativeModel
 from ..plots import save_grid
 from ..random import Stream
-from ..report import OpenRun, open_run
-from ..samplers import sample as draw
+from ..report import OpenRun, draw, open_run
 from ._console import Meter, print_json, say
 from ._data import other_data
 
@@ -34,6 +34,7 @@ def sample(
     seed: int,
     means: bool,
     start: str,
+    label: int | None,
     source: str | None,
     force: bool,
     as_json: bool,
@@ -41,15 +42,21 @@ def sample(
     """Draw samples and write them."""
     _check(out, force)
     run = open_run(path, other_data(path, source, {}), same=start == "data")
+    if not isinstance(run.model, GenerativeModel):
+        raise FileError(f"{path}: got a model of kind {run.model.kind}, which draws no samples")
+    code = _code(run, label)
+    _check_chains(run, start)
     if out.suffix.lower() == ".png":
         _check_picture(run, means)
     with Meter("step", steps) as meter:
         rows = draw(
-            run.model,
+            run,
             n,
             steps=steps,
             seed=seed,
-            start=_start(run, start, n, seed),
+            from_chains=start == "chains",
+            start=_rows(run, n, seed) if start == "data" else None,
+            label=code,
             temperature=temperature,
             means=means,
             replicas=replicas,
@@ -76,18 +83,30 @@ def _check(out: Path, force: bool) -> None:
 def _check_picture(run: OpenRun, means: bool) -> None:
     if run.image_shape is None:
         raise invalid("--out", ".png", f".npy or .csv: the rows of {run.data.name} are no grey images")
-    if means and run.model.visible.width != run.model.visible.size:
+    if means and not run.plain:
         raise invalid("--out", ".png", ".npy or .csv, since a mean has one number for each state")
 
 
-def _start(run: OpenRun, start: str, n: int, seed: int) -> Tensor | None:
-    """Return the states that chains start from, each used as often as the others."""
-    if start == "noise":
+def _code(run: OpenRun, label: int | None) -> int | None:
+    """Return the code of the class that samples are to be of."""
+    if label is None:
         return None
-    if start == "chains":
-        if run.chains is None:
-            raise invalid("--from", start, f"noise or data: the run {run.folder.path} left no chains")
-        return run.chains[torch.arange(n) % len(run.chains)]
+    if run.data.classes is None:
+        raise invalid(
+            "--label", label, "none, as the model has no label; one trained with data.with_labels has"
+        )
+    if label not in run.data.classes:
+        raise invalid("--label", label, f"one of {', '.join(map(str, run.data.classes))}")
+    return run.data.classes.index(label)
+
+
+def _check_chains(run: OpenRun, start: str) -> None:
+    if start == "chains" and run.chains is None:
+        raise invalid("--from", start, f"noise or data: the run {run.folder.path} left no chains")
+
+
+def _rows(run: OpenRun, n: int, seed: int) -> Tensor:
+    """Return training rows that chains start from, each used as often as the others."""
     rows = run.data.fixed("train")
     order = Stream(seed, "start").permutation(len(rows))
     return rows[order[torch.arange(n) % len(rows)]]

@@ -16,9 +16,13 @@ __all__ = [
     "option_keys",
     "print_settings",
     "read",
+    "read_array",
     "refuse_others",
     "rule_keys",
+    "score_keys",
     "signature_keys",
+    "stack_keys",
+    "stacked",
     "under",
 ]
 
@@ -27,18 +31,20 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
+from types import GenericAlias
 from typing import Annotated, Any, NamedTuple, TypeAlias, get_type_hints
 
+import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from ..datasets import BINARISATIONS, load
 from ..errors import ArgumentError, choose
 from ..learning import RULES
-from ..likelihood import ESTIMATORS, log_partition
+from ..likelihood import ESTIMATORS, log_likelihood, log_partition
 from ..likelihood import SCHEDULES as ANNEALING
-from ..models import MODELS
+from ..models import MODELS, GenerativeModel
 from ..settings import Settings
-from ..training import SCHEDULES, Options
+from ..training import SCHEDULES, Options, pretrain
 from ..units import UNITS
 from ._console import print_table
 
@@ -53,9 +59,17 @@ _NO_SETTING = (
     "visible",
     "hidden",
     "parts",
+    "layers",
+    "classes",
+    "masks",
 )
 _CLOSE = 0.5
+_LAYERS = "Of a dbn, an mlp or an autoencoder those of all its hidden layers, as [500,500,2000]."
 _PARTS = "A mixed layer lists its parts: mixed:bernoulli:784+categorical:1x10."
+_MASKS = (
+    "What each hidden layer sees of the one below: random:INPUTS, local:SIZE of an image, the path of an "
+    "array, or null for all of it; or a list of these."
+)
 
 
 class Key(NamedTuple):
@@ -106,19 +120,31 @@ def refuse_others(prefix: str, values: Mapping[str, Any], owner: str, own: Colle
             raise ArgumentError(f"{prefix}{name}: no setting of {owner}, which has {has}")
 
 
+def stacked(model: str) -> bool:
+    """Return whether a model is a stack of layers, as many as are asked for."""
+    return "layers" in inspect.signature(MODELS[model]).parameters
+
+
 def model_keys(*models: str) -> Keys:
     """Return the keys of models, of their layers, and of the types of their units."""
-    keys = {
-        "hidden": Key(int, None, "The number of hidden units; an rbm must have some."),
-        "hidden_units": Key(str, "bernoulli", "The type of the hidden units.", UNITS),
-        "visible": Key(str, None, "The type of the visible units; by default one that fits the data.", UNITS),
-    }
-    for layer in ("visible", "hidden_units"):
-        keys[layer] = keys[layer]._replace(meaning=f"{keys[layer].meaning} {_PARTS}")
+    deep = any(map(stacked, models))
+    several: Callable[[Any], Any] = _several if deep else lambda hint: hint
+    sizes = ["The number of hidden units; an rbm must have some."] if not all(map(stacked, models)) else []
+    keys = {"hidden": Key(several(int), None, " ".join([*sizes, *([_LAYERS] if deep else [])]))}
+    layers = ["visible"]
+    if any(issubclass(MODELS[model], GenerativeModel) for model in models):
+        layers.append("hidden")
+        also = " Of a dbn also a list." if deep else ""
+        meaning = f"The type of the hidden units. {_PARTS}{also}"
+        keys["hidden_units"] = Key(several(str), "bernoulli", meaning, UNITS)
+    meaning = f"The type of the visible units; by default one that fits the data. {_PARTS}"
+    keys["visible"] = Key(str, None, meaning, UNITS)
+    if any("masks" in inspect.signature(MODELS[model]).parameters for model in models):
+        keys["masks"] = Key(str | list[str | None], None, _MASKS)
     for model in models:
         keys |= {f"model.{name}": key for name, key in signature_keys(MODELS[model]).items()}
     owners: dict[str, list[str]] = {}
-    for layer in ("visible", "hidden"):
+    for layer in layers:
         for kind, unit in UNITS.items():
             for name, key in signature_keys(unit).items():
                 keys.setdefault(f"{layer}.{name}", key)
@@ -142,15 +168,26 @@ def rule_keys(*rules: str) -> Keys:
     return keys
 
 
-def option_keys() -> Keys:
-    """Return the keys of a fit, and of the estimates that it makes on the way."""
+def option_keys(layered: bool = False) -> Keys:
+    """Return the keys of a fit, and of the estimates that it makes on the way.
+
+    Arguments:
+        layered: Whether there is a fit for each layer, so that each key may have a list of values.
+    """
     keys = _field_keys(Options)
     keys["schedule"] = keys["schedule"]._replace(choices=SCHEDULES)
     own = keys.pop("likelihood").default
+    if layered:
+        keys = {name: key._replace(hint=_several(key.hint)) for name, key in keys.items()}
     for name, key in estimate_keys().items():
         if name != "seed":
             keys[f"likelihood.{name}"] = key._replace(default=own.get(name, key.default))
     return keys
+
+
+def stack_keys() -> Keys:
+    """Return the keys of training layer by layer."""
+    return {name: key for name, key in signature_keys(pretrain).items() if name in ("means", "upside_down")}
 
 
 def estimate_keys() -> Keys:
@@ -159,6 +196,11 @@ def estimate_keys() -> Keys:
     keys["method"] = keys["method"]._replace(choices=ESTIMATORS)
     keys["schedule"] = keys["schedule"]._replace(choices=ANNEALING)
     return keys
+
+
+def score_keys() -> Keys:
+    """Return the keys of an evaluation: those of log Z, and the samples of hidden layers."""
+    return {**estimate_keys(), "samples": signature_keys(log_likelihood)["samples"]}
 
 
 def data_keys() -> Keys:
@@ -186,6 +228,7 @@ def print_settings() -> None:
         "The model": model_keys(*MODELS),
         "The learning rule": rule_keys(*RULES),
         "The fit": option_keys(),
+        "The training of a dbn, where each key of the fit may also be a list": stack_keys(),
         "The data": {f"data.{name}": key for name, key in data_keys().items()},
     }
     for title, keys in groups.items():
@@ -215,9 +258,25 @@ def _value(name: str, text: str, key: Key) -> Any:
         except ValidationError:
             expected = first.errors()[0]["msg"].removeprefix("Input should be ")
             raise ArgumentError(f"{name}: got {text!r}, expected {expected}") from None
-    if key.choices and value is not None:
-        choose(name, value.partition(":")[0] if key.choices is UNITS else value, key.choices)
+    for item in value if isinstance(value, list) else [value]:
+        if key.choices and item is not None:
+            choose(name, item.partition(":")[0] if key.choices is UNITS else item, key.choices)
     return value
+
+
+def read_array(name: str, value: Any) -> Any:
+    """Read the array that a path leads to, where an argument takes one; leave all else as it is.
+
+    Raises:
+        ArgumentError: There is none.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        return np.load(value) if value.endswith(".npy") else np.loadtxt(value, delimiter=",", dtype=np.int64)
+    except (OSError, ValueError) as error:
+        expected = "the path of an array: .npy, or text with commas"
+        raise ArgumentError(f"{name}: got {value!r}, expected {expected} ({error})") from error
 
 
 def _parsed(text: str) -> Any:
@@ -247,6 +306,11 @@ def _meanings(doc: str) -> dict[str, str]:
     block = re.split(r"\n(?=\S)", rest, maxsplit=1)[0]
     found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", block, flags=re.MULTILINE)
     return {name: " ".join(text.replace("``", "").split()) for name, text in found}
+
+
+def _several(hint: Any) -> Any:
+    """Return the type of a value or of a list of such values."""
+    return hint | GenericAlias(list, (hint,))
 
 
 def _default(value: Any) -> Any:

@@ -2,41 +2,65 @@
 
 from __future__ import annotations
 
-__all__ = ["Wish", "resume", "start", "train", "understand", "watched"]
+__all__ = [
+    "Wish",
+    "absolute",
+    "as_means",
+    "keep_best",
+    "make_rule",
+    "resume",
+    "start",
+    "tell",
+    "train",
+    "typed",
+    "understand",
+    "watched",
+    "with_likelihood",
+]
 
 import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
+import torch
 
-from ..datasets import Dataset, load
-from ..errors import ArgumentError, check_memory, choose
+from ..datasets import DATASETS, Dataset, load
+from ..errors import ArgumentError, check_memory, choose, invalid
 from ..files import write_json
 from ..learning import RULES, Rule
-from ..models import MODELS, PairwiseModel
-from ..report import environment, open_data
-from ..training import History, Options, RunFolder, diagnose, fit
+from ..models import DBN, MLP, MODELS, Autoencoder, GenerativeModel, Model
+from ..report import environment, open_data, open_run
+from ..training import History, Options, RunFolder, diagnose, finetune, fit, pretrain
 from ..training import resume as go_on
+from ..training.pretrain import GREEDY
 from ..units import UNITS, Categorical, Mixed, Unit
-from ._console import Meter, note, print_commands, print_json, print_table
+from ._console import Meter, note, noted_warnings, print_commands, print_json, print_table
 from ._data import named
+from ._evaluate import conclude
 from ._settings import (
     data_keys,
     model_keys,
     option_keys,
     read,
+    read_array,
     refuse_others,
     rule_keys,
+    stack_keys,
+    stacked,
     under,
 )
+from ._stacks import make_masks, make_stack
 from ._units import make_layer
 
 _STATES = 256
 _INTERRUPTED = "interrupted"
 _WATCHED = (
     "validation/error",
+    "validation/loss",
+    "validation/bound",
     "validation/log_likelihood",
     "validation/pseudo_likelihood",
     "free_energy_gap",
@@ -46,19 +70,26 @@ _WATCHED = (
 class Wish(NamedTuple):
     """What ``harmonium train`` was asked for."""
 
-    model: PairwiseModel
+    model: Model
     data: Dataset
     rule: Rule
     options: dict[str, Any]
     config: dict[str, Any]
     """What to write beside the fit's own settings: where the data are, the versions, the command."""
+    layered: dict[str, Any]
+    """What training layer by layer takes besides."""
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the model is to be trained layer by layer."""
+        return isinstance(self.model, DBN) and not isinstance(self.model, self.rule.fits)
 
 
 def train(model: str, data: str, out: Path, pairs: list[str], as_json: bool) -> None:
     """Train a model in a new folder, and say what came out."""
     wish = understand(model, data, pairs)
     history = start(wish, out)
-    _tell(RunFolder(out), history, wish.data, as_json)
+    tell(RunFolder(out), history, wish.data, as_json)
 
 
 def understand(model: str, data: str, pairs: list[str]) -> Wish:
@@ -68,94 +99,227 @@ def understand(model: str, data: str, pairs: list[str]) -> Wish:
         ArgumentError: A name or a key is unknown, or a value does not fit.
     """
     choose("MODEL", model, MODELS)
+    layered = model == DBN.kind
+    fitting, stacking = option_keys(layered), stack_keys() if layered else {}
     loading = {f"data.{name}": key for name, key in data_keys().items()}
-    values = read(pairs, {**model_keys(model), **rule_keys(*RULES), **option_keys(), **loading})
-    options = {k: v for k, v in values.items() if k in option_keys()}
-    rule = _rule(values)
-    source, arguments = named(data), under("data.", values)
-    if arguments.get("root") is not None:
-        arguments["root"] = str(Path(arguments["root"]).expanduser().resolve())
+    keys = {**model_keys(model), **rule_keys(*RULES), **fitting, **stacking, **loading}
+    values = read(pairs, keys)
+    rule = make_rule(values, _usual_rule(MODELS[model]))
+    _check_rule(rule, MODELS[model])
+    source, arguments = named(data), absolute(under("data.", values))
     if rule.supervised:
         arguments.setdefault("with_labels", True)
+    if not issubclass(MODELS[model], GenerativeModel):
+        arguments = as_means(source, arguments)
     dataset = load(source, **arguments)
-    own = {k: _array(f"model.{k}", v) for k, v in under("model.", values).items()}
-    machine = MODELS[model](_visible(dataset, values), *_hidden(model, values, dataset.columns), **own)
+    with noted_warnings():
+        machine = _machine(model, dataset, values)
+    options = with_likelihood({k: v for k, v in values.items() if k in fitting})
     config = {
         "data": {"source": source, "arguments": arguments},
         "environment": environment(),
-        "commands": [["train", model, "--data", data, "--out", "RUN", *_set(pairs)]],
+        "commands": [["train", model, "--data", data, "--out", "RUN", *typed(pairs)]],
     }
-    return Wish(machine, dataset, rule, _with_likelihood(options), config)
+    return Wish(
+        machine,
+        dataset,
+        rule,
+        keep_best(machine, dataset, options),
+        config,
+        {k: v for k, v in values.items() if k in stacking},
+    )
 
 
 def start(wish: Wish, out: Path) -> History:
     """Train as it was wished, and show how it goes."""
-    epochs = option_keys()["epochs"].default
-    with Meter("epoch", wish.options.get("epochs", epochs)) as meter:
-        return fit(
-            wish.model,
-            wish.data,
-            wish.rule,
-            out=out,
-            callback=lambda record: meter.step(record["epoch"], watched(record)),
-            config=wish.config,
-            **wish.options,
-        )
+    model = wish.model
+    epochs = wish.options.get("epochs", option_keys()["epochs"].default)
+    layers = model.depth if wish.greedy and isinstance(model, DBN) else 1
+    given: dict[str, Any] = {"out": out, "config": wish.config, **wish.options}
+    with _watch(epochs if isinstance(epochs, list) else [epochs] * layers) as show:
+        if wish.greedy and isinstance(model, DBN):
+            return pretrain(model, wish.data, wish.rule, callback=show, **given, **wish.layered)
+        if isinstance(model, MLP | Autoencoder):
+            torch.manual_seed(wish.options.get("seed", option_keys()["seed"].default))
+            return finetune(model, wish.data, callback=show, **given)
+        return fit(model, wish.data, wish.rule, callback=show, **given)
 
 
 def resume(run: Path, pairs: list[str], as_json: bool) -> None:
     """Go on with a run, and say what came out."""
     folder = RunFolder(run)
     config = folder.config()
-    changes = _with_likelihood(read(pairs, option_keys()), config["options"].get("likelihood"))
+    greedy = config["rule"].get("name") == GREEDY
+    noted = config["options"]["layers"] if greedy else [config["options"]]
+    changes = with_likelihood(read(pairs, option_keys(greedy)), [own.get("likelihood") for own in noted])
     data = open_data(folder)
-    done = folder.load()[1]["epoch"]
-    epochs = changes.get("epochs", config["options"]["epochs"])
-    if done >= epochs:
-        note(f"the run has all its {epochs} epochs; for more: {_command('resume', run)} --set epochs=N")
-    with Meter("epoch", epochs, done) as meter:
-        history = go_on(
-            run,
-            data,
-            callback=lambda record: meter.step(record["epoch"], watched(record)),
-            **changes,
-        )
+    wanted = changes.get("epochs", [own["epochs"] for own in noted])
+    epochs = wanted if isinstance(wanted, list) else [wanted] * len(noted)
+    begun = [part for part in _parts(folder, len(noted)) if part.checkpoints()] if greedy else [folder]
+    done = sum(int(part.load()[1]["epoch"]) for part in begun)
+    if done >= sum(epochs):
+        had = epochs[0] if len({*epochs}) == 1 else epochs
+        note(f"the run has all its {had} epochs; for more: {_command('resume', run)} --set epochs=N")
+    with _watch(epochs, done) as show:
+        history = go_on(run, data, callback=show, **changes)
     if changes and "commands" in config:
-        commands = [*config["commands"], ["resume", "RUN", *_set(pairs)]]
+        commands = [*config["commands"], ["resume", "RUN", *typed(pairs)]]
         write_json(folder.config_path, {**folder.config(), "commands": commands})
-    _tell(folder, history, data, as_json)
+    tell(folder, history, data, as_json)
 
 
-def _tell(folder: RunFolder, history: History, data: Dataset, as_json: bool) -> None:
-    last = history.records[-1] if history.records else {}
+def tell(folder: RunFolder, history: History, data: Dataset, as_json: bool) -> None:
+    """Print what a run that has ended came to, and what to do next."""
     options = folder.config()["options"]
+    wanted = sum(own["epochs"] for own in options.get("layers", [options]))
+    ends = _ends_of_layers(history)
+    last, done = (ends[-1], sum(end["epoch"] for end in ends)) if ends else ({}, 0)
     interrupted = history.stopped == _INTERRUPTED
     findings = [] if interrupted else diagnose(history.model, history, data)
+    judged = not interrupted and isinstance(history.model, MLP | Autoencoder)
+    about: dict[str, Any] = {
+        "run": str(folder.path),
+        "epochs": done,
+        "of": wanted,
+        "stopped": history.stopped,
+    }
     if as_json:
-        about = {"run": str(folder.path), "epochs": last.get("epoch", 0), "of": options["epochs"]}
-        diagnosis = [finding.to_dict() for finding in findings]
-        print_json({**about, "stopped": history.stopped, "last": last, "diagnosis": diagnosis})
+        about |= {"last": last, **({"layers": ends} if "layers" in options else {})}
+        about["diagnosis"] = [finding.to_dict() for finding in findings]
+        print_json({**about, **(conclude(open_run(folder.path, data), show=False) if judged else {})})
         return
     stopped = f", stopped early: {history.stopped}" if history.stopped else ""
-    title = f"{folder.path}: {last.get('epoch', 0)} of {options['epochs']} epochs{stopped}"
-    rows = [(name, f"{value:.6g}") for name, value in last.items() if isinstance(value, float)]
-    print_table(title, ("last epoch", ""), rows, right=1)
+    title = f"{folder.path}: {done} of {wanted} epochs{stopped}"
+    names = dict.fromkeys(name for end in ends for name, value in end.items() if isinstance(value, float))
+    rows = [(name, *(_figure(end.get(name)) for end in ends)) for name in names]
+    columns = [f"layer {end['layer']}" for end in ends] if "layers" in options else [""]
+    print_table(title, ("last epoch", *columns), rows, right=len(columns))
     if interrupted:
         print_commands("Saved. To go on:", [_command("resume", folder.path)])
         return
-    judged = [(finding.name, finding.shown, finding.verdict, finding.advice) for finding in findings]
-    print_table("", ("diagnosis", "value", "verdict", "what it means"), judged)
-    image = len([length for length in data.shape if length > 1]) == 2
-    out = "samples.png" if image else "samples.npy"
-    more = [_command("evaluate", folder.path), f"{_command('sample', folder.path)} --out {out}"]
-    print_commands("Next:", more)
+    table = [(finding.name, finding.shown, finding.verdict, finding.advice) for finding in findings]
+    print_table("", ("diagnosis", "value", "verdict", "what it means"), table)
+    if judged:
+        conclude(open_run(folder.path, data), show=True)
+    print_commands("Next:", _next(folder.path, history.model, data))
 
 
-def _rule(values: dict[str, Any]) -> Rule:
-    name = values.get("rule", rule_keys()["rule"].default)
+def _next(path: Path, model: Model, data: Dataset) -> list[str]:
+    """Return the commands that a run of a model calls for."""
+    more = [_command("evaluate", path)]
+    if isinstance(model, GenerativeModel):
+        image = len([length for length in data.shape if length > 1]) == 2
+        more.append(f"{_command('sample', path)} --out {'samples.png' if image else 'samples.npy'}")
+    if isinstance(model, DBN) and data.labels:
+        more.append(f"{_command('finetune', path)} --out {shlex.quote(f'{path}-mlp')}")
+    return more
+
+
+def _ends_of_layers(history: History) -> list[dict[str, Any]]:
+    """Return the last record of each layer that was trained, or that of the one fit there was."""
+    return [*{record.get("layer", 1): record for record in history.records}.values()]
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else ""
+
+
+def _parts(folder: RunFolder, depth: int) -> list[RunFolder]:
+    """Return the run folders of a network's layers."""
+    return [RunFolder(folder.path / f"layer-{layer}") for layer in range(1, depth + 1)]
+
+
+@contextmanager
+def _watch(epochs: list[int], done: int = 0) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Yield what shows each epoch's record on a meter.
+
+    Arguments:
+        epochs: How many there are of each layer.
+        done: How many are done.
+    """
+    with Meter("epoch", sum(epochs), done) as meter:
+
+        def show(record: dict[str, Any]) -> None:
+            layer, text = record.get("layer", 1), watched(record)
+            if len(epochs) > 1:
+                text = f"layer {layer} of {len(epochs)}  {text}"
+            meter.step(sum(epochs[: layer - 1]) + record["epoch"], text)
+
+        yield show
+
+
+def make_rule(values: dict[str, Any], usual: str) -> Rule:
+    """Return the rule that was asked for.
+
+    Arguments:
+        values: The settings that were typed, by key.
+        usual: The rule to take where none is named.
+
+    Raises:
+        ArgumentError: A setting belongs to another rule, or does not fit.
+    """
+    name = values.get("rule", usual)
     rule: type[Rule] = RULES[name]
     refuse_others("rule.", values, name, rule.model_fields)
     return rule(**under("rule.", values))
+
+
+def _check_rule(rule: Rule, model: type[Model]) -> None:
+    """Refuse the rules of other commands, and all but the one of a network that has its own."""
+    if issubclass(DBN, rule.fits):
+        raise invalid("rule", rule.name, "a rule that trains from the start; harmonium finetune takes it")
+    if not issubclass(model, GenerativeModel) and rule.name != _usual_rule(model):
+        raise invalid("rule", rule.name, repr(_usual_rule(model)))
+
+
+def _usual_rule(model: type[Model]) -> str:
+    """Return the rule of a model where none is named: the one that was made for it, or chains."""
+    if issubclass(model, GenerativeModel):
+        return str(rule_keys()["rule"].default)
+    return next(name for name, rule in RULES.items() if rule.fits is model)
+
+
+def absolute(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of loading data, with the folder's path from the root."""
+    if arguments.get("root") is None:
+        return arguments
+    return {**arguments, "root": str(Path(arguments["root"]).expanduser().resolve())}
+
+
+def as_means(source: str, arguments: dict[str, Any], given: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the arguments of loading data for a classifier, which takes grey values as they are.
+
+    Arguments:
+        source: The name or the path of the data.
+        arguments: Those to go by.
+        given: Those that were typed, which hold; by default all of them.
+    """
+    grey = DATASETS[source].levels is not None if source in DATASETS else "binarisation" in arguments
+    stated = "binarisation" in (arguments if given is None else given)
+    return {**arguments, "binarisation": "none"} if grey and not stated else arguments
+
+
+def keep_best(model: Model, data: Dataset, options: dict[str, Any]) -> dict[str, Any]:
+    """Let a classifier or an autoencoder end with its best epoch's parameters, if nothing else is said."""
+    if not isinstance(model, MLP | Autoencoder) or "patience" in options or not len(data.validation):
+        return options
+    return {**options, "patience": max(1, options.get("epochs", option_keys()["epochs"].default))}
+
+
+def _machine(model: str, data: Dataset, values: dict[str, Any]) -> Model:
+    """Make the model that was asked for."""
+    family: Callable[..., Model] = MODELS[model]
+    own = under("model.", values)
+    if not stacked(model):
+        own = {k: read_array(f"model.{k}", v) for k, v in own.items()}
+        return family(_visible(data, values), *_hidden(model, values, data.columns), **own)
+    layers = [_pixels(data, values), *make_stack(values)]
+    if "classes" in signature(MODELS[model]).parameters:
+        own["classes"] = None if data.classes is None else len(data.classes)
+    if values.get("masks") is not None:
+        sizes = [layer.size for layer in layers]
+        own["masks"] = make_masks(values["masks"], data, sizes, own.get("seed", 0))
+    return family(layers, **own)
 
 
 def _hidden(model: str, values: dict[str, Any], columns: int) -> list[Unit]:
@@ -172,28 +336,22 @@ def _hidden(model: str, values: dict[str, Any], columns: int) -> list[Unit]:
     return []
 
 
-def _array(name: str, value: Any) -> Any:
-    """Read the array that a path leads to, where an argument takes one; leave all else as it is."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return np.load(value) if value.endswith(".npy") else np.loadtxt(value, delimiter=",", dtype=np.int64)
-    except (OSError, ValueError) as error:
-        expected = "the path of an array: .npy, or text with commas"
-        raise ArgumentError(f"{name}: got {value!r}, expected {expected} ({error})") from error
-
-
 def _visible(data: Dataset, values: dict[str, Any]) -> Unit:
-    """Make the visible layer that was asked for, or else the one that fits the data."""
-    kind = values.get("visible") or _kind(data)
-    arguments = under("visible.", values)
-    if kind == "categorical" and "states" not in arguments:
-        arguments["states"] = max(_ends(data)[1] + 1, 2)
-    own = make_layer("visible", kind, data.columns, {f"visible.{k}": v for k, v in arguments.items()})
+    """Make the visible layer, the label's unit included."""
+    own = _pixels(data, values)
     if data.classes is None:
         return own
     parts = own.parts if isinstance(own, Mixed) else [own]
     return Mixed(*parts, Categorical(1, len(data.classes)))
+
+
+def _pixels(data: Dataset, values: dict[str, Any]) -> Unit:
+    """Make the visible layer that was asked for, or else the one that fits the data; labels apart."""
+    kind = values.get("visible") or _kind(data)
+    arguments = under("visible.", values)
+    if kind == "categorical" and "states" not in arguments:
+        arguments["states"] = max(_ends(data)[1] + 1, 2)
+    return make_layer("visible", kind, data.columns, {f"visible.{k}": v for k, v in arguments.items()})
 
 
 def _kind(data: Dataset) -> str:
@@ -217,16 +375,20 @@ def _ends(data: Dataset) -> tuple[int, int]:
     return min(int(rows.min()) for rows in splits), max(int(rows.max()) for rows in splits)
 
 
-def _with_likelihood(options: dict[str, Any], before: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Gather the options ``likelihood.*`` over those that hold already."""
+def with_likelihood(
+    options: dict[str, Any], before: list[dict[str, Any] | None] | None = None
+) -> dict[str, Any]:
+    """Gather the options ``likelihood.*`` over those that hold already, of each layer."""
     given = under("likelihood.", options)
     rest = {k: v for k, v in options.items() if not k.startswith("likelihood.")}
     if not given:
         return rest
-    return {**rest, "likelihood": {**(before or Options().likelihood), **given}}
+    whole = [{**(own or Options().likelihood), **given} for own in before or [None]]
+    return {**rest, "likelihood": whole if len(whole) > 1 else whole[0]}
 
 
-def _set(pairs: list[str]) -> list[str]:
+def typed(pairs: list[str]) -> list[str]:
+    """Return settings as they are typed."""
     return [part for pair in pairs for part in ("--set", pair)]
 
 

@@ -10,9 +10,11 @@ from ._pseudolikelihood import Pseudolikelihood
 from ._ratio_matching import RatioMatching
 from ._rule import Apply, Batch, Metrics, Rule
 from ._score_matching import DenoisingScoreMatching, ScoreMatching
+from ._supervised import CrossEntropy, Reconstruction, reconstruction_errors
 from ._tap import TAP
 from ._tempered import TemperedPCD
 from ._trajectory import TrajectoryTempering
+from ._wake_sleep import WakeSleep
 
 RULES: dict[str, type[Rule]] = {
     rule.name: rule
@@ -32,6 +34,9 @@ RULES: dict[str, type[Rule]] = {
         TAP,
         Discriminative,
         Hybrid,
+        CrossEntropy,
+        Reconstruction,
+        WakeSleep,
     )
 }
 """The learning rules by name."""
@@ -43,6 +48,7 @@ __all__ = [
     "TAP",
     "Apply",
     "Batch",
+    "CrossEntropy",
     "DenoisingScoreMatching",
     "Discriminative",
     "ExactLikelihood",
@@ -53,8 +59,11 @@ __all__ = [
     "ProbabilityFlow",
     "Pseudolikelihood",
     "RatioMatching",
+    "Reconstruction",
     "Rule",
     "ScoreMatching",
     "TemperedPCD",
     "TrajectoryTempering",
+    "WakeSleep",
+    "reconstruction_errors",
 ]

@@ -22,7 +22,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..models import EnergyModel, PairwiseModel, State
+from ..models import Model, PairwiseModel, State
 from ..random import Stream
 from ..samplers import Gibbs, base_biases
 from ._dropout import absent, check_dropout, draw_present
@@ -59,7 +59,7 @@ class GibbsRule(ChainRule):
         float, Field(ge=0, lt=1, description="probability that a hidden unit is absent from an update")
     ] = 0.0
 
-    def check(self, model: EnergyModel) -> None:
+    def check(self, model: Model) -> None:
         super().check(model)
         assert isinstance(model, PairwiseModel)
         if self.dropout:
@@ -145,7 +145,8 @@ class PCD(GibbsRule):
     chains: Annotated[int, Field(ge=1, description="persistent chains")] = 100
 
     @torch.no_grad()
-    def init(self, model: EnergyModel, stream: Stream) -> State:
+    def init(self, model: Model, stream: Stream) -> State:
+        assert isinstance(model, PairwiseModel)
         start = model.visible.sample_(base_biases(model)["visible"].repeat(self.chains, 1), stream)
         chain = Gibbs().init(model, self.chains, stream, {"visible": start})
         return {**super().init(model, stream), **named(_CHAIN, chain)}

@@ -32,7 +32,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..errors import invalid
-from ..models import EnergyModel, PairwiseModel, State, classify, label_columns
+from ..models import Model, PairwiseModel, State, classify, label_columns
 from ..random import Stream
 from ._contrastive import CD, PCD, ChainRule
 from ._rule import Apply, Batch, Metrics, Rule
@@ -51,14 +51,14 @@ class Discriminative(Rule):
     name: ClassVar[str] = "discriminative"
     supervised: ClassVar[bool] = True
 
-    def check(self, model: EnergyModel) -> None:
+    def check(self, model: Model) -> None:
         _check(self.name, model)
 
-    def init(self, model: EnergyModel, stream: Stream) -> State:
+    def init(self, model: Model, stream: Stream) -> State:
         return {}
 
     def update(
-        self, model: EnergyModel, batch: Batch, state: State, stream: Stream, apply: Apply
+        self, model: Model, batch: Batch, state: State, stream: Stream, apply: Apply
     ) -> tuple[State, Metrics]:
         assert isinstance(model, PairwiseModel)
         loss = _descend(model, batch, 0.0)
@@ -88,14 +88,14 @@ class Hybrid(Rule):
     steps: Annotated[int, Field(ge=1, description="Gibbs steps in each update")] = 1
     chains: Annotated[int, Field(ge=1, description="persistent chains")] = 100
 
-    def check(self, model: EnergyModel) -> None:
+    def check(self, model: Model) -> None:
         _check(self.name, model)
 
-    def init(self, model: EnergyModel, stream: Stream) -> State:
+    def init(self, model: Model, stream: Stream) -> State:
         return self.generative().init(model, stream)
 
     def update(
-        self, model: EnergyModel, batch: Batch, state: State, stream: Stream, apply: Apply
+        self, model: Model, batch: Batch, state: State, stream: Stream, apply: Apply
     ) -> tuple[State, Metrics]:
         assert isinstance(model, PairwiseModel)
         metrics = {}
@@ -112,7 +112,7 @@ class Hybrid(Rule):
         return PCD(steps=self.steps, chains=self.chains) if self.method == "pcd" else CD(steps=self.steps)
 
 
-def _check(name: str, model: EnergyModel) -> None:
+def _check(name: str, model: Model) -> None:
     if not isinstance(model, PairwiseModel):
         raise invalid("rule", name, f"a rule that fits a {model.kind}")
     label_columns(model)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..errors import invalid
-from ..models import EnergyModel, PairwiseModel, State, choose_side, configurations, count_states
+from ..models import Model, PairwiseModel, State, choose_side, configurations, count_states
 from ..random import Stream
 from ..units import Gaussian, Mixed, Unit
 from ._moment_rule import MomentRule
@@ -56,7 +56,7 @@ class ExactLikelihood(MomentRule):
 
     name: ClassVar[str] = "exact"
 
-    def check(self, model: EnergyModel) -> None:
+    def check(self, model: Model) -> None:
         super().check(model)
         assert isinstance(model, PairwiseModel)
         width = sum(model.layer(block).width for block in model.blocks())

@@ -24,7 +24,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from ..models import EnergyModel, PairwiseModel, State
+from ..models import Model, PairwiseModel, State
 from ..random import Stream
 from ._contrastive import PCD
 from ._moment_rule import named, part
@@ -64,7 +64,7 @@ class FastPCD(PCD):
     )
 
     @torch.no_grad()
-    def init(self, model: EnergyModel, stream: Stream) -> State:
+    def init(self, model: Model, stream: Stream) -> State:
         fast = {name: torch.zeros_like(p) for name, p in _slow(model).items()}
         return {**super().init(model, stream), **named(_FAST, fast)}
 
@@ -76,7 +76,7 @@ class FastPCD(PCD):
 
     @torch.no_grad()
     def update(
-        self, model: EnergyModel, batch: Batch, state: State, stream: Stream, apply: Apply
+        self, model: Model, batch: Batch, state: State, stream: Stream, apply: Apply
     ) -> tuple[State, Metrics]:
         kept, metrics = super().update(model, batch, state, stream, apply)
         fast = part(state, _FAST)
@@ -86,7 +86,7 @@ class FastPCD(PCD):
         return {**kept, **named(_FAST, fast)}, metrics
 
 
-def _slow(model: EnergyModel) -> dict[str, nn.Parameter]:
+def _slow(model: Model) -> dict[str, nn.Parameter]:
     """Return the couplings and biases that are trained, by name."""
     assert isinstance(model, PairwiseModel)
     names = [coupling.name for coupling in model.couplings()]

@@ -9,7 +9,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from ..models import EnergyModel, State
+from ..models import Model, State
 from ..random import Stream
 from ._rule import Apply, Batch, Metrics, Rule
 
@@ -18,7 +18,7 @@ class LossRule(Rule):
     """Abstract rule with a loss; its metrics hold the loss of each update."""
 
     @abstractmethod
-    def loss(self, model: EnergyModel, batch: Batch, state: State, stream: Stream) -> Tensor:
+    def loss(self, model: Model, batch: Batch, state: State, stream: Stream) -> Tensor:
         """Return the loss of a batch: the sum over rows of their shares times their losses, a scalar.
 
         Arguments:
@@ -28,11 +28,11 @@ class LossRule(Rule):
             stream: Where the random bits come from.
         """
 
-    def init(self, model: EnergyModel, stream: Stream) -> State:
+    def init(self, model: Model, stream: Stream) -> State:
         return {}
 
     def update(
-        self, model: EnergyModel, batch: Batch, state: State, stream: Stream, apply: Apply
+        self, model: Model, batch: Batch, state: State, stream: Stream, apply: Apply
     ) -> tuple[State, Metrics]:
         groups = self.parameters(model, state)
         parameters = [p for group in groups.values() for p in group.values()]

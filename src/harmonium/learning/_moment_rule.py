@@ -24,7 +24,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..errors import invalid
-from ..models import EnergyModel, PairwiseModel, State
+from ..models import Model, PairwiseModel, State
 from ..random import Stream
 from ..samplers import Gibbs, mean_field
 from ._moments import centre, follow_offsets, likelihood_gradient
@@ -63,7 +63,7 @@ class MomentRule(Rule):
         float, Field(gt=0, le=1, description="how fast the running means of their activity follow")
     ] = 0.1
 
-    def check(self, model: EnergyModel) -> None:
+    def check(self, model: Model) -> None:
         if not isinstance(model, PairwiseModel):
             raise invalid("rule", self.name, f"a rule that fits a {model.kind}")
         if self.centred and _frozen(model):
@@ -72,7 +72,7 @@ class MomentRule(Rule):
             check_target(model, self.sparsity_target)
 
     @torch.no_grad()
-    def init(self, model: EnergyModel, stream: Stream) -> State:
+    def init(self, model: Model, stream: Stream) -> State:
         assert isinstance(model, PairwiseModel)
         layers = {block: model.layer(block) for block in model.blocks()}
         binary = all(layer.binary for layer in layers.values()) and not _frozen(model)
@@ -136,7 +136,7 @@ class MomentRule(Rule):
 
     @torch.no_grad()
     def update(
-        self, model: EnergyModel, batch: Batch, state: State, stream: Stream, apply: Apply
+        self, model: Model, batch: Batch, state: State, stream: Stream, apply: Apply
     ) -> tuple[State, Metrics]:
         assert isinstance(model, PairwiseModel)
         data, fields = self.positive(model, batch.values, stream)

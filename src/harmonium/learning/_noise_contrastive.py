@@ -34,7 +34,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from ..errors import DataError, invalid
-from ..models import EnergyModel, PairwiseModel, State
+from ..models import Model, PairwiseModel, State
 from ..random import Stream
 from ..units import Unit
 from ._loss_rule import LossRule
@@ -63,7 +63,7 @@ class NoiseContrastive(LossRule):
     name: ClassVar[str] = "noise-contrastive"
     noise_ratio: Annotated[int, Field(ge=1, description="rows of noise for each row of data")] = 10
 
-    def check(self, model: EnergyModel) -> None:
+    def check(self, model: Model) -> None:
         if not isinstance(model, PairwiseModel):
             raise invalid("rule", self.name, f"a rule that fits a {model.kind}")
         if not model.hidden_sums_out():
@@ -71,7 +71,7 @@ class NoiseContrastive(LossRule):
             raise invalid("rule", self.name, expected)
 
     @torch.no_grad()
-    def init(self, model: EnergyModel, stream: Stream) -> State:
+    def init(self, model: Model, stream: Stream) -> State:
         assert isinstance(model, PairwiseModel)
         noise = copy.deepcopy(model.visible)
         if not bool(model.base_rates.isnan().any()):
@@ -81,12 +81,12 @@ class NoiseContrastive(LossRule):
         log_z = log_ratio.logsumexp(0) - math.log(_ROWS)
         return {_LOG_Z: log_z, **named(_NOISE, {k: p.detach() for k, p in noise.named_parameters()})}
 
-    def parameters(self, model: EnergyModel, state: State | None = None) -> dict[str, dict[str, Tensor]]:
+    def parameters(self, model: Model, state: State | None = None) -> dict[str, dict[str, Tensor]]:
         groups = super().parameters(model, state)
         return groups if state is None else {**groups, _LOG_Z: {_LOG_Z: state[_LOG_Z]}}
 
     def update(
-        self, model: EnergyModel, batch: Batch, state: State, stream: Stream, apply: Apply
+        self, model: Model, batch: Batch, state: State, stream: Stream, apply: Apply
     ) -> tuple[State, Metrics]:
         log_z = state[_LOG_Z].requires_grad_()
         try:
@@ -95,7 +95,7 @@ class NoiseContrastive(LossRule):
             log_z.requires_grad_(False)
         return state, {**metrics, _LOG_Z: log_z.clone()}
 
-    def loss(self, model: EnergyModel, batch: Batch, state: State, stream: Stream) -> Tensor:
+    def loss(self, model: Model, batch: Batch, state: State, stream: Stream) -> Tensor:
         assert isinstance(model, PairwiseModel)
         _require_states(self.name, model.visible, batch)
         noise = _unit(model, state)
@@ -128,7 +128,7 @@ def _require_states(name: str, unit: Unit, batch: Batch) -> None:
         raise DataError(f"data: got {got}, expected states, since {name!r} compares their probabilities")
 
 
-def _unit(model: EnergyModel, state: State) -> Unit:
+def _unit(model: Model, state: State) -> Unit:
     """Return the independent units that the noise comes from."""
     noise = copy.deepcopy(model.visible).requires_grad_(False)
     noise.load_state_dict(part(state, _NOISE))

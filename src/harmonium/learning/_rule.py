@@ -6,11 +6,11 @@ __all__ = ["Apply", "Batch", "Metrics", "Rule"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from torch import Tensor
 
-from ..models import EnergyModel, State
+from ..models import Model, PairwiseModel, State
 from ..random import Stream
 from ..settings import Settings
 
@@ -41,22 +41,24 @@ class Rule(Settings, ABC):
     name: ClassVar[str]
     supervised: ClassVar[bool] = False
     """Whether rows have to end in a label."""
+    fits: ClassVar[type[Any]] = PairwiseModel
+    """The family of models that the rule trains, further checks apart."""
 
     @abstractmethod
-    def check(self, model: EnergyModel) -> None:
+    def check(self, model: Model) -> None:
         """Refuse a model that the rule does not fit, with an ArgumentError."""
 
     @abstractmethod
-    def init(self, model: EnergyModel, stream: Stream) -> State:
+    def init(self, model: Model, stream: Stream) -> State:
         """Return the rule's state before the first update."""
 
     @abstractmethod
     def update(
-        self, model: EnergyModel, batch: Batch, state: State, stream: Stream, apply: Apply
+        self, model: Model, batch: Batch, state: State, stream: Stream, apply: Apply
     ) -> tuple[State, Metrics]:
         """Set the gradients that a batch asks for, apply them, and return the new state."""
 
-    def parameters(self, model: EnergyModel, state: State | None = None) -> dict[str, dict[str, Tensor]]:
+    def parameters(self, model: Model, state: State | None = None) -> dict[str, dict[str, Tensor]]:
         """Return what is to be trained, in groups with an optimiser each.
 
         Arguments:

@@ -34,7 +34,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..errors import invalid
-from ..models import EnergyModel, PairwiseModel, State
+from ..models import Model, PairwiseModel, State
 from ..random import Stream
 from ..units import Gaussian, Unit
 from ._loss_rule import LossRule
@@ -44,7 +44,7 @@ from ._rule import Batch
 class ScoreRule(LossRule):
     """Abstract rule with a loss of the model's score, for Gaussian visible units."""
 
-    def check(self, model: EnergyModel) -> None:
+    def check(self, model: Model) -> None:
         if not isinstance(model, PairwiseModel):
             raise invalid("rule", self.name, f"a rule that fits a {model.kind}")
         if not isinstance(model.visible, Gaussian):
@@ -59,7 +59,7 @@ class ScoreRule(LossRule):
     def costs(self, model: PairwiseModel, v: Tensor, stream: Stream) -> Tensor:
         """Return the loss of each visible unit of each row, shape (rows, units)."""
 
-    def loss(self, model: EnergyModel, batch: Batch, state: State, stream: Stream) -> Tensor:
+    def loss(self, model: Model, batch: Batch, state: State, stream: Stream) -> Tensor:
         assert isinstance(model, PairwiseModel)
         costs = self.costs(model, batch.values, stream)
         return (batch.weights[:, None] * costs).sum(dtype=torch.float64)

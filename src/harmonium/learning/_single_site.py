@@ -30,7 +30,7 @@ from torch.autograd.function import once_differentiable
 
 from .. import kernels
 from ..errors import DataError, invalid
-from ..models import EnergyModel, PairwiseModel, State
+from ..models import Model, PairwiseModel, State
 from ..random import Stream
 from ..units import Bernoulli, Gaussian, Mixed, Spin, Unit
 from ._loss_rule import LossRule
@@ -48,7 +48,7 @@ class SingleSiteRule(LossRule):
             odds: The table :math:`\Delta`, shape (rows, units, other values).
         """
 
-    def check(self, model: EnergyModel) -> None:
+    def check(self, model: Model) -> None:
         if not isinstance(model, PairwiseModel):
             raise invalid("rule", self.name, f"a rule that fits a {model.kind}")
         real = [part.kind for part, _ in _parts(model.visible) if part.support() is None]
@@ -59,7 +59,7 @@ class SingleSiteRule(LossRule):
             expected = "a rule that fits hidden units which depend on each other given the visible ones"
             raise invalid("rule", self.name, expected)
 
-    def loss(self, model: EnergyModel, batch: Batch, state: State, stream: Stream) -> Tensor:
+    def loss(self, model: Model, batch: Batch, state: State, stream: Stream) -> Tensor:
         assert isinstance(model, PairwiseModel)
         _require_states(self.name, model.visible, batch)
         parts = [self._part(fields, batch.weights) for fields in _fields(model, batch.values)]

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from .. import kernels
 from ..errors import invalid
-from ..models import EnergyModel, PairwiseModel, State
+from ..models import Model, PairwiseModel, State
 from ..random import Stream
 from ..units import Unit
 from ._moment_rule import MomentRule, named, part
@@ -72,8 +72,9 @@ class TAP(MomentRule):
     ] = "persistent"
     chains: Annotated[int, Field(ge=1, description="persistent sets of means")] = 100
 
-    def check(self, model: EnergyModel) -> None:
+    def check(self, model: Model) -> None:
         super().check(model)
+        assert isinstance(model, PairwiseModel)
         for block in model.blocks():
             layer = model.layer(block)
             if not layer.binary:
@@ -81,7 +82,8 @@ class TAP(MomentRule):
                 raise invalid("rule", self.name, expected)
 
     @torch.no_grad()
-    def init(self, model: EnergyModel, stream: Stream) -> State:
+    def init(self, model: Model, stream: Stream) -> State:
+        assert isinstance(model, PairwiseModel)
         state = super().init(model, stream)
         if self.start == "data":
             return state

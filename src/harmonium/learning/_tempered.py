@@ -23,7 +23,7 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import Field
 
-from ..models import EnergyModel, PairwiseModel, State
+from ..models import Model, PairwiseModel, State
 from ..random import Stream
 from ..samplers import Tempering
 from ._contrastive import ChainRule
@@ -69,7 +69,8 @@ class TemperedPCD(ChainRule):
     adapt: Annotated[int, Field(ge=0, description="updates after which the ladder moves; 0 for never")] = 100
 
     @torch.no_grad()
-    def init(self, model: EnergyModel, stream: Stream) -> State:
+    def init(self, model: Model, stream: Stream) -> State:
+        assert isinstance(model, PairwiseModel)
         betas = torch.linspace(1, self.smallest_beta, self.replicas, dtype=torch.float64)
         state = Tempering(betas).init(model, self.chains, stream)
         visible = Tempering().chains(model, state)["visible"]
@@ -95,7 +96,7 @@ class TemperedPCD(ChainRule):
 
     @torch.no_grad()
     def update(
-        self, model: EnergyModel, batch: Batch, state: State, stream: Stream, apply: Apply
+        self, model: Model, batch: Batch, state: State, stream: Stream, apply: Apply
     ) -> tuple[State, Metrics]:
         state, metrics = super().update(model, batch, state, stream, apply)
         replicas = part(state, _REPLICA)

@@ -28,7 +28,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
 from ..errors import invalid
-from ..models import EnergyModel, PairwiseModel, State
+from ..models import Model, PairwiseModel, State
 from ..random import Stream
 from ._ladder import (
     Contrast,
@@ -99,14 +99,14 @@ class TrajectoryTempering(MomentRule):
             raise invalid("refuse_below", value, "less than append_below")
         return value
 
-    def check(self, model: EnergyModel) -> None:
+    def check(self, model: Model) -> None:
         super().check(model)
         assert isinstance(model, PairwiseModel)
         if not model.hidden_sums_out():
             raise invalid("rule", self.name, "one that fits hidden units that are coupled, such as 'pcd'")
 
     @torch.no_grad()
-    def init(self, model: EnergyModel, stream: Stream) -> State:
+    def init(self, model: Model, stream: Stream) -> State:
         assert isinstance(model, PairwiseModel)
         ladder, chain = build(model, self.chains, stream)
         contrast = compare(rung(model, ladder, -1), model, ladder["visible"][-1], chain)
@@ -141,7 +141,7 @@ class TrajectoryTempering(MomentRule):
 
     @torch.no_grad()
     def update(
-        self, model: EnergyModel, batch: Batch, state: State, stream: Stream, apply: Apply
+        self, model: Model, batch: Batch, state: State, stream: Stream, apply: Apply
     ) -> tuple[State, Metrics]:
         assert isinstance(model, PairwiseModel)
         before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}

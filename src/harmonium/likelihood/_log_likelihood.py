@@ -6,16 +6,20 @@ __all__ = ["log_likelihood"]
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ..datasets import Dataset
 from ..errors import ArgumentTypeError, invalid, show
-from ..models import PairwiseModel, check_count, check_model, choose_side
+from ..models import DBN, GenerativeModel, PairwiseModel, check_count, choose_side
+from ..random import Stream
 from ..units import as_rows
 from ._log_partition import log_partition as estimate_log_partition
+from ._network import weigh_paths
 from ._results import LogLikelihood, LogPartition
 
 _ROWS = 2048
@@ -23,14 +27,19 @@ _ROWS = 2048
 
 @torch.no_grad()
 def log_likelihood(
-    model: PairwiseModel,
+    model: GenerativeModel,
     data: Any,
     *,
     log_partition: LogPartition | None = None,
     means: bool = False,
+    samples: int | None = None,
+    seed: int = 0,
     **options: Any,
 ) -> LogLikelihood:
     r"""Estimate the mean of :math:`\log p(v) = -F(v) - \log Z` over rows, in nats per row.
+
+    Of a deep belief network, whose hidden layers do not sum out, it is the mean over rows of the logarithm of
+    an importance-sampled mean, low by about half its variance; beside it stands the variational bound.
 
     Arguments:
         model: The model.
@@ -39,6 +48,8 @@ def log_likelihood(
         log_partition: An estimate of log Z to use; made here if not given.
         means: Accept means where states are due (binarisation ``none``; the result is then no
             log-likelihood of data that exist).
+        samples: Of the hidden layers of a deep model, for each row; 100 if not given.
+        seed: The seed of all that is drawn.
         options: Arguments of :func:`harmonium.log_partition`: ``method``, ``runs``, ``betas``, ...
 
     Raises:
@@ -47,7 +58,8 @@ def log_likelihood(
         ArgumentError: An option is out of range, or comes beside ``log_partition``; or hidden units that
             are coupled have too many states to sum over.
     """
-    check_model(model, PairwiseModel)
+    if not isinstance(model, (DBN, PairwiseModel)):
+        raise ArgumentTypeError(f"model: got {show(model)}, expected a model such as an RBM or a DBN")
     _check_estimate(log_partition)
     if log_partition is not None and options:
         name, value = next(iter(options.items()))
@@ -56,27 +68,68 @@ def log_likelihood(
     if isinstance(data, Dataset):
         binarisation, means = data.binarisation, means or data.binarisation == "none"
         data = data.test
+    if isinstance(model, DBN):
+        count = 100 if samples is None else samples
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise invalid("samples", samples, "a positive number")
+    elif samples is not None:
+        raise invalid("samples", samples, f"None, as the hidden units of a {model.kind} sum out")
     rows = as_rows("data", data, "an array or a tensor of numbers, or a Dataset")
-    model.visible.validate(rows, means=means)
-    if not model.hidden_sums_out():
-        check_count(model, choose_side(model, ("visible",))[0], len(rows))
+    _check_rows(model, rows, means)
     if log_partition is None:
-        log_partition = estimate_log_partition(model, **options)
-    minus_energy = _log_sums(model, rows)
-    mean = float(minus_energy.mean())
-    spread = float(minus_energy.std()) if len(rows) > 1 else math.inf
-    return LogLikelihood(
-        mean=mean - log_partition.value,
-        lower=mean - log_partition.upper,
-        upper=mean - log_partition.lower,
+        log_partition = estimate_log_partition(model, seed=seed, **options)
+    result = LogLikelihood(
+        mean=0.0,
+        lower=0.0,
+        upper=0.0,
         standard_error=log_partition.standard_error,
-        data_standard_error=spread / math.sqrt(len(rows)),
+        data_standard_error=0.0,
         rows=len(rows),
         method=log_partition.method,
         trusted=log_partition.trusted,
         reason=log_partition.reason,
         binarisation=binarisation,
         log_partition=log_partition,
+    )
+    if not isinstance(model, DBN):
+        return _around(result, _log_sums(model, rows))
+    v, label = model.split(rows.to(model.device))
+    paths = weigh_paths(model, v, label, count, Stream(seed, "importance"))
+    n = len(rows)
+    return replace(
+        _around(result, paths.estimate),
+        standard_error=math.hypot(result.standard_error, float(paths.estimate_error.norm()) / n),
+        bound=float(paths.bound.mean()) - log_partition.upper,
+        bound_standard_error=float(paths.bound_error.norm()) / n,
+        importance_samples=count if model.depth > 1 else 0,
+        importance_ess=float(paths.effective.mean()),
+    )
+
+
+def _check_rows(model: DBN | PairwiseModel, rows: Tensor, means: bool) -> None:
+    if isinstance(model, DBN):
+        below = model.visible
+        if model.classes is not None and rows.ndim == 2 and rows.shape[1] == below.size - 1:
+            rows = pad(rows, (0, 1))
+        below.validate(rows, means=means)
+        return
+    model.visible.validate(rows, means=means)
+    if not model.hidden_sums_out():
+        check_count(model, choose_side(model, ("visible",))[0], len(rows))
+
+
+def _around(result: LogLikelihood, values: Tensor) -> LogLikelihood:
+    """Put the mean of rows' log-likelihoods up to log Z, and the ends, into a result."""
+    log_z = result.log_partition
+    assert log_z is not None
+    mean = float(values.mean())
+    spread = float(values.std()) if len(values) > 1 else math.inf
+    return replace(
+        result,
+        mean=mean - log_z.value,
+        lower=mean - log_z.upper,
+        upper=mean - log_z.lower,
+        data_standard_error=spread / math.sqrt(len(values)),
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, choose, invalid
-from ..models import PairwiseModel, State, check_model, choose_side
+from ..models import DBN, GenerativeModel, PairwiseModel, State, check_model, choose_side
 from ..random import Stream
 from ..samplers import Gibbs, autocorrelation_time, effective_sample_size, split_rhat
 from ..units import as_rows
@@ -44,7 +44,7 @@ class Annealing:
 
 @torch.no_grad()
 def log_partition(
-    model: PairwiseModel,
+    model: GenerativeModel,
     method: str = "auto",
     *,
     runs: int = 200,
@@ -55,7 +55,7 @@ def log_partition(
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> LogPartition:
-    """Estimate log Z, with a lower and an upper end.
+    """Estimate log Z, with a lower and an upper end; of a deep belief network, that of its top RBM.
 
     Arguments:
         model: The model.
@@ -79,7 +79,10 @@ def log_partition(
         ArgumentTypeError: The model is none, or the chains are no numbers.
         DataError: The chains hold no states of the visible units.
     """
+    if isinstance(model, DBN):
+        model = model.top
     check_model(model, PairwiseModel)
+    assert isinstance(model, PairwiseModel)
     estimate: Callable[[PairwiseModel, Annealing], LogPartition] = choose("method", method, ESTIMATORS)
     choose("schedule", schedule, SCHEDULES)
     for name, value, least in (("runs", runs, 2), ("equilibrate", equilibrate, 0)):

@@ -59,6 +59,14 @@ class LogLikelihood:
     """The estimate that it rests on; of a conditional likelihood each row has its own."""
     binarisation: str | None = None
     """How grey data became states, where a data set tells; different ways do not compare."""
+    bound: float | None = None
+    """Of a deep model the variational lower bound, with the upper end of log Z."""
+    bound_standard_error: float = 0.0
+    """Monte-Carlo error of the bound, log Z apart."""
+    importance_samples: int = 0
+    """How many samples of the hidden layers each row's mean weight comes from; none where they sum out."""
+    importance_ess: float = float("inf")
+    """The mean effective number of those samples. Where it is small, the estimate is low."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as JSON values."""

@@ -1,6 +1,6 @@
 """What a distribution is: energies, conditionals and free energies."""
 
-from ._base import Coupling, EnergyModel, GenerativeModel, State, check_model
+from ._base import Coupling, EnergyModel, GenerativeModel, Model, State, check_model
 from ._boltzmann import BoltzmannMachine, lattice
 from ._classification import (
     Classified,
@@ -11,21 +11,29 @@ from ._classification import (
     predict,
     predict_proba,
 )
+from ._dbn import DBN
 from ._enumeration import CEILING, check_count, choose_side, configurations, count_states, log_sum
 from ._files import MODELS, check_fit, load, model_from_config, save
 from ._layers import as_layer
+from ._masks import local_mask, random_mask
+from ._mlp import ACTIVATIONS, MLP, Autoencoder
 from ._pairwise import PairwiseModel
 from ._rbm import RBM
 
 __all__ = [
+    "ACTIVATIONS",
     "CEILING",
+    "DBN",
+    "MLP",
     "MODELS",
     "RBM",
+    "Autoencoder",
     "BoltzmannMachine",
     "Classified",
     "Coupling",
     "EnergyModel",
     "GenerativeModel",
+    "Model",
     "PairwiseModel",
     "State",
     "as_layer",
@@ -41,9 +49,11 @@ __all__ = [
     "label_columns",
     "lattice",
     "load",
+    "local_mask",
     "log_sum",
     "model_from_config",
     "predict",
     "predict_proba",
+    "random_mask",
     "save",
 ]

@@ -1,8 +1,8 @@
-"""What every generative model answers, and what every model with an energy does."""
+"""What every model answers, every generative one, and every one with an energy."""
 
 from __future__ import annotations
 
-__all__ = ["Coupling", "EnergyModel", "GenerativeModel", "State", "check_model"]
+__all__ = ["Coupling", "EnergyModel", "GenerativeModel", "Model", "State", "check_model"]
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
@@ -26,11 +26,12 @@ class Coupling(NamedTuple):
     """Of the parameter, of shape (lower width, upper width)."""
 
 
-class GenerativeModel(nn.Module, ABC):
-    """Abstract distribution over rows of data."""
+class Model(nn.Module, ABC):
+    """Abstract model of rows of data, which can be trained and kept in a file."""
 
     kind: ClassVar[str]
     visible: Unit
+    """What a row is: the units whose values it holds, a label included."""
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
@@ -41,6 +42,13 @@ class GenerativeModel(nn.Module, ABC):
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Make the model that :meth:`config` describes, with fresh parameters."""
 
+    def project(self) -> None:
+        """Bring parameters back to where they belong after a step: to a mask, to a gauge."""
+
+    def incoming(self) -> dict[str, int]:
+        """Return the weights that lead into hidden units, each with the dimension that counts the inputs."""
+        return {}
+
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
@@ -50,6 +58,10 @@ class GenerativeModel(nn.Module, ABC):
     def dtype(self) -> torch.dtype:
         """The precision of the parameters."""
         return self.visible.bias.dtype
+
+
+class GenerativeModel(Model):
+    """Abstract distribution over rows of data."""
 
 
 class EnergyModel(GenerativeModel):
@@ -93,9 +105,6 @@ class EnergyModel(GenerativeModel):
         None stands for units that are coupled too densely for groups to be worth while.
         """
         return None
-
-    def project(self) -> None:
-        """Bring parameters that say the same in many ways back to the way that is agreed on."""
 
     @abstractmethod
     def energy(self, state: State) -> Tensor:

@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from ..errors import ArgumentError, check_memory, invalid
 from ..units import Unit, as_rows, unit_from_config
 from ._base import Coupling
-from ._layers import as_layer, check_lateral, check_pair, initial_weight
+from ._layers import as_layer, as_mask, check_lateral, check_pair, initial_weight, warn_of_idle
 from ._pairwise import PairwiseModel
 
 Edges: TypeAlias = Any
@@ -94,8 +94,11 @@ class BoltzmannMachine(PairwiseModel):
         self.weight_mask: Tensor | None
         self.register_buffer("weight_mask", None)
         if weight_mask is not None:
-            self.weight_mask = self._between(weight_mask)
+            self.weight_mask = as_mask(weight_mask, self.visible, self.hidden)
             self.weight.data *= self.weight_mask
+            for block, other, axis in (("visible", "hidden", 1), ("hidden", "visible", 0)):
+                coupled = self.weight_mask.bool().any(axis) | self._laterally_coupled(block)
+                warn_of_idle("weight_mask", (block, other), self.layer(block), coupled)
 
     # --- configuration ----------------------------------------------------------------------------
 
@@ -191,10 +194,9 @@ class BoltzmannMachine(PairwiseModel):
 
         The gauge is left as it is where a coupling or the biases that would make up for it are frozen.
         """
+        super().project()
         for coupling in self.couplings():
-            parameter, mask = self.get_parameter(coupling.name), self.mask(coupling)
-            if mask is not None:
-                parameter.mul_(mask)
+            parameter = self.get_parameter(coupling.name)
             free = parameter.requires_grad and self.layer(coupling.lower).bias.requires_grad
             if coupling.lower == coupling.upper and free:
                 self._to_zero_sum(coupling.lower, parameter)
@@ -234,15 +236,12 @@ class BoltzmannMachine(PairwiseModel):
         self.register_parameter(f"{block}_coupling", nn.Parameter(torch.zeros(unit.width, unit.width)))
         self.register_buffer(f"{block}_mask", mask.to(unit.bias.dtype))
 
-    def _between(self, mask: Any) -> Tensor:
-        assert self.hidden is not None
-        shape = (self.visible.size, self.hidden.size)
-        expected = f"shape {shape}: visible x hidden units"
-        given = as_rows("weight_mask", mask, f"truth values of {expected}").bool()
-        if given.shape != shape:
-            raise invalid("weight_mask", tuple(given.shape), expected)
-        wide = self.visible.expand(self.hidden.expand(given).T).T
-        return wide.to(self.weight.dtype)
+    def _laterally_coupled(self, block: str) -> Tensor:
+        """Return which columns of a block are coupled to others of it, shape (width)."""
+        if not hasattr(self, f"{block}_coupling"):
+            return torch.zeros(self.layer(block).width, dtype=torch.bool)
+        mask = self.get_buffer(f"{block}_mask")
+        return (mask + mask.T).bool().any(1)
 
     def _to_zero_sum(self, block: str, parameter: Tensor) -> None:
         """Move what rows and columns of each block have in common to the biases."""

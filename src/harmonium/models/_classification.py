@@ -24,14 +24,16 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax, pad
+from torch.nn.functional import log_softmax, pad, softmax
 
 from ..errors import ArgumentError, DataError, invalid
 from ..units import Categorical, Mixed, Unit, as_rows
-from ._base import Coupling, check_model
+from ._base import Coupling, Model, check_model
+from ._mlp import MLP
 from ._pairwise import PairwiseModel
 
 _BLOCK = 1 << 22
+_NETWORK_ROWS = 4096
 
 
 Moments: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -50,12 +52,12 @@ class Classified(NamedTuple):
     """The expected hidden statistics, by the coupling of the visible layer with the hidden one."""
 
 
-def has_label(model: PairwiseModel) -> bool:
+def has_label(model: Model) -> bool:
     """Return whether a model can classify: see :func:`predict_proba`."""
-    return _fault(model) is None
+    return isinstance(model, MLP) or _fault(model) is None
 
 
-def label_columns(model: PairwiseModel) -> slice:
+def label_columns(model: Model) -> slice:
     """Return where the label is among the columns of the visible statistics.
 
     Raises:
@@ -88,12 +90,12 @@ def classify(model: PairwiseModel, s: Tensor) -> Classified:
 
 
 @torch.no_grad()
-def predict_proba(model: PairwiseModel, rows: Any) -> Tensor:
+def predict_proba(model: Model, rows: Any) -> Tensor:
     """Return the exact probabilities of the label's classes given rows, shape (rows, classes), float64.
 
     Arguments:
         model: A model whose visible layer is ``hm.Mixed(..., hm.Categorical(1, classes))``, and whose hidden
-            units are independent given it.
+            units are independent given it; or a classifier, an :class:`harmonium.MLP`.
         rows: Values of the visible units, or their means, without the label, shape (rows, size - 1); or with
             a last column for the label, which is not looked at; or statistics, shape (rows, width).
 
@@ -102,8 +104,11 @@ def predict_proba(model: PairwiseModel, rows: Any) -> Tensor:
         ArgumentTypeError: The model is none, or the rows are no numbers.
         DataError: A value does not fit the visible units.
     """
-    check_model(model, PairwiseModel)
+    check_model(model, Model)
+    if isinstance(model, MLP):
+        return _of_network(model, rows)
     columns, unit = label_columns(model), model.visible
+    assert isinstance(model, PairwiseModel)
     x = as_rows("rows", rows)
     if x.ndim != 2 or x.shape[1] not in (unit.size - 1, unit.size, unit.width):
         expected = f"(rows, {unit.size - 1}) or, with labels, (rows, {unit.size})"
@@ -120,7 +125,7 @@ def predict_proba(model: PairwiseModel, rows: Any) -> Tensor:
     return torch.cat(parts)
 
 
-def predict(model: PairwiseModel, rows: Any) -> Tensor:
+def predict(model: Model, rows: Any) -> Tensor:
     """Return the code of the most probable class of each row, int64, shape (rows).
 
     Arguments:
@@ -135,7 +140,7 @@ def predict(model: PairwiseModel, rows: Any) -> Tensor:
     return predict_proba(model, rows).argmax(1)
 
 
-def error_rate(model: PairwiseModel, rows: Any) -> float:
+def error_rate(model: Model, rows: Any) -> float:
     """Return the share of rows whose label is not their most probable class.
 
     Arguments:
@@ -147,16 +152,38 @@ def error_rate(model: PairwiseModel, rows: Any) -> float:
         ArgumentTypeError: The model is none, or the rows are no numbers.
         DataError: A value does not fit the visible units, the label's included.
     """
-    check_model(model, PairwiseModel)
-    columns, unit = label_columns(model), model.visible
+    check_model(model, Model)
+    unit = model.visible
+    ends = unit.width - model.classes if isinstance(model, MLP) else label_columns(model).start
     labelled = as_rows("rows", rows)
     unit.validate(labelled, means=True, name="rows")
-    codes = labelled[:, -1].long() if labelled.shape[1] == unit.size else labelled[:, columns].argmax(1)
+    codes = labelled[:, -1].long() if labelled.shape[1] == unit.size else labelled[:, ends:].argmax(1)
     return float((predict(model, labelled).cpu() != codes.cpu()).double().mean())
 
 
-def _fault(model: PairwiseModel) -> ArgumentError | None:
+def _of_network(model: MLP, rows: Any) -> Tensor:
+    """Return what a classifier's network makes of rows; see :func:`predict_proba`."""
+    unit, training = model.visible, model.training
+    x = as_rows("rows", rows)
+    narrow = (unit.size - 1, unit.width - model.classes)
+    if x.ndim != 2 or x.shape[1] not in (*narrow, unit.size, unit.width):
+        expected = f"(rows, {unit.size - 1}) or, with labels, (rows, {unit.size})"
+        raise DataError(f"data: got shape {tuple(x.shape)}, expected {expected}")
+    whole = pad(x, (0, 1)) if x.shape[1] == narrow[0] else x
+    if whole.shape[1] in (unit.size, unit.width):
+        unit.validate(whole, means=True)
+    blocks = (model.split(block.to(model.device))[0] for block in x.split(_NETWORK_ROWS))
+    try:
+        model.eval()
+        return torch.cat([softmax(model(s).double(), 1) for s in blocks])
+    finally:
+        model.train(training)
+
+
+def _fault(model: Model) -> ArgumentError | None:
     """Return why a model cannot classify, if it cannot."""
+    if not isinstance(model, PairwiseModel):
+        return ArgumentError(f"model: got a {model.kind}, expected a model whose hidden units sum out")
     unit = model.visible
     label = unit.parts[-1] if isinstance(unit, Mixed) else None
     if not (isinstance(label, Categorical) and label.size == 1):

@@ -12,27 +12,30 @@ from torch import Tensor
 
 from ..errors import FileError, choose
 from ..files import load_tensors, save_tensors
-from ._base import GenerativeModel, check_model
+from ._base import Model, check_model
 from ._boltzmann import BoltzmannMachine
-from ._pairwise import PairwiseModel
+from ._dbn import DBN
+from ._mlp import MLP, Autoencoder
 from ._rbm import RBM
 
-MODELS: dict[str, type[PairwiseModel]] = {model.kind: model for model in (RBM, BoltzmannMachine)}
+MODELS: dict[str, type[Model]] = {
+    model.kind: model for model in (RBM, BoltzmannMachine, DBN, MLP, Autoencoder)
+}
 """The models by name."""
 
 
-def save(model: GenerativeModel, path: str | Path) -> None:
+def save(model: Model, path: str | Path) -> None:
     """Write a model to a safetensors file.
 
     Raises:
         ArgumentTypeError: ``model`` is no model.
         FileError: The folder cannot be written.
     """
-    check_model(model, GenerativeModel)
+    check_model(model, Model)
     save_tensors(path, "model", model.state_dict(), {"kind": model.kind, "config": model.config()})
 
 
-def load(path: str | Path) -> PairwiseModel:
+def load(path: str | Path) -> Model:
     """Read a model that :func:`save` wrote.
 
     Raises:
@@ -51,7 +54,7 @@ def load(path: str | Path) -> PairwiseModel:
     return model
 
 
-def check_fit(path: str | Path, model: PairwiseModel, tensors: dict[str, Tensor]) -> None:
+def check_fit(path: str | Path, model: Model, tensors: dict[str, Tensor]) -> None:
     """Check that tensors have the names and shapes of the model's own.
 
     Raises:
@@ -67,7 +70,7 @@ def check_fit(path: str | Path, model: PairwiseModel, tensors: dict[str, Tensor]
             )
 
 
-def model_from_config(kind: str, config: dict[str, Any]) -> PairwiseModel:
+def model_from_config(kind: str, config: dict[str, Any]) -> Model:
     """Make the model that ``config`` describes, with fresh parameters."""
-    family: type[PairwiseModel] = choose("model", kind, MODELS)
+    family: type[Model] = choose("model", kind, MODELS)
     return family.from_config(config)

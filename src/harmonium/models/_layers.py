@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["as_layer", "check_lateral", "check_pair", "initial_weight"]
+__all__ = ["SCALE", "as_layer", "as_mask", "check_lateral", "check_pair", "initial_weight", "warn_of_idle"]
 
-from torch import nn
+import warnings
+from typing import Any
 
-from ..errors import ArgumentTypeError, check_memory, invalid
+import torch
+from torch import Tensor, nn
+
+from ..errors import ArgumentTypeError, HarmoniumWarning, check_memory, invalid
 from ..random import Stream
-from ..units import Bernoulli, Unit
+from ..units import Bernoulli, Unit, as_rows
 
-_SCALE = 0.01
+SCALE = 0.01
+
+_SHOWN = 10
 
 
 def as_layer(name: str, units: int | Unit) -> Unit:
@@ -63,4 +69,49 @@ def initial_weight(visible: Unit, hidden: Unit, seed: int) -> nn.Parameter:
         ArgumentError: There are more than memory holds.
     """
     check_memory("hidden", hidden.size, visible.width * hidden.width)
-    return nn.Parameter(_SCALE * Stream(seed, "weight").normal(visible.width, hidden.width))
+    return nn.Parameter(SCALE * Stream(seed, "weight").normal(visible.width, hidden.width))
+
+
+def as_mask(
+    mask: Any,
+    lower: Unit,
+    upper: Unit,
+    *,
+    name: str = "weight_mask",
+    ends: tuple[str, str] = ("visible", "hidden"),
+) -> Tensor:
+    """Return where two layers' units may be coupled, for each column of their statistics, as numbers.
+
+    Arguments:
+        mask: Truth values of shape (lower units, upper units).
+        lower: The lower layer.
+        upper: The upper one.
+        name: The argument's, for errors.
+        ends: The layers' names, for errors.
+
+    Raises:
+        ArgumentError: The mask has another shape.
+    """
+    shape = (lower.size, upper.size)
+    expected = f"shape {shape}: {ends[0]} x {ends[1]} units"
+    given = as_rows(name, mask, f"truth values of {expected}").bool()
+    if given.shape != shape:
+        raise invalid(name, tuple(given.shape), expected)
+    return lower.expand(upper.expand(given).T).T.to(lower.bias.dtype)
+
+
+def warn_of_idle(name: str, ends: tuple[str, str], unit: Unit, coupled: Tensor) -> None:
+    """Warn of units that a mask leaves without a coupling, which are probably not meant.
+
+    Arguments:
+        name: The argument's.
+        ends: The names of the units' layer and of the one that they might be coupled to.
+        unit: The layer.
+        coupled: Which columns of its statistics have a coupling, shape (width).
+    """
+    idle = unit.expand(torch.arange(unit.size))[~coupled].unique().tolist()
+    if idle:
+        shown = ", ".join(map(str, idle[:_SHOWN])) + (", ..." if len(idle) > _SHOWN else "")
+        which = f"unit {shown} has" if len(idle) == 1 else f"units {shown} have"
+        message = f"{name}: {ends[0]} {which} no coupling to {ends[1]} units"
+        warnings.warn(message, HarmoniumWarning, stacklevel=3)

@@ -43,6 +43,17 @@ class PairwiseModel(EnergyModel):
         mask = self.mask(coupling)
         return weight if mask is None else weight * mask
 
+    def incoming(self) -> dict[str, int]:
+        return {coupling.name: 0 for coupling in self.couplings() if coupling.lower != coupling.upper}
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Bring couplings back to their masks."""
+        for coupling in self.couplings():
+            mask = self.mask(coupling)
+            if mask is not None:
+                self.get_parameter(coupling.name).mul_(mask)
+
     def lateral(self, block: str) -> Tensor | None:
         for coupling in self.couplings():
             if coupling.lower == coupling.upper == block:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..units import Unit, unit_from_config
 from ._base import Coupling
-from ._layers import as_layer, check_pair, initial_weight
+from ._layers import as_layer, as_mask, check_pair, initial_weight, warn_of_idle
 from ._pairwise import PairwiseModel
 
 
@@ -33,31 +33,51 @@ class RBM(PairwiseModel):
     Arguments:
         visible: The visible layer; a number makes Bernoulli units.
         hidden: The hidden layer; a number makes Bernoulli units.
+        weight_mask: Which visible unit may be coupled to which hidden one, truth values of shape
+            (visible units, hidden units); all if not given.
         seed: Draws the initial weights, N(0, 0.01^2).
 
     Raises:
         ArgumentError: Both layers have real units (their joint need not be normalisable), the visible
             one ReLU units, or the hidden layer would learn its precision (which only rescales the weights);
-            or there are more weights than memory holds.
+            the mask has another shape; or there are more weights than memory holds.
     """
 
     kind = "rbm"
     hidden: Unit
 
-    def __init__(self, visible: int | Unit, hidden: int | Unit, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        visible: int | Unit,
+        hidden: int | Unit,
+        *,
+        weight_mask: Any = None,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         self.visible = as_layer("visible", visible)
         self.hidden = as_layer("hidden", hidden)
         check_pair(self.visible, self.hidden)
         self.weight = initial_weight(self.visible, self.hidden, seed)
         self.register_buffer("base_rates", torch.full((self.visible.width,), torch.nan))
+        self.weight_mask: Tensor | None
+        self.register_buffer("weight_mask", None)
+        if weight_mask is not None:
+            self.weight_mask = as_mask(weight_mask, self.visible, self.hidden)
+            self.weight.data *= self.weight_mask
+            mask = self.weight_mask.bool()
+            warn_of_idle("weight_mask", ("visible", "hidden"), self.visible, mask.any(1))
+            warn_of_idle("weight_mask", ("hidden", "visible"), self.hidden, mask.any(0))
 
     def config(self) -> dict[str, Any]:
-        return {"visible": self.visible.config(), "hidden": self.hidden.config()}
+        own = {"visible": self.visible.config(), "hidden": self.hidden.config()}
+        return own if self.weight_mask is None else {**own, "masked": True}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        return cls(unit_from_config(config["visible"]), unit_from_config(config["hidden"]))
+        visible, hidden = unit_from_config(config["visible"]), unit_from_config(config["hidden"])
+        mask = torch.ones(visible.size, hidden.size) if config.get("masked", False) else None
+        return cls(visible, hidden, weight_mask=mask)
 
     def blocks(self) -> tuple[str, ...]:
         return ("visible", "hidden")
@@ -67,6 +87,9 @@ class RBM(PairwiseModel):
 
     def couplings(self) -> tuple[Coupling, ...]:
         return (Coupling("visible", "hidden", "weight"),)
+
+    def mask(self, coupling: Coupling) -> Tensor | None:
+        return self.weight_mask
 
     def encode(self, v: Any) -> Tensor:
         """Return the expected hidden statistics given rows of data, shape (rows, hidden width).

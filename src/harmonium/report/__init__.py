@@ -1,17 +1,26 @@
 """A page of a run: what was trained, how good it is, and whether to believe it.
 
 :func:`open_run` brings back all that a run folder tells of, and :func:`write_report` makes one HTML
-file of it that needs nothing else: its style is inline and its pictures are part of it.
+file of it that needs nothing else: its style is inline and its pictures are part of it. :func:`draw`
+samples a run's model from where its training left the chains, and :func:`bound_growth` tells how the
+bound of a deep belief network grew with its layers.
 """
 
-from ._opened import EVALUATION, OpenRun, environment, open_data, open_run
+from ._draws import draw
+from ._growth import bound_growth, cut
+from ._opened import EVALUATION, OpenRun, environment, open_data, open_entry, open_model, open_run
 from ._write import write_report
 
 __all__ = [
     "EVALUATION",
     "OpenRun",
+    "bound_growth",
+    "cut",
+    "draw",
     "environment",
     "open_data",
+    "open_entry",
+    "open_model",
     "open_run",
     "write_report",
 ]

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 __all__ = [
-    "Table",
     "commands",
     "diagnostics",
     "main_evaluation",
     "numbers",
     "settings",
-    "short",
     "summary",
     "title",
     "verdict",
 ]
 
-import re
 import shlex
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
+from ..models import PairwiseModel
 from ..training import History, diagnose
-from ..units import Unit
+from ._networks import (
+    network_numbers,
+    network_quality,
+    network_training,
+    network_verdict,
+    widths,
+)
 from ._opened import OpenRun, environment
+from ._words import Table, baseline, binarised, duration, minus, number, short, units
 
 _SPLITS = ("test", "validation", "train")
-_MODELS = {"rbm": ("RBM", "restricted Boltzmann machine"), "boltzmann": ("Boltzmann machine",) * 2}
+_MODELS = {
+    "rbm": ("RBM", "restricted Boltzmann machine"),
+    "boltzmann": ("Boltzmann machine",) * 2,
+    "dbn": ("DBN", "deep belief network"),
+    "mlp": ("MLP", "classifier"),
+    "autoencoder": ("Autoencoder", "autoencoder"),
+}
 _RULES = {
     "pcd": "persistent contrastive divergence",
     "cd": "contrastive divergence",
@@ -34,16 +45,9 @@ _RULES = {
 }
 
 
-class Table(NamedTuple):
-    """A table of the page: its head, and its rows of text."""
-
-    head: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-
-
 def title(run: OpenRun) -> str:
     """Name the model and the data."""
-    layers = "–".join(str(run.model.layer(block).size) for block in run.model.blocks())
+    layers = "–".join(map(str, widths(run)))
     name, _ = _MODELS.get(run.model.kind, (run.model.kind,) * 2)
     return f"{name} {layers} on {run.data.name}"
 
@@ -54,10 +58,14 @@ def main_evaluation(run: OpenRun) -> dict[str, Any] | None:
     return next((found[split] for split in _SPLITS if split in found), None)
 
 
-def verdict(evaluation: dict[str, Any] | None) -> tuple[str, str]:
+def verdict(run: OpenRun) -> tuple[str, str]:
     """Return whether to trust the numbers (``good``, ``bad``, ``none``), and a line that says so."""
+    evaluation = main_evaluation(run)
     if evaluation is None:
         return "none", "Not evaluated yet"
+    other = network_verdict(run, evaluation)
+    if other is not None:
+        return other
     if evaluation["trusted"]:
         return "good", "The two ends of the likelihood agree: it can be trusted"
     return "bad", f"Do not trust the likelihood: {evaluation['reason']}"
@@ -65,19 +73,21 @@ def verdict(evaluation: dict[str, Any] | None) -> tuple[str, str]:
 
 def summary(run: OpenRun) -> list[str]:
     """Tell in plain English what was done and what came out, a paragraph each."""
-    return [_minus(text) for text in (_training(run), *_quality(run))]
+    return [minus(text) for text in (_training(run), *_quality(run))]
 
 
 def numbers(run: OpenRun) -> Table:
     """Return the log-likelihoods with both ends and their errors."""
+    if not isinstance(run.model, PairwiseModel):
+        return network_numbers(run)
     head = ("rows", "mean", "lower end", "upper end", "± Monte Carlo", "± rows", "baseline", "trusted")
     rows = []
     for split, found in run.evaluations().items():
-        values = [_number(found.get(name), 3) for name in ("mean", "lower", "upper")]
+        values = [number(found.get(name), 3) for name in ("mean", "lower", "upper")]
         errors = [short(found.get(f"{name}standard_error")) for name in ("", "data_")]
-        baseline = _number(found.get("baseline_log_likelihood"), 3)
+        floor = number(found.get("baseline_log_likelihood"), 3)
         trusted = "yes" if found["trusted"] else "no"
-        rows.append((f"{split} ({found['rows']:,})", *values, *errors, baseline, trusted))
+        rows.append((f"{split} ({found['rows']:,})", *values, *errors, floor, trusted))
     return Table(head, rows)
 
 
@@ -87,11 +97,11 @@ def diagnostics(run: OpenRun) -> Table:
     evaluation = main_evaluation(run)
     found = diagnose(run.model, history, run.data, evaluation=evaluation)
     rows: list[tuple[str, ...]] = [(f.name, f.shown, f.verdict, f.advice) for f in found]
-    if evaluation is not None:
+    if evaluation is not None and "log_partition" in evaluation:
         rows += _of_evaluation(evaluation)
     if run.records:
         rows += _of_training(run.records[-1])
-    rows = [(name, _minus(value), judged, meaning) for name, value, judged, meaning in rows]
+    rows = [(name, minus(value), judged, meaning) for name, value, judged, meaning in rows]
     return Table(("quantity", "value", "verdict", "what it tells"), rows)
 
 
@@ -99,13 +109,14 @@ def settings(run: OpenRun) -> Table:
     """Return everything that made the run: model, rule, options, data, versions."""
     config = run.config
     place = config.get("environment") or environment()
-    seed = config["options"].get("seed")
+    options = config["options"]
+    seed = options.get("seed", _merged(options.get("layers") or [{}]).get("seed"))
     data = config.get("data", {"source": run.data.name}) | {"fingerprint": config["fingerprint"]}
     groups = [
         ("model", config["model"]),
         ("rule", config["rule"]),
         ("data", data),
-        ("fit", config["options"]),
+        ("fit", options),
         ("made with", {**place, "seed": seed}),
     ]
     rows: list[tuple[str, ...]] = [(group, *pair) for group, values in groups for pair in _flat(values)]
@@ -129,8 +140,10 @@ def _into(command: list[str], folder: str) -> list[str]:
 
 def _training(run: OpenRun) -> str:
     model, rule = run.model, run.config["rule"]
+    if not isinstance(model, PairwiseModel):
+        return network_training(run)
     layers = [
-        f"{_units(model.layer(block))} as its {block} layer{_within(run, block)}" for block in model.blocks()
+        f"{units(model.layer(block))} as its {block} layer{_within(run, block)}" for block in model.blocks()
     ]
     _, name = _MODELS.get(model.kind, (model.kind,) * 2)
     epochs, seconds = len(run.records), _last(run, "seconds")
@@ -141,7 +154,7 @@ def _training(run: OpenRun) -> str:
         f"{_RULES.get(rule['name'], rule['name'])}"
     )
     text += f" ({details})" if details else ""
-    return text + (f", which took {_duration(seconds)}." if seconds else ".")
+    return text + (f", which took {duration(seconds)}." if seconds else ".")
 
 
 def _quality(run: OpenRun) -> Iterator[str]:
@@ -152,9 +165,13 @@ def _quality(run: OpenRun) -> Iterator[str]:
             "but not how good the model is."
         )
         return
-    states = f" ({found['binarisation']} bits)" if found.get("binarisation") else ""
+    if not isinstance(run.model, PairwiseModel):
+        yield from network_quality(run, found)
+        if found.get("note"):
+            yield f"Mind that {found['note']}."
+        return
     text = (
-        f"On {found['rows']:,} {found['split']} rows{states} its mean log-likelihood is "
+        f"On {found['rows']:,} {found['split']} rows{binarised(found)} its mean log-likelihood is "
         f"{found['mean']:.2f} nats a row, with a Monte-Carlo error of {short(found['standard_error'])}"
     )
     if found["method"] == "exact":
@@ -171,13 +188,7 @@ def _quality(run: OpenRun) -> Iterator[str]:
             f"{short(found['data_standard_error'])}."
         )
     yield text
-    baseline = found.get("baseline_log_likelihood")
-    if baseline is not None:
-        gain = found["mean"] - baseline
-        yield (
-            f"A model in which all units are independent reaches {baseline:.2f}; the machine is "
-            f"{abs(gain):.2f} nats a row {'better' if gain > 0 else 'worse'} than that."
-        )
+    yield from baseline(found)
     if found.get("error") is not None:
         yield f"It takes a wrong label for the most probable one of {found['error']:.2%} of these rows."
     if found.get("note"):
@@ -187,6 +198,14 @@ def _quality(run: OpenRun) -> Iterator[str]:
 def _of_evaluation(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     z = found["log_partition"]
     error = short(z["standard_error"])
+    if found.get("importance_samples"):
+        worth = f"{short(found['importance_ess'])} of {found['importance_samples']:,}"
+        yield (
+            "worth of a row's samples",
+            worth,
+            "",
+            "of the hidden layers; if it is small, the estimate is low",
+        )
     yield "log Z", f"{z['value']:.3f} ± {error}", "", f"by {z['method']}; from it comes the likelihood"
     if z["method"] == "exact":
         return
@@ -213,41 +232,26 @@ def _of_training(last: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for name, value in values.items():
+        if name == "layers" and isinstance(value, list) and all(isinstance(own, dict) for own in value):
+            value = _merged(value)
         if isinstance(value, dict) and value:
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield prefix + name, "default" if value is None else str(value)
 
 
-def _units(unit: Unit) -> str:
-    name = unit.kind if unit.kind in ("spin", "mixed") else type(unit).__name__
-    return f"{unit.size:,} {name} units"
+def _merged(layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return settings of layers as one: the value where all have the same, else a list of theirs."""
+    names = dict.fromkeys(name for own in layers for name in own)
+    values = {name: [own.get(name) for own in layers] for name in names}
+    return {name: each[0] if all(v == each[0] for v in each) else each for name, each in values.items()}
 
 
 def _within(run: OpenRun, block: str) -> str:
     """Say so where the units of a layer are coupled to each other."""
+    assert isinstance(run.model, PairwiseModel)
     return "" if run.model.lateral(block) is None else ", coupled to each other,"
 
 
 def _last(run: OpenRun, name: str) -> float | None:
     return run.records[-1].get(name) if run.records else None
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
-
-
-def _minus(text: str) -> str:
-    """Put the sign of minus before negative numbers."""
-    return re.sub(r"(?<!\S)-(?=\d)", "−", text)
-
-
-def short(value: float | None) -> str:
-    """Word an error in two digits."""
-    return "unknown" if value is None else f"{value:.2g}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["EVALUATION", "OpenRun", "environment", "open_data", "open_run"]
+__all__ = ["EVALUATION", "OpenRun", "environment", "open_data", "open_entry", "open_model", "open_run"]
 
 import json
 import platform
@@ -17,15 +17,17 @@ from torch import Tensor
 from ..datasets import Dataset, load
 from ..errors import FileError
 from ..files import read_json
-from ..models import PairwiseModel
+from ..models import DBN, Model
 from ..models import load as load_model
 from ..training import RunFolder, changed_splits
-from ..units import Categorical, Mixed, Spin
+from ..training.pretrain import GREEDY
+from ..units import Categorical, Mixed, Spin, Unit
 
 EVALUATION = "evaluation.json"
 """The file of a run's evaluations: one object for each split, by its name."""
 
 _TAIL = 0.01
+_SCORES = {"mlp": "validation/accuracy", "autoencoder": "validation/negative_loss"}
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,14 @@ class OpenRun:
 
     folder: RunFolder
     config: dict[str, Any]
-    model: PairwiseModel
+    model: Model
     data: Dataset
     records: list[dict[str, Any]]
-    """One for each epoch: metrics by name; None where a number was not finite."""
+    """One for each epoch: metrics by name; None where a number was not finite. Those of a network that was
+    trained layer by layer tell the number of the ``layer``, from 1 on."""
     chains: Tensor | None
-    """Values of the last checkpoint's persistent chains, shape (chains, size), if it has some."""
+    """Values of the last checkpoint's persistent chains, shape (chains, size), if it has some. Those of a
+    deep belief network are of its top RBM's visible layer."""
 
     @property
     def image_shape(self) -> tuple[int, int] | None:
@@ -64,6 +68,37 @@ class OpenRun:
         values = self.images(self.data.fixed("train", 1000)).float().flatten()
         low, high = torch.quantile(values[: 2**23], torch.tensor([_TAIL, 1 - _TAIL])).tolist()
         return (low, high) if low < high else (low, low + 1)
+
+    @property
+    def plain(self) -> bool:
+        """Whether each visible unit has one column, the label apart, so that its mean is a pixel."""
+        unit, classes = self.model.visible, len(self.data.classes or (0,))
+        return unit.width - unit.size == classes - 1
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the model was trained layer by layer."""
+        return self.config["rule"].get("name") == GREEDY
+
+    @property
+    def chosen(self) -> int:
+        """The epoch whose parameters a classifier or an autoencoder has: the best, if patience was set."""
+        options = self.config["options"]
+        name = options.get("score") or _SCORES[self.model.kind]
+        scores = {record["epoch"]: record.get(name) for record in self.records}
+        known = {epoch: score for epoch, score in scores.items() if score is not None}
+        if options.get("patience") is None or not known:
+            return max(scores, default=0)
+        return max(known, key=lambda epoch: (known[epoch], -epoch))
+
+    def chains_of(self, number: int, unit: Unit) -> Tensor | None:
+        """Return the chains that a layer's training left, shape (chains, size).
+
+        Arguments:
+            number: Of the layer, from 1 on.
+            unit: Its RBM's visible layer.
+        """
+        return _chains(RunFolder(self.folder.path / f"layer-{number}"), "state:chain.visible", unit)
 
     def images(self, rows: Tensor) -> Tensor:
         """Return rows without their labels, shape (rows, columns)."""
@@ -94,27 +129,44 @@ def open_run(path: str | Path, data: Dataset | None = None, *, same: bool = True
     """
     folder = RunFolder(path)
     config = folder.config()
-    if not folder.model_path.is_file():
-        raise FileError(
-            f"{folder.path}: there is no model yet, because training has not ended; "
-            f"go on with: harmonium resume {folder.path}"
-        )
+    model = open_model(folder)
     if data is None:
         data = open_data(folder)
         if same:
             _check_same(folder, config, data)
-    model = load_model(folder.model_path)
-    chains = None
-    if folder.checkpoints():
-        chains = folder.load()[0].get("state:chain.visible")
+    greedy = config["rule"].get("name") == GREEDY
+    layers = range(1, model.depth + 1) if greedy and isinstance(model, DBN) else ()
+    places = [RunFolder(folder.path / f"layer-{number}") for number in layers]
+    if isinstance(model, DBN):
+        name, unit = "state:chain.visible" if greedy else "state:top.visible", model.top.visible
+        chains = _chains(places[-1] if greedy else folder, name, unit)
+    else:
+        chains = _chains(folder, "state:chain.visible", model.visible)
+    told = [
+        {"layer": n, **record} for n, place in enumerate(places, 1) for record in _records(place.log_path)
+    ]
     return OpenRun(
         folder=folder,
         config=config,
         model=model,
         data=data,
-        records=_records(folder.log_path),
-        chains=None if chains is None else model.visible.values(chains),
+        records=told if greedy else _records(folder.log_path),
+        chains=chains,
     )
+
+
+def open_model(folder: RunFolder) -> Model:
+    """Load the model of a run that has been trained.
+
+    Raises:
+        FileError: There is none yet, or it is damaged.
+    """
+    if not folder.model_path.is_file():
+        raise FileError(
+            f"{folder.path}: there is no model yet, because training has not ended; "
+            f"go on with: harmonium resume {folder.path}"
+        )
+    return load_model(folder.model_path)
 
 
 def open_data(folder: RunFolder) -> Dataset:
@@ -123,13 +175,23 @@ def open_data(folder: RunFolder) -> Dataset:
     Raises:
         FileError: It names none, or the data are not where they were.
     """
+    source, arguments = open_entry(folder)
+    return load(source, **arguments)
+
+
+def open_entry(folder: RunFolder) -> tuple[str, dict[str, Any]]:
+    """Return where the configuration of a run says that its data are, and how they are loaded.
+
+    Raises:
+        FileError: It does not say.
+    """
     entry = folder.config().get("data")
     if not isinstance(entry, dict) or "source" not in entry:
         raise FileError(
             f"{folder.path}: its config.json names no data set, because the run was made from Python; "
             "go on from there, where the data are"
         )
-    return load(entry["source"], **entry.get("arguments", {}))
+    return entry["source"], dict(entry.get("arguments", {}))
 
 
 def _check_same(folder: RunFolder, config: dict[str, Any], data: Dataset) -> None:
@@ -162,3 +224,9 @@ def _records(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines]
     except (OSError, ValueError) as error:
         raise FileError(f"{path}: damaged, expected one JSON object on each line ({error})") from error
+
+
+def _chains(folder: RunFolder, name: str, unit: Unit) -> Tensor | None:
+    """Return the values of the chains in a run's last checkpoint, if it has some."""
+    chains = folder.load()[0].get(name) if folder.checkpoints() else None
+    return None if chains is None else unit.values(chains)

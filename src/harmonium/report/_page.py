@@ -5,21 +5,22 @@ from __future__ import annotations
 __all__ = ["page"]
 
 from html import escape
+from typing import Any
 
 from ._facts import (
-    Table,
     commands,
     diagnostics,
     main_evaluation,
     numbers,
     settings,
-    short,
     summary,
     title,
     verdict,
 )
+from ._networks import growth_table, network_tiles
 from ._opened import OpenRun
 from ._pictures import Picture
+from ._words import Table, number, short
 
 _STYLE = """
 :root { color-scheme: light; --ink: #22262b; --soft: #667079; --line: #e3e6e9; --paper: #fff;
@@ -85,7 +86,7 @@ def page(run: OpenRun, pictures: list[Picture]) -> str:
     """
     name = escape(title(run))
     where = escape(f"{run.folder.path.resolve().name} · {run.data.source}")
-    mark, line = verdict(main_evaluation(run))
+    mark, line = verdict(run)
     parts = [
         f"<header><h1>{name}</h1><p>{where}</p></header>",
         f'<p class="verdict {mark}">{escape(line)}</p>',
@@ -93,6 +94,7 @@ def page(run: OpenRun, pictures: list[Picture]) -> str:
         _section("Summary", "".join(f"<p>{escape(text)}</p>" for text in summary(run))),
         *(_gallery(key, pictures) for key in _SECTIONS),
         _section("Numbers", _numbers(run)),
+        _growth(run),
         _section("Diagnostics", _table(diagnostics(run))),
         _repeat(run),
         _folded("Settings and versions", _table(settings(run), "settings")),
@@ -109,22 +111,37 @@ def page(run: OpenRun, pictures: list[Picture]) -> str:
 
 
 def _tiles(run: OpenRun) -> str:
-    found = main_evaluation(run)
+    tiles = network_tiles(run) or _likelihood_tiles(main_evaluation(run))
+    cells = [
+        f'<div class="tile"><b>{escape(value)}</b><span>{escape(label)}</span></div>'
+        for value, label in tiles
+    ]
+    return f'<div class="tiles">{"".join(cells)}</div>' if cells else ""
+
+
+def _likelihood_tiles(found: dict[str, Any] | None) -> list[tuple[str, str]]:
     if found is None:
-        return ""
-    error = "" if found["method"] == "exact" else f" ± {short(found['standard_error'])}"
+        return []
+    exact = found["method"] == "exact" and not found.get("importance_samples")
+    error = "" if exact else f" ± {short(found['standard_error'])}"
+    bound = found.get("bound")
+    name = "log-likelihood" if bound is None else "estimate"
     tiles = {
-        f"{found['split']} log-likelihood{error}": found["mean"],
+        f"bound on the {found['split']} log-likelihood": bound,
+        f"{found['split']} {name}{error}": found["mean"],
         "lower end": found["lower"],
         "upper end": found["upper"],
         "independent units": found.get("baseline_log_likelihood"),
     }
-    cells = [
-        f'<div class="tile"><b>{value:.2f}</b><span>{escape(label)}</span></div>'.replace(">-", ">−")
-        for label, value in tiles.items()
-        if value is not None
-    ]
-    return f'<div class="tiles">{"".join(cells)}</div>'
+    return [(number(value, 2), label) for label, value in tiles.items() if value is not None]
+
+
+def _growth(run: OpenRun) -> str:
+    table = growth_table(main_evaluation(run))
+    if table is None:
+        return ""
+    lead = "Of the network cut after each of its RBMs, with a log Z of its own. Labels are left out."
+    return _section("Growth of the bound", f"<p>{lead}</p>{_table(table, 'figures')}")
 
 
 def _gallery(key: str, pictures: list[Picture]) -> str:

@@ -7,9 +7,9 @@ __all__ = ["Picture", "pictures"]
 import math
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from matplotlib.axes import Axes
@@ -17,14 +17,40 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .. import plots
+from ..models import DBN, MLP, Autoencoder, EnergyModel, GenerativeModel, PairwiseModel
 from ..samplers import sample
+from ._draws import draw
 from ._opened import OpenRun
+
+Records: TypeAlias = list[dict[str, Any]]
 
 _INPAINTED = 12
 _COMPLETIONS = 3
 _INPAINTING_STEPS = 200
 _FILTERS = 64
 _SPLITS = ("train", "validation")
+_SCORES = (
+    (
+        "pseudo_likelihood",
+        "Pseudo-likelihood",
+        "How well each unit is told from all the others: cheap, but no likelihood.",
+        "pseudo-log-likelihood (nats per row)",
+    ),
+    (
+        "bound",
+        "Bound",
+        "The variational bound on the log-likelihood, with the upper end of log Z.",
+        "bound (nats per row)",
+    ),
+    ("error", "Wrong labels", "The share of rows whose most probable class is another.", "error rate"),
+    (
+        "cross_entropy",
+        "Cross-entropy",
+        "Minus the log-probability of the right class.",
+        "cross-entropy (nats per row)",
+    ),
+    ("loss", "Error", "What training lowers.", "error (nats per row)"),
+)
 
 
 @dataclass(frozen=True)
@@ -54,32 +80,41 @@ def pictures(run: OpenRun, samples: int, steps: int, seed: int) -> list[Picture]
 
 
 def _curves(run: OpenRun) -> Iterator[Picture]:
+    if not run.greedy:
+        yield from _curves_of(run.records)
+        return
+    for layer in dict.fromkeys(record["layer"] for record in run.records):
+        own = [record for record in run.records if record["layer"] == layer]
+        for picture in _curves_of(own):
+            yield replace(picture, title=f"Layer {layer}: {picture.title.lower()}")
+
+
+def _curves_of(records: Records) -> Iterator[Picture]:
     likelihood = [f"{split}/log_likelihood" for split in _SPLITS]
-    if any(name in record for record in run.records for name in likelihood):
+    if any(name in record for record in records for name in likelihood):
         caption = "The shaded band spans the two estimates of each point; it may be too thin to see."
-        axes = _curve(run, likelihood, "log-likelihood (nats per row)", bands=True)
+        axes = _curve(records, likelihood, "log-likelihood (nats per row)", bands=True)
         yield _picture("learning", "Log-likelihood", caption, axes)
-    pseudo = [f"{split}/pseudo_likelihood" for split in _SPLITS]
-    if any(name in record for record in run.records for name in pseudo):
-        caption = "How well each unit is told from all the others: cheap, but no likelihood."
-        axes = _curve(run, pseudo, "pseudo-log-likelihood (nats per row)")
-        yield _picture("learning", "Pseudo-likelihood", caption, axes)
-    if any("free_energy_gap" in record for record in run.records):
+    for kind, title, caption, label in _SCORES:
+        names = [f"{split}/{kind}" for split in _SPLITS]
+        if any(name in record for record in records for name in names):
+            yield _picture("learning", title, caption, _curve(records, names, label))
+    if any("free_energy_gap" in record for record in records):
         caption = "Free energy of validation rows less that of training rows; a rising gap is overfitting."
-        axes = _curve(run, ["free_energy_gap"], "free-energy gap (nats per row)")
+        axes = _curve(records, ["free_energy_gap"], "free-energy gap (nats per row)")
         axes.axhline(0, color=plots.INK, linewidth=0.8)
         yield _picture("learning", "Free-energy gap", caption, axes)
 
 
-def _curve(run: OpenRun, names: Sequence[str], label: str, bands: bool = False) -> Axes:
-    epochs = [record["epoch"] for record in run.records]
-    columns = {name: _column(run.records, name) for name in names}
+def _curve(records: Records, names: Sequence[str], label: str, bands: bool = False) -> Axes:
+    epochs = [record["epoch"] for record in records]
+    columns = {name: _column(records, name) for name in names}
     series = {n.split("/")[0].replace("_", "-"): c for n, c in columns.items() if _any(c)}
     brackets = {}
     if bands:
         for split in series:
             ends = (f"{split}/log_likelihood_lower", f"{split}/log_likelihood_upper")
-            brackets[split] = (_column(run.records, ends[0]), _column(run.records, ends[1]))
+            brackets[split] = (_column(records, ends[0]), _column(records, ends[1]))
     figure = Figure(figsize=(9.6 if bands else 6.0, 3.2), dpi=plots.DPI, layout="constrained")
     axes = plots.learning_curve(epochs, series, brackets, figure.subplots())
     axes.set_ylabel(label, color=plots.INK)
@@ -91,23 +126,56 @@ def _curve(run: OpenRun, names: Sequence[str], label: str, bands: bool = False) 
 
 def _images(run: OpenRun, shape: tuple[int, int], n: int, steps: int, seed: int) -> Iterator[Picture]:
     model, limits = run.model, run.limits
-    rows = run.images(run.data.fixed(_held_out(run), n))
-    draws = sample(model, n, steps=steps, seed=seed, start=_start(run, n))
-    origin = "noise" if run.chains is None else "the chains that training left"
-    caption = f"{len(rows)} rows of the {_held_out(run)} set, as the model sees them."
-    yield _picture("samples", "Data", caption, plots.samples(rows, shape, limits=limits))
+    rows = run.data.fixed(_held_out(run), n)
+    if not isinstance(model, MLP):
+        caption = f"{len(rows)} rows of the {_held_out(run)} set, as the model sees them."
+        yield _picture("samples", "Data", caption, plots.samples(run.images(rows), shape, limits=limits))
+    if isinstance(model, Autoencoder):
+        with torch.no_grad():
+            made = model.reconstruct(rows)
+        caption = "The same rows, after the way up to the code and down again."
+        yield _picture("samples", "Reconstructions", caption, plots.samples(made, shape, limits=limits))
+    elif isinstance(model, GenerativeModel):
+        yield from _draws(run, shape, n, steps, seed)
+    if isinstance(model, PairwiseModel) and run.data.binarisation != "none":
+        yield _inpainting(run, shape, seed)
+    weight = _lowest_weight(run)
+    if run.plain and weight is not None:
+        caption = "The weights of each hidden unit. Red raises a pixel, blue lowers it."
+        if not isinstance(model, PairwiseModel):
+            caption = "The weights of each unit of the first hidden layer. Red is positive, blue negative."
+        axes = plots.filters(weight[: run.data.columns], shape, columns=16, most=_FILTERS)
+        yield _picture("filters", "Filters", caption, axes)
+
+
+def _draws(run: OpenRun, shape: tuple[int, int], n: int, steps: int, seed: int) -> Iterator[Picture]:
+    model, limits, kept = run.model, run.limits, run.chains is not None
+    draws = draw(run, n, steps=steps, seed=seed, from_chains=kept)
+    origin = "the chains that training left" if kept else "noise"
     caption = f"{n} chains, {steps:,} Gibbs steps after {origin}, not selected."
+    if not isinstance(model, PairwiseModel):
+        caption = f"{n} chains of the top RBM, {steps:,} Gibbs steps after {origin}, then one pass down."
     yield _picture("samples", "Draws", caption, plots.samples(run.images(draws), shape, limits=limits))
-    if _plain(run):
+    if not run.plain:
+        return
+    if isinstance(model, EnergyModel):
         means = sample(model, n, steps=1, seed=seed + 1, start=draws, means=True)
         caption = "The same chains one step later: each pixel's mean given the other units."
-        yield _picture("samples", "Means", caption, plots.samples(means, shape, limits=limits))
-    if run.data.binarisation != "none":
-        yield _inpainting(run, shape, seed)
-    if _plain(run) and "hidden" in model.blocks():
-        caption = "The weights of each hidden unit. Red raises a pixel, blue lowers it."
-        axes = plots.filters(model.get_parameter("weight"), shape, columns=16, most=_FILTERS)
-        yield _picture("filters", "Filters", caption, axes)
+    else:
+        means = draw(run, n, steps=steps, seed=seed, from_chains=kept, means=True)
+        caption = "The same samples: each pixel's mean given the layer above."
+    yield _picture("samples", "Means", caption, plots.samples(run.images(means), shape, limits=limits))
+
+
+def _lowest_weight(run: OpenRun) -> Tensor | None:
+    """Return the couplings of the visible layer, shape (visible, hidden), if there is a hidden one."""
+    model = run.model
+    if isinstance(model, DBN):
+        return model.rbms[0].weight
+    if isinstance(model, MLP | Autoencoder):
+        return model.linears[0].weight.T
+    hidden = isinstance(model, PairwiseModel) and "hidden" in model.blocks()
+    return model.get_parameter("weight") if hidden else None
 
 
 def _inpainting(run: OpenRun, shape: tuple[int, int], seed: int) -> Picture:
@@ -117,19 +185,17 @@ def _inpainting(run: OpenRun, shape: tuple[int, int], seed: int) -> Picture:
     given[: len(known)] = known
     clamp = truth.masked_fill(~given, math.nan).repeat(_COMPLETIONS, 1)
     steps = _INPAINTING_STEPS
-    filled = sample(run.model, len(clamp), steps=steps, seed=seed, clamp=clamp, means=_plain(run))
+    model = run.model
+    assert isinstance(model, EnergyModel)
+    filled = sample(model, len(clamp), steps=steps, seed=seed, clamp=clamp, means=run.plain)
     filled, truth = run.images(filled).reshape(_COMPLETIONS, len(truth), -1), run.images(truth)
     axes = plots.inpainting(truth, known, filled, shape, truth=truth, limits=run.limits)
-    what = "means" if _plain(run) else "draws"
+    what = "means" if run.plain else "draws"
     caption = (
         f"The left half of rows of the {_held_out(run)} set is given; the right half is filled in by "
         f"{_COMPLETIONS} chains from noise, {steps} Gibbs steps each ({what})."
     )
     return _picture("inpainting", "Inpainting", caption, axes)
-
-
-def _start(run: OpenRun, n: int) -> Tensor | None:
-    return None if run.chains is None else run.chains[torch.arange(n) % len(run.chains)]
 
 
 def _held_out(run: OpenRun) -> str:
@@ -138,12 +204,7 @@ def _held_out(run: OpenRun) -> str:
     return next((split for split, rows in held_out.items() if len(rows)), "train")
 
 
-def _plain(run: OpenRun) -> bool:
-    """Return whether each visible unit has one column, so that its mean is a pixel."""
-    return run.model.visible.width == run.model.visible.size
-
-
-def _column(records: list[dict[str, Any]], name: str) -> list[float]:
+def _column(records: Records, name: str) -> list[float]:
     values = [record.get(name) for record in records]
     return [math.nan if value is None else float(value) for value in values]
 

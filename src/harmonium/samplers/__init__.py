@@ -1,5 +1,6 @@
 """How to draw from a model: Markov chains, and what tells whether they mix."""
 
+from ._ancestral import Ancestral, Completion, ascend, descend
 from ._base_rates import base_biases
 from ._blocks import draw_block
 from ._diagnostics import autocorrelation_time, effective_sample_size, split_rhat
@@ -10,12 +11,16 @@ from ._sampler import Info, Sampler
 from ._tempering import Tempering
 
 __all__ = [
+    "Ancestral",
+    "Completion",
     "Gibbs",
     "Info",
     "Sampler",
     "Tempering",
+    "ascend",
     "autocorrelation_time",
     "base_biases",
+    "descend",
     "draw_block",
     "effective_sample_size",
     "mean_field",

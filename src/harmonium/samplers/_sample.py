@@ -5,16 +5,18 @@ from __future__ import annotations
 __all__ = ["sample"]
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..errors import DataError, invalid
-from ..models import EnergyModel, State, check_model
+from ..errors import ArgumentError, ArgumentTypeError, DataError, invalid, show
+from ..models import DBN, EnergyModel, GenerativeModel, State
 from ..random import Stream
 from ..units import Unit, as_rows
+from ._ancestral import Ancestral, Completion
 from ._gibbs import Gibbs
+from ._sampler import Sampler
 from ._tempering import Tempering
 
 _COLD, _HOT = 1e-30, 1e30
@@ -23,7 +25,7 @@ _COLD, _HOT = 1e-30, 1e30
 
 @torch.no_grad()
 def sample(
-    model: EnergyModel,
+    model: GenerativeModel,
     n: int = 100,
     *,
     steps: int = 1000,
@@ -36,6 +38,9 @@ def sample(
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
     r"""Draw rows by block Gibbs sampling from :math:`p(v, h)^{1/T}`, or by parallel tempering.
+
+    Of a deep belief network this is how the top RBM is sampled; the layers below follow in one pass down.
+    With visible units clamped its chains run over all layers instead.
 
     Arguments:
         model: The model.
@@ -59,36 +64,76 @@ def sample(
         ArgumentTypeError: The model is none, or ``start`` or ``clamp`` no numbers.
         DataError: ``start`` or ``clamp`` does not fit the visible layer.
     """
-    check_model(model, EnergyModel)
     _check_count("n", n, 1)
     _check_count("steps", steps, 0)
     _check_count("replicas", replicas, 1)
     if not (isinstance(temperature, int | float) and _COLD <= temperature <= _HOT):
         raise invalid("temperature", temperature, "a positive number, from 1e-30 to 1e30")
-    stream = Stream(seed, "sample")
+    if not isinstance(model, (DBN, EnergyModel)):
+        raise ArgumentTypeError(f"model: got {show(model)}, expected a model such as an RBM or a DBN")
+    if isinstance(model, DBN) and model.depth == 1:
+        model = model.top
     unit = model.visible
-    beta = None if temperature == 1 else torch.full((n,), 1 / temperature, device=model.device)
-    first: State | None = None
+    first = held = None
     if start is not None:
-        rows = as_rows("start", start, "rows of values, or None for noise")
-        first = {"visible": _start(unit, rows, n)}
-    held = None
+        first = _start(unit, as_rows("start", start, "rows of values, or None for noise"), n)
     if clamp is not None:
         held = _clamp(unit, as_rows("clamp", clamp, "values, with NaN where a unit is free"), n)
-    sampler = Gibbs() if replicas == 1 else Tempering(replicas)
-    state = sampler.init(model, n, stream, first, held, beta)
-    for step in range(1, steps + 1):
-        state, _ = sampler.step(model, state, stream)
-        if isinstance(sampler, Tempering) and step.bit_count() == 1 and step <= steps // 2:
-            state = sampler.adapt(state)
-        if progress is not None:
-            progress(step)
-    if isinstance(sampler, Tempering):
-        state = sampler.chains(model, state)
+    stream = Stream(seed, "sample")
+    beta = None if temperature == 1 else torch.full((n,), 1 / temperature, device=model.device)
+    chain: Sampler = Gibbs() if replicas == 1 else Tempering(replicas)
+    walk = _Walk(stream, steps, progress)
+    if isinstance(model, DBN):
+        return _of_network(model, n, chain, walk, first, held, beta, means)
+    begin: State | None = None if first is None else {"visible": first}
+    state = walk(chain, model, chain.init(model, n, stream, begin, held, beta))
+    if isinstance(chain, Tempering):
+        state = chain.chains(model, state)
     if not means:
         return unit.values(state["visible"])
     mean = unit.mean(model.field("visible", state, beta), beta)
     return mean if held is None else torch.where(held.isnan(), mean, held)
+
+
+class _Walk(NamedTuple):
+    """How far chains go, and who is told."""
+
+    stream: Stream
+    steps: int
+    progress: Callable[[int], None] | None
+
+    def __call__(self, sampler: Any, model: GenerativeModel, state: State) -> State:
+        chain = sampler.chain if isinstance(sampler, Ancestral) else sampler
+        for step in range(1, self.steps + 1):
+            state, _ = sampler.step(model, state, self.stream)
+            if isinstance(chain, Tempering) and step.bit_count() == 1 and step <= self.steps // 2:
+                state = chain.adapt(state)
+            if self.progress is not None:
+                self.progress(step)
+        return state
+
+
+def _of_network(
+    model: DBN,
+    n: int,
+    chain: Sampler,
+    walk: _Walk,
+    first: Tensor | None,
+    held: Tensor | None,
+    beta: Tensor | None,
+    means: bool,
+) -> Tensor:
+    pixels, label = (None, None) if held is None else model.split(held)
+    if held is None or pixels is None or bool(pixels.isnan().all()):
+        above = Ancestral(chain)
+        state = walk(above, model, above.init(model, n, walk.stream, first, label, beta))
+        return above.rows(model, state, walk.stream, means=means)
+    if beta is not None or isinstance(chain, Tempering):
+        name, value = ("replicas", "more than one") if beta is None else ("temperature", "one other than 1")
+        raise ArgumentError(f"{name}: got {value}, expected 1 where visible units of a network are clamped")
+    whole = Completion()
+    state = walk(whole, model, whole.init(model, n, walk.stream, first, held))
+    return whole.rows(model, state, walk.stream, means=means)
 
 
 def _start(unit: Unit, start: Tensor, n: int) -> Tensor:

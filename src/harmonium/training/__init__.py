@@ -5,7 +5,10 @@ from ._monitor import pseudo_likelihood
 from ._options import SCHEDULES, Options
 from ._source import changed_splits
 from .checkpoint import RunFolder
-from .fit import History, fit, resume
+from .finetune import finetune
+from .fit import History, fit
+from .pretrain import pretrain
+from .resume import resume
 
 __all__ = [
     "SCHEDULES",
@@ -15,7 +18,9 @@ __all__ = [
     "RunFolder",
     "changed_splits",
     "diagnose",
+    "finetune",
     "fit",
+    "pretrain",
     "pseudo_likelihood",
     "resume",
 ]

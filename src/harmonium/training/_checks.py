@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 __all__ = [
+    "check_callback",
     "check_config",
     "check_finite",
     "check_init",
     "check_likelihood",
     "check_output",
+    "check_rule",
     "check_scale",
     "check_trainable",
     "image_shape",
@@ -22,8 +24,9 @@ import torch
 from torch import Tensor
 
 from ..datasets import Dataset
-from ..errors import ArgumentError, choose, invalid
-from ..models import PairwiseModel, check_count, choose_side
+from ..errors import ArgumentError, ArgumentTypeError, choose, invalid, show
+from ..learning import Rule
+from ..models import GenerativeModel, Model, PairwiseModel, check_count, choose_side
 from ..units import Gaussian, Mixed, Unit
 from ._events import require
 from ._options import Options
@@ -33,6 +36,22 @@ from .checkpoint import RunFolder
 _LOGGER = logging.getLogger("harmonium")
 _CONSTANT = 1e-6
 _OFF = 10.0
+
+
+def check_callback(callback: object) -> None:
+    """Check that a callback can be called, if there is one."""
+    if callback is not None and not callable(callback):
+        raise ArgumentTypeError(f"callback: got {show(callback)}, expected a function of the record")
+
+
+def check_rule(rule: Rule, model: Model) -> None:
+    """Check that a rule trains models of this family, and this one."""
+    if not isinstance(model, rule.fits):
+        expected = f"a rule that fits a {model.kind}"
+        if model.kind == "dbn":
+            expected += ", or hm.pretrain, which trains it layer by layer"
+        raise invalid("rule", rule.name, expected)
+    rule.check(model)
 
 
 def check_output(options: Options, folder: RunFolder | None) -> None:
@@ -45,10 +64,12 @@ def check_output(options: Options, folder: RunFolder | None) -> None:
         require()
 
 
-def check_init(options: Options, model: PairwiseModel) -> None:
+def check_init(options: Options, model: Model) -> None:
     """Check that principal components have hidden units to go to, of a model that has not been trained."""
     if options.init == "base-rates":
         return
+    if not isinstance(model, PairwiseModel):
+        raise invalid("init", options.init, f"'base-rates', as a {model.kind} starts as it is")
     if len(model.blocks()) == 1:
         raise invalid("init", options.init, "'base-rates', as the model has no hidden units")
     if not bool(model.base_rates.isnan().any()):
@@ -59,7 +80,7 @@ def check_init(options: Options, model: PairwiseModel) -> None:
             raise invalid("init", options.init, f"'base-rates', as {name} is frozen")
 
 
-def check_finite(model: PairwiseModel) -> None:
+def check_finite(model: Model) -> None:
     """Check that all parameters are finite before the first update, and in single or double precision."""
     if model.dtype not in (torch.float32, torch.float64):
         raise ArgumentError(f"model: got parameters of {model.dtype}, expected float32 or float64")
@@ -109,13 +130,15 @@ def _fixed_width(part: Unit) -> Tensor:
     return torch.full((part.width,), torch.nan, dtype=torch.float64)
 
 
-def check_likelihood(options: Options, model: PairwiseModel, rows: int) -> None:
+def check_likelihood(options: Options, model: Model, rows: int) -> None:
     """Check that the likelihood which is to be estimated on the way can be.
 
     Raises:
-        ArgumentError: Hidden units that are coupled have too many states to sum over.
+        ArgumentError: The model has none, or hidden units that are coupled have too many states to sum over.
     """
-    if options.likelihood_every and not model.hidden_sums_out():
+    if options.likelihood_every and not isinstance(model, GenerativeModel):
+        raise invalid("likelihood_every", options.likelihood_every, f"0, as a {model.kind} has none")
+    if options.likelihood_every and isinstance(model, PairwiseModel) and not model.hidden_sums_out():
         check_count(model, choose_side(model, ("visible",))[0], rows)
 
 
@@ -133,16 +156,16 @@ def watched_score(options: Options, names: list[str]) -> str:
     if options.score is not None:
         choose("score", options.score, names)
         return options.score
-    kinds = ("log_likelihood", "pseudo_likelihood", "accuracy")
+    kinds = ("log_likelihood", "pseudo_likelihood", "accuracy", "negative_loss", "bound")
     found = next((name for name in (f"validation/{kind}" for kind in kinds) if name in names), None)
     if found is None:
         raise invalid("patience", options.patience, f"a score= to watch: one of {', '.join(names)}")
     return found
 
 
-def image_shape(data: Any, model: PairwiseModel) -> tuple[int, int] | None:
+def image_shape(data: Any, model: Model) -> tuple[int, int] | None:
     """Return the height and the width of a row, label apart, if it is a grey image."""
-    if not isinstance(data, Dataset) or data.train.shape[1] != model.visible.size:
+    if not isinstance(data, Dataset) or not isinstance(model, GenerativeModel):
         return None
     shape = tuple(n for n in data.shape if n > 1)
     if len(shape) != 2 or shape[0] * shape[1] != data.columns:

@@ -3,7 +3,8 @@
 Each finding has a number, a verdict and a sentence. The limits are rules of thumb: they find what goes
 wrong most often, and a model without a bad finding may be poor all the same. The persistent chains are
 judged by the free energies (of models whose hidden units do not sum out: the energies) that they have on
-some hundred Gibbs steps under the model that training left, the first half of which is not counted.
+some hundred Gibbs steps under the model that training left, the first half of which is not counted. Of a deep
+belief network these are the chains of its top RBM, and the units of all its hidden layers are looked at.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..datasets import Dataset
 from ..errors import invalid
-from ..models import PairwiseModel, check_model
+from ..models import DBN, MLP, Autoencoder, Model, PairwiseModel, check_model
 from ..random import Stream
 from ..samplers import Gibbs, autocorrelation_time, effective_sample_size, mean_field, split_rhat
-from ..units import as_rows
+from ..units import Unit
 from ._source import open_source
 from .fit import History
 
@@ -60,7 +62,7 @@ class Finding:
 
 @torch.no_grad()
 def diagnose(
-    model: PairwiseModel,
+    model: Model,
     history: History,
     data: Any,
     *,
@@ -70,6 +72,8 @@ def diagnose(
     seed: int = 0,
 ) -> list[Finding]:
     """Judge a run: do the chains mix, are hidden units alive, does the model overfit, can it be believed?
+
+    Classifiers and autoencoders have neither chains nor a likelihood; they are judged by the rest.
 
     Arguments:
         model: The model that the run left.
@@ -89,22 +93,25 @@ def diagnose(
     check_model(model, PairwiseModel)
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 8:
         raise invalid("steps", steps, "an integer of at least 8")
-    _, train, held_out = open_source(model.visible, data, Stream(seed), 1, _PROBE)
-    if validation is not None:
-        held_out = as_rows("validation", validation).detach()
-        model.visible.validate(held_out, means=True, name="validation")
+    if isinstance(model, MLP) and isinstance(data, Dataset):
+        data = data.with_labels()
+    _, train, held_out, _ = open_source(model.visible, data, Stream(seed), 1, _PROBE, validation=validation)
     held_out = held_out[:_PROBE]
     last = history.records[-1] if history.records else {}
+    if isinstance(model, MLP | Autoencoder):
+        return [*_of_weights(last), *_of_scores(model, last, len(held_out))]
+    assert isinstance(model, DBN | PairwiseModel)
     found = evaluation or last.get("log_partition") or {}
     chains = (found.get("log_partition") or found).get("diagnostics") or {}
     if evaluation is None or chains.get("rhat") is None:
-        chains = _run_chains(model, history.chains, steps, seed)
+        top = model.top if isinstance(model, DBN) else model
+        chains = _run_chains(top, history.chains, steps, seed)
     return [
         *_of_chains(chains),
         *_of_swaps(last),
-        *_of_hidden_units(model, train),
+        *_of_hidden_units(_activity(model, train)),
         *_of_weights(last),
-        *_of_gap(model, train, held_out),
+        *(_of_gap(model, train, held_out) if isinstance(model, PairwiseModel) else ()),
         _of_likelihood(found),
     ]
 
@@ -182,21 +189,34 @@ def _of_swaps(last: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _of_hidden_units(model: PairwiseModel, rows: Tensor) -> Iterator[Finding]:
+def _activity(model: DBN | PairwiseModel, rows: Tensor) -> list[tuple[Unit, Tensor]]:
+    """Return the hidden layers, each with its mean statistics given the rows, shape (width)."""
+    s = model.visible.statistics(rows.to(model.device))
+    if isinstance(model, PairwiseModel):
+        blocks = model.blocks()[1:]
+        means = mean_field(model, {"visible": s}) if blocks else {}
+        return [(model.layer(block), means[block].mean(0)) for block in blocks]
+    x, label = model.split(s)
+    found = []
+    for layer, rbm in enumerate(model.rbms):
+        x = x if label is None or rbm is not model.top else torch.cat((x, label), 1)
+        x = rbm.hidden.expected_statistics(model.recognise(layer, x))
+        found.append((rbm.hidden, x.mean(0)))
+    return found
+
+
+def _of_hidden_units(layers: list[tuple[Unit, Tensor]]) -> Iterator[Finding]:
     """Count the units that are never, or always, in one state; of units without finitely many, none."""
-    blocks = model.blocks()[1:]
-    if not blocks:
+    if not layers:
         return
-    layers = [model.layer(block) for block in blocks]
-    if any(layer.support() is None for layer in layers):
+    if any(layer.support() is None for layer, _ in layers):
         yield _unknown("dead hidden units", "Only units with finitely many states can be dead or saturated.")
         return
-    means = mean_field(model, {"visible": model.visible.statistics(rows.to(model.device))})
     dead = saturated = 0
-    for layer, block in zip(layers, blocks, strict=True):
-        low, high = _usage(means[block].mean(0).view(layer.size, -1), layer.binary, layer.support())
+    for layer, mean in layers:
+        low, high = _usage(mean.view(layer.size, -1), layer.binary, layer.support())
         dead, saturated = dead + int((low < _DEAD).sum()), saturated + int((high > _SATURATED).sum())
-    n = sum(layer.size for layer in layers)
+    n = sum(layer.size for layer, _ in layers)
     remedy = "use fewer hidden units, lower lr, or set the rule's sparsity_target."
     for name, count, what in (("dead", dead, "never on"), ("saturated", saturated, "always on")):
         yield _judged(
@@ -256,6 +276,31 @@ def _of_gap(model: PairwiseModel, train: Tensor, held_out: Tensor) -> Iterator[F
         gap <= _ERRORS * error or gap <= _SPREADS * float(ours.std()),
         "Rows that were not trained on are about as probable as those that were.",
         "The model overfits: stop earlier (patience), use fewer hidden units, or set weight_decay.",
+    )
+
+
+def _of_scores(model: MLP | Autoencoder, last: Mapping[str, Any], rows: int) -> Iterator[Finding]:
+    """Compare the last epoch's errors of training and validation rows."""
+    name = "error" if isinstance(model, MLP) else "loss"
+    ours, theirs = last.get(f"train/{name}"), last.get(f"validation/{name}")
+    if ours is None or theirs is None:
+        yield _unknown(
+            f"{name} gap", "Keep some rows for validation, to see whether the network overfits the others."
+        )
+        return
+    gap = theirs - ours
+    if isinstance(model, MLP):
+        spread = math.sqrt((theirs * (1 - theirs) + 1 / rows) / rows)
+        shown, good = f"{gap:.2%} ± {spread:.2%}", gap <= max(_ERRORS * spread, _FEW)
+    else:
+        shown, good = f"{gap:.3g} nats", gap <= _SETTLED * abs(ours)
+    yield _judged(
+        f"{name} gap",
+        gap,
+        shown,
+        good,
+        "Rows that were not trained on are about as well done as those that were.",
+        "The network overfits: use dropout, stop earlier (patience), or set weight_decay.",
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["Monitor", "matrices", "norm", "pseudo_likelihood"]
+__all__ = ["EnergyMonitor", "Monitor", "matrices", "norm", "pseudo_likelihood"]
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..likelihood import log_likelihood, log_partition
 from ..models import PairwiseModel, State, error_rate, has_label
@@ -19,18 +20,17 @@ from ._options import Options
 Record = dict[str, Any]
 
 
-class Monitor:
-    """Creates the monitor of a run.
+class Monitor(ABC):
+    """Abstract monitor of a run.
 
-    Free energies and pseudo-likelihoods are read off the same probe rows, and the same units of them, in
-    every epoch. Training rows and validation rows are kept apart: a growing gap between their free
-    energies is overfitting. Models with a label are asked for the labels of the rows.
+    The same probe rows are scored in every epoch. Training rows and validation rows are kept apart: where
+    the ones get better and the others worse, the model overfits.
 
     Arguments:
         train: Training rows to be scored, or none.
         validation: Validation rows to be scored, or none.
         options: The run's settings.
-        states: Whether the rows are states; means have no pseudo-likelihood.
+        states: Whether the rows are states; else they are means.
     """
 
     def __init__(self, train: Tensor, validation: Tensor, options: Options, states: bool = True) -> None:
@@ -38,21 +38,13 @@ class Monitor:
         self.states = states
         self.probes = {"train": train, "validation": validation}
 
-    def names(self, model: PairwiseModel) -> list[str]:
+    def names(self, model: Any) -> list[str]:
         """Return the names of the scores that :meth:`epoch` and :meth:`likelihood` give."""
-        scores = ["reconstruction_error", "hidden_mean"] if "hidden" in model.blocks() else []
-        if model.hidden_sums_out():
-            scores.append("free_energy")
-        if self._has_pseudo_likelihood(model):
-            scores.append("pseudo_likelihood")
-        if has_label(model):
-            scores += ["error", "accuracy"]
-        if self.options.likelihood_every:
-            scores += ["log_likelihood", "log_likelihood_lower", "log_likelihood_upper"]
+        scores = self.kinds(model)
         return [f"{split}/{name}" for split, rows in self.probes.items() if len(rows) for name in scores]
 
     @torch.no_grad()
-    def epoch(self, model: PairwiseModel, state: State) -> Record:
+    def epoch(self, model: Any, state: State) -> Record:
         """Return the metrics of an epoch by name.
 
         Arguments:
@@ -62,11 +54,49 @@ class Monitor:
         record: Record = {}
         for split, rows in self.probes.items():
             if len(rows):
-                record |= {f"{split}/{k}": v for k, v in self._scores(model, rows).items()}
+                record |= {f"{split}/{k}": v for k, v in self.scores(model, rows).items()}
+        record["weight/norm"] = norm(matrices(model))
+        return record
+
+    @abstractmethod
+    def kinds(self, model: Any) -> list[str]:
+        """Return the names of what rows are scored by."""
+
+    @abstractmethod
+    def scores(self, model: Any, rows: Tensor) -> dict[str, float]:
+        """Return the scores of rows by name."""
+
+    def likelihood(self, model: Any, state: State, seed: int) -> Record:
+        """Return the log-likelihoods of the probes, with both ends."""
+        return {}
+
+
+class EnergyMonitor(Monitor):
+    """Creates the monitor of a model with an energy.
+
+    Free energies and pseudo-likelihoods are read off the same units in every epoch; a growing gap between
+    the free energies of training and validation rows is overfitting. Means have no pseudo-likelihood. Models
+    with a label are asked for the labels of the rows.
+    """
+
+    def kinds(self, model: PairwiseModel) -> list[str]:
+        scores = ["reconstruction_error", "hidden_mean"] if "hidden" in model.blocks() else []
+        if model.hidden_sums_out():
+            scores.append("free_energy")
+        if self._has_pseudo_likelihood(model):
+            scores.append("pseudo_likelihood")
+        if has_label(model):
+            scores += ["error", "accuracy"]
+        if self.options.likelihood_every:
+            scores += ["log_likelihood", "log_likelihood_lower", "log_likelihood_upper"]
+        return scores
+
+    @torch.no_grad()
+    def epoch(self, model: PairwiseModel, state: State) -> Record:
+        record = super().epoch(model, state)
         if "validation/free_energy" in record:
             gap = record["validation/free_energy"] - record["train/free_energy"]
             record["free_energy_gap"] = gap
-        record["weight/norm"] = norm(matrices(model))
         if "chain.visible" in state and model.hidden_sums_out():
             energy = -model.log_sum({"visible": state["chain.visible"]})
             record["chains/free_energy"] = float(energy.mean())
@@ -75,7 +105,6 @@ class Monitor:
 
     @torch.no_grad()
     def likelihood(self, model: PairwiseModel, state: State, seed: int) -> Record:
-        """Return the log-likelihoods of the probes, with both ends."""
         options: dict[str, Any] = dict(self.options.likelihood)
         chains = state.get("chain.visible")
         if chains is not None:
@@ -90,7 +119,7 @@ class Monitor:
                 record[f"{split}/log_likelihood_upper"] = result.upper
         return record
 
-    def _scores(self, model: PairwiseModel, rows: Tensor) -> dict[str, float]:
+    def scores(self, model: PairwiseModel, rows: Tensor) -> dict[str, float]:
         s = model.visible.statistics(rows.to(model.device))
         scores = {}
         if "hidden" in model.blocks():
@@ -111,9 +140,9 @@ class Monitor:
         return self.states and model.visible.support() is not None and model.hidden_sums_out()
 
 
-def matrices(model: PairwiseModel) -> dict[str, Tensor]:
-    """Return a copy of a model's couplings, by name."""
-    return {c.name: model.get_parameter(c.name).detach().clone() for c in model.couplings()}
+def matrices(model: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of a model's weights, biases apart, by name."""
+    return {name: p.detach().clone() for name, p in model.named_parameters() if p.ndim > 1}
 
 
 def norm(tensors: dict[str, Tensor]) -> float:

@@ -1,4 +1,4 @@
-r"""What is done to couplings after each step: a penalty on their size, and a bound on their norm.
+r"""What is done to weights after each step: a penalty on their size, and a bound on their norm.
 
 The L1 penalty :math:`\lambda \sum |w|` has no gradient at zero, where it matters. Its proximal step has the
 closed form
@@ -25,12 +25,12 @@ import torch
 from torch import Tensor
 
 from ..errors import invalid
-from ..models import Coupling, PairwiseModel
+from ..models import Model, PairwiseModel
 from ._options import Options
 
 
 class Penalties:
-    """Creates the penalties on a model's couplings; biases have none.
+    """Creates the penalties on a model's weights; biases have none.
 
     Arguments:
         model: The model.
@@ -40,9 +40,12 @@ class Penalties:
         ArgumentError: ``max_norm`` is given, and the model has no hidden units.
     """
 
-    def __init__(self, model: PairwiseModel, options: Options) -> None:
+    def __init__(self, model: Model, options: Options) -> None:
         self.model, self.l1, self.max_norm = model, options.l1, options.max_norm
-        if self.max_norm is not None and not any(c.lower != c.upper for c in model.couplings()):
+        couplings = model.couplings() if isinstance(model, PairwiseModel) else ()
+        self.couplings = {coupling.name: coupling for coupling in couplings}
+        self.incoming = model.incoming()
+        if self.max_norm is not None and not self.incoming:
             raise invalid("max_norm", self.max_norm, "None, as the model has no hidden units")
 
     @property
@@ -51,37 +54,44 @@ class Penalties:
         return self.l1 > 0 or self.max_norm is not None
 
     def sparse(self) -> set[str]:
-        """Return the names of the couplings whose zeros are to be exact."""
-        return {coupling.name for coupling in self.model.couplings()} if self.l1 else set()
+        """Return the names of the weights whose zeros are to be exact."""
+        return {name for name, p in self.model.named_parameters() if p.ndim > 1} if self.l1 else set()
 
     @torch.no_grad()
     def apply(self, rates: dict[str, float]) -> None:
-        """Shrink the couplings that have just been stepped, and bring them within their norm.
+        """Shrink the weights that have just been stepped, and bring them within their norm.
 
         Arguments:
             rates: The learning rates of the step by the parameter's name.
         """
-        for coupling in self.model.couplings():
-            if coupling.name not in rates:
+        for name, weight in self.model.named_parameters():
+            if name not in rates or weight.ndim < 2:
                 continue
-            weight = self.model.get_parameter(coupling.name)
             if self.l1:
-                self._shrink(coupling, weight, rates[coupling.name] * self.l1)
-            if self.max_norm is not None and coupling.lower != coupling.upper:
-                self._bound(coupling, weight, self.max_norm)
+                self._shrink(name, weight, rates[name] * self.l1)
+            if self.max_norm is not None and name in self.incoming:
+                self._bound(name, weight, self.max_norm)
 
-    def _shrink(self, coupling: Coupling, weight: Tensor, threshold: float) -> None:
-        unit = self.model.layer(coupling.lower)
-        n, columns = unit.size, unit.width // unit.size
-        if coupling.lower != coupling.upper or columns == 1:
-            weight -= weight.clamp(-threshold, threshold)
-            return
-        blocks = weight.view(n, columns, n, columns)
-        norm = torch.linalg.vector_norm(blocks, dim=(1, 3), keepdim=True)
-        blocks *= (1 - threshold / norm.clamp(min=torch.finfo(norm.dtype).tiny)).clamp(min=0)
+    def _shrink(self, name: str, weight: Tensor, threshold: float) -> None:
+        coupling = self.couplings.get(name)
+        if coupling is not None and coupling.lower == coupling.upper:
+            assert isinstance(self.model, PairwiseModel)
+            unit = self.model.layer(coupling.lower)
+            n, columns = unit.size, unit.width // unit.size
+            if columns > 1:
+                blocks = weight.view(n, columns, n, columns)
+                norm = torch.linalg.vector_norm(blocks, dim=(1, 3), keepdim=True)
+                blocks *= (1 - threshold / norm.clamp(min=torch.finfo(norm.dtype).tiny)).clamp(min=0)
+                return
+        weight -= weight.clamp(-threshold, threshold)
 
-    def _bound(self, coupling: Coupling, weight: Tensor, most: float) -> None:
-        unit = self.model.layer(coupling.upper)
-        owner = unit.expand(torch.arange(unit.size, device=weight.device))
-        square = weight.new_zeros(unit.size).index_add_(0, owner, weight.square().sum(0))
-        weight *= (most / square.sqrt().clamp(min=most))[owner]
+    def _bound(self, name: str, weight: Tensor, most: float) -> None:
+        square = weight.square().sum(self.incoming[name], keepdim=True)
+        coupling = self.couplings.get(name)
+        if coupling is not None:
+            assert isinstance(self.model, PairwiseModel)
+            unit = self.model.layer(coupling.upper)
+            owner = unit.expand(torch.arange(unit.size, device=weight.device))
+            own = weight.new_zeros(1, unit.size).index_add_(1, owner, square)
+            square = own[:, owner]
+        weight *= most / square.sqrt().clamp(min=most)

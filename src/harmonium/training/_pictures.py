@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..models import PairwiseModel, State
+from ..models import GenerativeModel, Model, PairwiseModel, State
 from ..samplers import sample
 
 _IMAGES = 100
@@ -33,15 +33,16 @@ class Pictures:
         self.pixels = slice(shape[0] * shape[1])
 
     @torch.no_grad()
-    def write(self, model: PairwiseModel, state: State, epoch: int) -> None:
+    def write(self, model: Model, state: State, epoch: int) -> None:
         """Write the picture of an epoch."""
         from ..plots import save_grid
 
         unit = model.visible
-        if "chain.visible" in state:
+        if isinstance(model, PairwiseModel) and "chain.visible" in state:
             chains = {block: state[f"chain.{block}"][:_IMAGES] for block in model.blocks()}
             images = unit.mean(model.field("visible", chains))
         else:
+            assert isinstance(model, GenerativeModel)
             n = len(self.rows)
             images = sample(model, n, steps=_STEPS, start=self.rows, means=True)
         if unit.width != unit.size:
@@ -49,7 +50,7 @@ class Pictures:
         path = self.path / f"epoch-{epoch:05d}.png"
         save_grid(images[:, self.pixels], self.shape, path, limits=self._limits(model), overwrite=True)
 
-    def _limits(self, model: PairwiseModel) -> tuple[float, float] | None:
+    def _limits(self, model: Model) -> tuple[float, float] | None:
         """Return the values of black and white, if they are not those of bits or spins."""
         unit = model.visible
         support = unit.support()

@@ -9,18 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..datasets import Dataset
 from ..errors import FileError, TrainingError, show
 from ..learning import Rule
-from ..models import PairwiseModel, save
+from ..models import Model, PairwiseModel, save
 from ..random import Stream
-from ..units import as_rows
+from ..units import Unit
 from ._checks import (
     check_config,
     check_finite,
     check_init,
     check_likelihood,
     check_output,
+    check_rule,
     check_scale,
     check_trainable,
     image_shape,
@@ -28,14 +28,16 @@ from ._checks import (
 )
 from ._components import start_from_components
 from ._events import Events
+from ._lifted import open_data, whole
 from ._log import Log
-from ._monitor import Monitor, matrices, norm
+from ._monitor import matrices, norm
+from ._monitors import monitor
 from ._optimiser import Average, Optimisers
 from ._options import Options
 from ._penalties import Penalties
 from ._pictures import Pictures
-from ._rebuild import plain
-from ._source import fingerprint, fingerprints, open_source
+from ._rebuild import described, plain
+from ._source import Opened, fingerprint, fingerprints
 from .checkpoint import RunFolder
 
 _PLACE = ("epoch", "batch", "updates", "seconds", "since_best", "stopped")
@@ -50,7 +52,7 @@ class Run:
 
     def __init__(
         self,
-        model: PairwiseModel,
+        model: Model,
         data: Any,
         rule: Rule,
         options: Options,
@@ -58,30 +60,25 @@ class Run:
         weights: Any = None,
         validation: Any = None,
     ) -> None:
-        rule.check(model)
+        check_rule(rule, model)
         check_output(options, folder)
         check_init(options, model)
         self.model, self.rule, self.options, self.folder = model, rule, options, folder
         root = Stream(options.seed, "fit")
         self.stream = root.child("chains")
-        self.source, train, held_out = open_source(
-            model.visible, data, root.child("data"), options.batch_size, options.probe, weights
-        )
-        states = not (isinstance(data, Dataset) and data.binarisation == "none")
-        if validation is not None:
-            held_out = as_rows("validation", validation).detach()
-            model.visible.validate(held_out, means=not states, name="validation")
+        opened = open_data(model, data, root.child("data"), options, weights, validation)
+        self.source, train, held_out, states = opened
         self.fingerprints: dict[str, Any] = {}
         if folder is not None:
             self.fingerprints["fingerprint"] = self.source.fingerprint()
             self.fingerprints["validation_fingerprint"] = fingerprint(held_out) if len(held_out) else None
-            self.fingerprints["data_fingerprints"] = fingerprints(data)
+            self.fingerprints["data_fingerprints"] = fingerprints(whole(data))
         held_out = held_out[: options.probe]
         check_likelihood(options, model, max(len(train), len(held_out)))
-        self.monitor = Monitor(train, held_out, options, states)
+        self.monitor = monitor(model, Opened(self.source, train, held_out, states), options)
         self.score = watched_score(options, self.monitor.names(model))
         shape = image_shape(data, model) if options.samples_every else None
-        self.pictures = Pictures(folder.samples_path, shape, train) if folder and shape else None
+        self.pictures = Pictures(folder.samples_path, shape, opened.train) if folder and shape else None
         groups = rule.parameters(model)
         check_trainable(groups)
         penalties = Penalties(model, options)
@@ -119,11 +116,12 @@ class Run:
             raise
 
     def _begin(self) -> None:
-        check_scale(self.model.visible, self.source)
-        if bool(self.model.base_rates.isnan().any()):
-            self.model.initialise(self.source.mean().to(self.model.visible.bias))
+        model = self.model
+        check_scale(model.visible, self.source)
+        if isinstance(model, PairwiseModel) and bool(model.base_rates.isnan().any()):
+            model.initialise(self.source.mean().to(model.visible.bias))
             if self.options.init == "pca":
-                start_from_components(self.model, self.source, Stream(self.options.seed, "fit/components"))
+                start_from_components(model, self.source, Stream(self.options.seed, "fit/components"))
         self.state = self.rule.init(self.model, self.stream)
         self._take_on()
         self._open(0)
@@ -148,13 +146,7 @@ class Run:
     def config(self) -> dict[str, Any]:
         """Return what makes a run like this one as JSON values; of the data, hashes."""
         return {
-            "model": {
-                "kind": self.model.kind,
-                "config": self.model.config(),
-                "dtype": str(self.model.dtype).removeprefix("torch."),
-                "device": str(self.model.device),
-                "frozen": [k for k, p in self.model.named_parameters() if not p.requires_grad],
-            },
+            "model": described(self.model),
             "rule": {"name": self.rule.name, **self.rule.model_dump(mode="json")},
             "options": plain(self.options),
             **self.fingerprints,
@@ -212,9 +204,9 @@ class Run:
         return self.updates / max(self.options.epochs * len(self.source), 1)
 
     def finite(self) -> bool:
-        """Return whether the last gradient was finite: a quick look, at the last layer's biases alone."""
-        gradient = self.model.layer(self.model.blocks()[-1]).bias.grad
-        return gradient is None or bool(torch.isfinite(gradient.sum()))
+        """Return whether the last gradient was finite: a quick look, at the biases alone."""
+        biases = [p.grad for p in self.optimisers.groups["model"].values() if p.ndim == 1]
+        return all(bool(torch.isfinite(g.sum())) for g in biases if g is not None)
 
     def check(self) -> None:
         """Look at all that the run has learned.
@@ -315,6 +307,7 @@ class Run:
             self.model.load_state_dict(self.best)
         else:
             self.average.swap()
+        self.model.eval()
         if self.folder is not None:
             save(self.model, self.folder.model_path)
 
@@ -324,10 +317,10 @@ class Run:
             self.events.close()
 
 
-def default_rate(model: PairwiseModel) -> float:
+def default_rate(model: Model) -> float:
     """Return the learning rate for the units at hand."""
-    discrete = all(model.layer(block).discrete for block in model.blocks())
-    return 0.05 if discrete else 0.005
+    units = [module for module in model.modules() if isinstance(module, Unit)]
+    return 0.05 if all(unit.discrete for unit in units) else 0.005
 
 
 def _parts(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:

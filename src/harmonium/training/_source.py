@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["Source", "changed_splits", "fingerprint", "fingerprints", "open_source"]
+__all__ = ["Opened", "Source", "changed_splits", "fingerprint", "fingerprints", "open_source"]
 
 from collections.abc import Iterator
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -155,9 +155,27 @@ class Source:
             parts[-1].validate(self.rows[:, -self.codes :])
 
 
+class Opened(NamedTuple):
+    """Data that are open for training."""
+
+    source: Source
+    train: Tensor
+    """Training rows to be scored, shape (rows, size)."""
+    validation: Tensor
+    """Validation rows to be scored, shape (rows, size)."""
+    states: bool
+    """Whether these are states; else they are means."""
+
+
 def open_source(
-    unit: Unit, data: Any, stream: Stream, batch_size: int, probe: int, weights: Any = None
-) -> tuple[Source, Tensor, Tensor]:
+    unit: Unit,
+    data: Any,
+    stream: Stream,
+    batch_size: int,
+    probe: int,
+    weights: Any = None,
+    validation: Any = None,
+) -> Opened:
     """Return the source of ``data``, a probe of its training rows to be scored, and its validation rows.
 
     Arguments:
@@ -167,27 +185,33 @@ def open_source(
         batch_size: Rows in each batch.
         probe: Rows of the probe, at most.
         weights: The rows' weights, shape (rows).
+        validation: Rows to score, in place of those that ``data`` brings.
 
     Raises:
         DataError: Rows or weights do not fit.
     """
     shares = None if weights is None else as_rows("weights", weights).detach()
-    if not isinstance(data, Dataset):
-        rows = as_rows("data", data, "an array or a tensor of numbers, or a Dataset").detach()
-        return Source(unit, rows, stream, batch_size, weights=shares), rows[:probe], rows[:0]
-    source = Source(
-        unit,
-        data.train,
-        stream,
-        batch_size,
-        levels=data.levels,
-        sampled=data.binarisation == "sampled",
-        codes=0 if data.classes is None else 1,
-        weights=shares,
-    )
-    if len(data.validation):
-        unit.validate(data.validation, means=data.binarisation == "none", name="validation")
-    return source, data.fixed("train", probe), data.validation
+    if isinstance(data, Dataset):
+        source = Source(
+            unit,
+            data.train,
+            stream,
+            batch_size,
+            levels=data.levels,
+            sampled=data.binarisation == "sampled",
+            codes=0 if data.classes is None else 1,
+            weights=shares,
+        )
+        train, held_out, states = data.fixed("train", probe), data.validation, data.binarisation != "none"
+    else:
+        train = as_rows("data", data, "an array or a tensor of numbers, or a Dataset").detach()
+        source = Source(unit, train, stream, batch_size, weights=shares)
+        train, held_out, states = train[:probe], train[:0], True
+    if validation is not None:
+        held_out = as_rows("validation", validation).detach()
+    if validation is not None or len(held_out):
+        unit.validate(held_out, means=not states, name="validation")
+    return Opened(source, train, held_out, states)
 
 
 def fingerprint(rows: Tensor, *how: object, weights: Tensor | None = None) -> str:
@@ -212,15 +236,23 @@ def fingerprints(data: Any) -> dict[str, str]:
 def changed_splits(config: dict[str, Any], data: Dataset) -> list[str]:
     """Return the splits of a data set that are not those which a run began with.
 
-    Runs of old versions tell of the training rows alone.
+    Runs of old versions tell of the training rows alone; a classifier's rows have their labels beside them.
 
     Arguments:
         config: The configuration of the run.
         data: The data set.
     """
-    noted, now = config.get("data_fingerprints"), fingerprints(data)
+    noted = config.get("data_fingerprints")
     if not isinstance(noted, dict):
         noted = {"train": config["fingerprint"]}
+    found = _differing(noted, data)
+    if found and data.classes is None and data.labels:
+        return _differing(noted, data.with_labels())
+    return found
+
+
+def _differing(noted: dict[str, str], data: Dataset) -> list[str]:
+    now = fingerprints(data)
     return [split for split in now if noted.get(split, now[split]) != now[split]]
 
 

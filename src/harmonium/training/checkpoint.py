@@ -56,8 +56,12 @@ class RunFolder:
         self.events_path = self.path / "tensorboard"
         self._fresh = False
 
-    def create(self, config: dict[str, Any]) -> None:
+    def create(self, config: dict[str, Any], *, parts: bool = True) -> None:
         """Make the folder and write its configuration, or nothing at all.
+
+        Arguments:
+            config: The configuration.
+            parts: Whether to make the folders for checkpoints and samples as well.
 
         Raises:
             ArgumentError: JSON cannot hold the configuration.
@@ -68,8 +72,9 @@ class RunFolder:
             self._fresh = not self.path.exists()
             if not self._fresh and (not self.path.is_dir() or any(self.path.iterdir())):
                 raise FileError(f"out: {self.path} exists already, expected a new or empty folder")
-            self.checkpoints_path.mkdir(parents=True)
-            self.samples_path.mkdir()
+            self.path.mkdir(parents=True, exist_ok=True)
+            for part in (self.checkpoints_path, self.samples_path) if parts else ():
+                part.mkdir()
         except OSError as error:
             raise FileError(f"out: {self.path} cannot be written ({error.strerror})") from error
         try:

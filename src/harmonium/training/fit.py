@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["History", "fit", "resume"]
+__all__ = ["Callback", "History", "fit", "go_on"]
 
 import signal
 import threading
@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ..errors import ArgumentTypeError, show
 from ..learning import PCD, Rule
-from ..models import PairwiseModel, check_model
+from ..models import DBN, Model, State, check_model
+from ._checks import check_callback
 from ._monitor import matrices
 from ._options import Options
 from ._rebuild import rebuild
@@ -32,17 +33,18 @@ Callback = Callable[[dict[str, Any]], bool | None]
 class History:
     """What a run leaves behind, besides the trained model."""
 
-    model: PairwiseModel
+    model: Model
     records: list[dict[str, Any]]
     """One for each epoch: metrics by name."""
     chains: Tensor | None
-    """Values of the persistent chains, shape (chains, size); none where the rule has none."""
+    """Values of the persistent chains, shape (chains, size); none where the rule has none. Those of a deep
+    belief network are of its top RBM's visible layer."""
     stopped: str
     """Why the run ended before its last epoch; empty if it did not."""
 
 
 def fit(
-    model: PairwiseModel,
+    model: Model,
     data: Any,
     rule: Rule | None = None,
     *,
@@ -78,17 +80,17 @@ def fit(
     """
     if rule is None:
         rule = PCD()
-    check_model(model, PairwiseModel)
+    check_model(model, Model)
     if not isinstance(rule, Rule):
         raise ArgumentTypeError(f"rule: got {show(rule)}, expected a learning rule such as hm.PCD()")
-    _check_callback(callback)
+    check_callback(callback)
     folder = None if out is None else RunFolder(out)
     run = Run(model, data, rule, Options(**options), folder, weights, validation)
     run.start(config or {})
     return _train(run, callback)
 
 
-def resume(
+def go_on(
     path: str | Path,
     data: Any,
     *,
@@ -97,7 +99,7 @@ def resume(
     callback: Callback | None = None,
     **changes: Any,
 ) -> History:
-    """Go on with a run from its last checkpoint, bit for bit.
+    """Go on with a run of :func:`fit` from its last checkpoint, bit for bit.
 
     Arguments:
         path: The run folder.
@@ -112,7 +114,7 @@ def resume(
         FileError: The folder is no run, its checkpoint is damaged, or the training or validation rows are
             others.
     """
-    _check_callback(callback)
+    check_callback(callback)
     folder = RunFolder(path)
     model, rule, options = rebuild(folder, changes)
     run = Run(model, data, rule, options, folder, weights, validation)
@@ -160,18 +162,18 @@ def _train(run: Run, callback: Callback | None) -> History:
                     stopped = "by the callback"
             run.save()
         run.finish()
-    chains = run.state.get("chain.visible")
     return History(
         model=model,
         records=run.log.records,
-        chains=None if chains is None else model.visible.values(chains),
+        chains=_chains(model, run.state),
         stopped=stopped or run.stopped,
     )
 
 
-def _check_callback(callback: object) -> None:
-    if callback is not None and not callable(callback):
-        raise ArgumentTypeError(f"callback: got {show(callback)}, expected a function of the record")
+def _chains(model: Model, state: State) -> Tensor | None:
+    """Return the values of the chains that persist, of a deep belief network those of its top RBM."""
+    machine, name = (model.top, "top.visible") if isinstance(model, DBN) else (model, "chain.visible")
+    return machine.visible.values(state[name]) if name in state else None
 
 
 @contextmanager

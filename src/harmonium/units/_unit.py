@@ -170,6 +170,15 @@ class Unit(nn.Module, ABC):
             weight: The weights w of each sum, shape (sums, width).
         """
 
+    def log_density(self, x: Tensor, field: Tensor) -> Tensor:
+        r"""Return :math:`\log p(x) = a^\top s(x) - e(x) - A(a)` of states in fields a, shape (*); nats.
+
+        Arguments:
+            x: States of shape (*, width).
+            field: Fields of the same shape.
+        """
+        return (field * x).sum(-1, dtype=torch.float64) - self.own_energy(x) - self.log_partition(field)
+
     def mean(self, field: Tensor, beta: Tensor | None = None) -> Tensor:
         """Return the mean of the units; of categorical ones, the probabilities of their states.
 

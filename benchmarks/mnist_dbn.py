@@ -1,0 +1,125 @@
+"""A deep belief network 784-500-2000 on MNIST: the bound on the test log-likelihood, and an estimate.
+
+The second RBM starts as the first one upside down, which leaves the bound where the first RBM's likelihood
+was, and is trained on fresh samples of the first hidden layer; the table of the bound's growth is read off
+training rows on the way. Bits are drawn afresh at each presentation for training; the test set is one fixed
+sample. The training time is that of the updates of both layers, checkpoints included. Needs the MNIST files
+(see docs/data.md).
+
+    python benchmarks/mnist_dbn.py --out RUN
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from _table import keep
+
+import harmonium as hm
+
+LAYERS = [784, 500, 2000]
+QUICK = {"method": "bridge", "runs": 100, "betas": 1000, "equilibrate": 100}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", required=True, help="the run folder; resumed if it exists")
+    parser.add_argument("--epochs", type=int, nargs=2, default=[110, 200])
+    parser.add_argument("--lr", type=float, nargs=2, default=[0.1, 0.05])
+    parser.add_argument("--chains", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=1)
+    parser.add_argument("--every", type=int, default=25, help="epochs between estimates on the way")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--samples", type=int, default=1000, help="of the hidden layers, for each test row")
+    parser.add_argument("--runs", type=int, default=500)
+    parser.add_argument("--betas", type=int, default=14_500)
+    parser.add_argument("--equilibrate", type=int, default=2000)
+    parser.add_argument("--table", help="write the tables to this Markdown file and one beside it")
+    args = parser.parse_args()
+
+    data = hm.datasets.load("mnist", validation=0)
+    if Path(args.out).exists():
+        history = hm.resume(args.out, data, callback=show)
+    else:
+        history = hm.pretrain(
+            hm.DBN(LAYERS, seed=args.seed),
+            data,
+            hm.PCD(steps=args.steps, chains=args.chains),
+            out=args.out,
+            epochs=args.epochs,
+            lr=args.lr,
+            batch_size=200,
+            likelihood_every=[0, args.every],
+            likelihood=QUICK,
+            seed=args.seed,
+            callback=show,
+        )
+    model = history.model
+    assert isinstance(model, hm.DBN)
+    seconds = [max(r["seconds"] for r in history.records if r["layer"] == layer) for layer in (1, 2)]
+
+    began = time.monotonic()
+    log_z = hm.log_partition(
+        model,
+        method="bridge",
+        runs=args.runs,
+        betas=args.betas,
+        equilibrate=args.equilibrate,
+        chains=history.chains,
+    )
+    result = hm.log_likelihood(model, data, log_partition=log_z, samples=args.samples)
+    row = {
+        "epochs": "-".join(map(str, args.epochs)),
+        "training s": sum(seconds),
+        "bound": result.bound,
+        "± bound": result.bound_standard_error,
+        "estimate": result.mean,
+        "lower": result.lower,
+        "upper": result.upper,
+        "± log Z": log_z.standard_error,
+        "± rows": result.data_standard_error,
+        "samples": result.importance_samples,
+        "effective": result.importance_ess,
+        "trusted": result.trusted,
+        "evaluation s": time.monotonic() - began,
+    }
+    print(result.reason)
+    keep(args.table, "DBN 784-500-2000 on MNIST, test set, nats per row", [row])
+    grown = None if args.table is None else str(Path(args.table).with_stem(f"{Path(args.table).stem}-growth"))
+    keep(grown, "The bound on training rows as the second layer learns", growth(model, data, history, log_z))
+
+
+def growth(
+    model: hm.DBN, data: hm.Dataset, history: hm.History, log_z: hm.LogPartition
+) -> list[dict[str, Any]]:
+    """Return the bound on training rows after each estimate of the second layer's likelihood.
+
+    With the first layer held, it is a constant plus the mean log-likelihood of the first hidden layer. Epoch
+    0 is the first RBM, whose likelihood has no gap to its bound.
+    """
+    rows = data.fixed("train", 1000)
+    first = hm.log_likelihood(model.rbms[0], rows, **QUICK)
+    second = [r for r in history.records if r["layer"] == 2 and r.get("train/log_likelihood") is not None]
+    end = hm.log_likelihood(model, rows, log_partition=log_z, samples=100)
+    assert end.bound is not None
+    constant = end.bound - second[-1]["train/log_likelihood_lower"]
+    start = {"epoch": 0, "bound": first.lower, "train log p(h)": "", "validation log p(h)": ""}
+    return [start] + [
+        {"epoch": r["epoch"], "bound": r["train/log_likelihood_lower"] + constant}
+        | {f"{split} log p(h)": r.get(f"{split}/log_likelihood") for split in ("train", "validation")}
+        for r in second
+    ]
+
+
+def show(record: dict[str, Any]) -> None:
+    """Print every tenth epoch, and those in which the likelihood was estimated."""
+    if record["epoch"] % 10 == 0 or record.get("train/log_likelihood") is not None:
+        names = ("layer", "epoch", "seconds", "train/free_energy", "train/log_likelihood", "weight/norm")
+        print({name: record.get(name) for name in names}, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Fine-tuning: from a deep belief network that was trained layer by layer to what it is to do."""
+
+from __future__ import annotations
+
+__all__ = ["TUNING", "finetune", "finetune_keys", "understand_tuning"]
+
+from pathlib import Path
+
+from ..datasets import load
+from ..errors import ArgumentError, FileError
+from ..learning import RULES
+from ..models import DBN, MLP, Autoencoder, Model
+from ..report import environment, open_entry, open_model
+from ..training import RunFolder
+from ._console import noted_warnings
+from ._settings import Keys, data_keys, option_keys, read, rule_keys, signature_keys, under
+from ._train import (
+    Wish,
+    absolute,
+    as_means,
+    keep_best,
+    make_rule,
+    start,
+    tell,
+    typed,
+    with_likelihood,
+)
+
+_USUAL = "cross-entropy"
+TUNING = [name for name, rule in RULES.items() if rule.fits in (DBN, MLP, Autoencoder)]
+"""The rules that take a pretrained network further, by name."""
+
+
+def finetune(run: Path, out: Path, pairs: list[str], as_json: bool) -> None:
+    """Fine-tune a pretrained network in a new folder, and say what came out."""
+    wish = understand_tuning(run, pairs)
+    history = start(wish, out)
+    tell(RunFolder(out), history, wish.data, as_json)
+
+
+def finetune_keys() -> Keys:
+    """Return the keys of ``harmonium finetune --set``."""
+    rules = rule_keys(*TUNING)
+    rules["rule"] = rules["rule"]._replace(default=_USUAL, choices=TUNING)
+    loading = {f"data.{name}": key for name, key in data_keys().items()}
+    return {**rules, **option_keys(), **_dropout_keys(), **loading}
+
+
+def understand_tuning(run: Path, pairs: list[str]) -> Wish:
+    """Return the parts of a run that goes on from a pretrained network.
+
+    Raises:
+        ArgumentError: A key is unknown, or a value does not fit.
+        FileError: The run is none of a deep belief network.
+    """
+    values = read(pairs, finetune_keys())
+    rule = make_rule(values, _USUAL)
+    folder = RunFolder(run)
+    config, network = folder.config(), open_model(folder)
+    if not isinstance(network, DBN):
+        raise FileError(f"{run}: got a run of a model of kind {network.kind}, expected a dbn's")
+    source, before = open_entry(folder)
+    given = absolute(under("data.", values))
+    arguments = {**before, **given, "with_labels": rule.supervised}
+    if issubclass(DBN, rule.fits):
+        arguments["with_labels"] = network.classes is not None
+    else:
+        arguments = as_means(source, arguments, given)
+    data = load(source, **arguments)
+    options = with_likelihood({k: v for k, v in values.items() if k in option_keys()})
+    dropout = {k: v for k, v in values.items() if k in _dropout_keys()}
+    with noted_warnings():
+        model = _tuned(network, rule.fits, len(data.classes or ()), dropout, options.get("seed", 0))
+    own = {
+        "data": {"source": source, "arguments": arguments},
+        "environment": environment(),
+        "commands": [["finetune", str(run), "--out", "RUN", *typed(pairs)]],
+        "pretrained": {"run": str(run.resolve()), "fingerprint": config["fingerprint"]},
+    }
+    return Wish(model, data, rule, keep_best(model, data, options), own, {})
+
+
+def _tuned(network: DBN, kind: type[Model], classes: int, dropout: dict[str, float], seed: int) -> Model:
+    """Return what a rule trains of a pretrained network: a classifier, an autoencoder, or itself untied."""
+    if kind is MLP:
+        return network.to_mlp(classes, seed=seed, **dropout)
+    for name in dropout:
+        raise ArgumentError(f"{name}: no setting but of the rule {_USUAL!r}")
+    if kind is Autoencoder:
+        return network.to_autoencoder()
+    network.untie()
+    return network
+
+
+def _dropout_keys() -> Keys:
+    """Return the keys of leaving units out."""
+    return {name: key for name, key in signature_keys(MLP).items() if name.endswith("dropout")}

@@ -1,0 +1,76 @@
+r"""Back-propagation for feed-forward networks: of a classifier's cross-entropy, of an autoencoder's error.
+
+.. math:: -\log p(y \mid v), \qquad -\sum_i v_i \log \hat v_i + (1 - v_i) \log(1 - \hat v_i), \qquad
+    \tfrac12 \sum_i (v_i - \hat v_i)^2
+
+the second for probabilities, the third for real numbers. Inputs and hidden units are left out at random where
+the network has dropout; those left are scaled up, so that the expected inputs of each unit are those of the
+whole network, and pretrained weights can be taken as they are.
+
+References:
+    | Learning representations by back-propagating errors (Rumelhart, Hinton & Williams, 1986)
+    | Dropout: a simple way to prevent neural networks from overfitting (Srivastava et al., 2014)
+"""
+
+from __future__ import annotations
+
+__all__ = ["CrossEntropy", "Reconstruction", "reconstruction_errors"]
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from ..errors import invalid
+from ..models import MLP, Autoencoder, Model, State
+from ..random import Stream
+from ._loss_rule import LossRule
+from ._rule import Batch
+
+
+class CrossEntropy(LossRule):
+    """Creates the rule that descends the cross-entropy of a classifier's labels."""
+
+    name: ClassVar[str] = "cross-entropy"
+    supervised: ClassVar[bool] = True
+    fits: ClassVar[type[Model]] = MLP
+
+    def check(self, model: Model) -> None:
+        if not isinstance(model, MLP):
+            raise invalid("rule", self.name, f"a rule that fits a {model.kind}")
+
+    def loss(self, model: Model, batch: Batch, state: State, stream: Stream) -> Tensor:
+        assert isinstance(model, MLP)
+        x, target = batch.values[:, : -model.classes], batch.values[:, -model.classes :].argmax(1)
+        model.train()
+        return (cross_entropy(model(x), target, reduction="none") * batch.weights).sum()
+
+
+class Reconstruction(LossRule):
+    """Creates the rule that descends an autoencoder's error."""
+
+    name: ClassVar[str] = "reconstruction"
+    fits: ClassVar[type[Model]] = Autoencoder
+
+    def check(self, model: Model) -> None:
+        if not isinstance(model, Autoencoder):
+            raise invalid("rule", self.name, f"a rule that fits a {model.kind}")
+
+    def loss(self, model: Model, batch: Batch, state: State, stream: Stream) -> Tensor:
+        assert isinstance(model, Autoencoder)
+        model.train()
+        return (reconstruction_errors(model, batch.values) * batch.weights).sum()
+
+
+def reconstruction_errors(model: Autoencoder, s: Tensor) -> Tensor:
+    """Return the error of each row, shape (rows), nats.
+
+    Arguments:
+        model: The network.
+        s: Statistics of rows, shape (rows, width).
+    """
+    out: Tensor = model(s)
+    if model.visible.kind == "bernoulli":
+        return binary_cross_entropy_with_logits(out, s, reduction="none").sum(1)
+    return 0.5 * torch.square(out - s).sum(1)

@@ -1,0 +1,103 @@
+r"""The likelihood of a deep belief network: a variational bound, and importance sampling.
+
+With paths h drawn from the recognition network q,
+
+.. math:: \log p(v) \ge E_q[\log p^*(v, h) - \log q(h \mid v)] - \log Z, \qquad
+    p(v) = \frac1Z E_q\left[\frac{p^*(v, h)}{q(h \mid v)}\right]
+
+where the top RBM's highest layer is summed out and Z is its partition function. The mean of K weights is an
+unbiased estimate of :math:`p^*(v)`; its logarithm is low by about half its relative variance, so that the
+estimate is itself a lower bound in expectation, which rises to the likelihood as K grows. The bound is
+the mean of the logarithms of the same weights, and so is never above it. Its term -log q, whose mean is the
+entropy of q, is drawn as well, since it cancels the noise of the other: where q is the posterior, all weights
+of a row are equal, and both are exact.
+
+References:
+    | A fast learning algorithm for deep belief nets (Hinton, Osindero & Teh, 2006)
+    | On the quantitative analysis of deep belief networks (Salakhutdinov & Murray, 2008)
+    | Importance weighted autoencoders (Burda, Grosse & Salakhutdinov, 2016)
+    | https://arxiv.org/abs/1509.00519
+"""
+
+from __future__ import annotations
+
+__all__ = ["Paths", "weigh_paths"]
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..models import DBN
+from ..random import Stream
+
+_BLOCK = 4096
+
+
+class Paths(NamedTuple):
+    """What paths through the recognition network tell of rows, up to log Z; nats, float64."""
+
+    bound: Tensor
+    """The variational bound of each row, shape (rows)."""
+    bound_error: Tensor
+    """Its Monte-Carlo errors."""
+    estimate: Tensor
+    """The logarithm of each row's mean weight, shape (rows)."""
+    estimate_error: Tensor
+    """Its Monte-Carlo errors, to first order."""
+    effective: Tensor
+    """The effective sample size of each row's weights, shape (rows)."""
+
+
+@torch.no_grad()
+def weigh_paths(model: DBN, v: Tensor, label: Tensor | None, samples: int, stream: Stream) -> Paths:
+    """Draw paths for each row and weigh them.
+
+    Where there is but one hidden layer nothing is drawn, and nothing has an error.
+
+    Arguments:
+        model: The network.
+        v: Visible statistics, shape (rows, width).
+        label: The labels' statistics, shape (rows, classes); summed over if not given.
+        samples: Paths of each row.
+        stream: Where the random bits come from.
+    """
+    size = max(1, _BLOCK // samples)
+    parts = []
+    for first in range(0, len(v), size):
+        own = None if label is None else label[first : first + size]
+        parts.append(_weigh(model, v[first : first + size], own, samples, stream))
+    return Paths(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _weigh(model: DBN, v: Tensor, label: Tensor | None, samples: int, stream: Stream) -> Paths:
+    if model.depth == 1:
+        exact = model.log_joint([v], label)
+        none = torch.zeros_like(exact)
+        return Paths(exact, none, exact, none, torch.full_like(exact, math.inf))
+    path = [v]
+    log_q = torch.zeros(len(v) * samples, dtype=torch.float64, device=v.device)
+    for layer in range(model.depth - 1):
+        unit, field = model.rbms[layer].hidden, model.recognise(layer, path[-1])
+        if layer == 0:
+            field = field.repeat_interleave(samples, 0)
+        path.append(unit.sample(field, stream))
+        log_q += unit.log_density(path[-1], field)
+    path[0] = v.repeat_interleave(samples, 0)
+    many = None if label is None else label.repeat_interleave(samples, 0)
+    log_weight = (model.log_joint(path, many) - log_q).view(len(v), samples)
+    share = log_weight.softmax(1)
+    return Paths(
+        bound=log_weight.mean(1),
+        bound_error=_error(log_weight),
+        estimate=log_weight.logsumexp(1) - math.log(samples),
+        estimate_error=_error(samples * share),
+        effective=1 / share.square().sum(1),
+    )
+
+
+def _error(x: Tensor) -> Tensor:
+    """Return the standard error of the mean of each row; a single value tells nothing of it."""
+    n = x.shape[1]
+    return x.std(1) / math.sqrt(n) if n > 1 else torch.full_like(x[:, 0], math.inf)

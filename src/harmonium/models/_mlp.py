@@ -1,0 +1,321 @@
+r"""Feed-forward networks: the classifier that a deep belief network becomes, and the autoencoder.
+
+.. math:: h_1 = \sigma(c_1 + v W_1), \quad h_2 = \sigma(c_2 + h_1 W_2), \quad \dots, \quad
+    p(y \mid v) = \operatorname{softmax}(c_y + h_L W_y)
+
+are the recognition network's means with one more layer on top. The autoencoder goes up in the same way, and
+down again through the transposed weights.
+
+References:
+    | Reducing the dimensionality of data with neural networks (Hinton & Salakhutdinov, 2006)
+    | Dropout: a simple way to prevent neural networks from overfitting (Srivastava et al., 2014)
+"""
+
+from __future__ import annotations
+
+__all__ = ["ACTIVATIONS", "MLP", "Autoencoder"]
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import choose, invalid
+from ..random import Stream
+from ..units import Categorical, Mixed, Unit, unit_from_config
+from ._base import Model
+from ._layers import as_layer
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "linear": nn.Identity,
+}
+"""What a hidden layer does to its inputs, by name."""
+
+
+class FeedForward(Model):
+    """Abstract model that is one feed-forward network.
+
+    Its weights are those of ``nn.Linear``, of shape (outputs, inputs).
+    """
+
+    network: nn.Sequential
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.network.parameters()).dtype
+
+    @property
+    def linears(self) -> list[nn.Linear]:
+        """The layers of weights, from the inputs up."""
+        return [part for part in self.network if isinstance(part, nn.Linear)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the network's outputs for statistics of its inputs, shape (rows, outputs)."""
+        out: Tensor = self.network(x)
+        return out
+
+
+class MLP(FeedForward):
+    """Creates a multilayer perceptron that classifies rows.
+
+    A row of data ends in the label's code. The first weights are those of Glorot and Bengio for sigmoid and
+    tanh units, N(0, 2 / (inputs + outputs)), and of He et al. for ReLU ones, N(0, 2 / inputs); the last are
+    of the first kind.
+
+    Arguments:
+        layers: The layers from the inputs to the last hidden one, at least two numbers; the first may be a
+            layer of units.
+        classes: The number of classes.
+        activation: Of all hidden layers: ``sigmoid``, ``tanh``, ``relu`` or ``linear``; or of each, a list.
+        dropout: The probability that a hidden unit is left out of an update.
+        input_dropout: The probability that an input is.
+        masks: For each hidden layer which of the units below it sees, truth values of shape (lower width,
+            units), or None for all.
+        seed: Draws the weights.
+
+    Raises:
+        ArgumentError: A size, a probability or a mask does not fit.
+    """
+
+    kind = "mlp"
+
+    def __init__(
+        self,
+        layers: Sequence[int | Unit],
+        classes: int,
+        *,
+        activation: str | Sequence[str] = "sigmoid",
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        masks: Sequence[Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if isinstance(classes, bool) or not isinstance(classes, int) or classes < 2:
+            raise invalid("classes", classes, "at least two classes")
+        for name, value in (("dropout", dropout), ("input_dropout", input_dropout)):
+            if not (isinstance(value, int | float) and 0 <= value < 1):
+                raise invalid(name, value, "a probability below 1")
+        _check_layers(layers, "the inputs and at least one hidden layer, such as [784, 500]")
+        inputs = as_layer("visible", layers[0])
+        self.sizes = [as_layer("hidden", size).size for size in layers[1:]]
+        self.classes, self.dropout, self.input_dropout = classes, float(dropout), float(input_dropout)
+        names = [activation] * len(self.sizes) if isinstance(activation, str) else list(activation)
+        if len(names) != len(self.sizes):
+            raise invalid("activation", activation, f"a name, or a list of {len(self.sizes)}")
+        for name in names:
+            choose("activation", name, ACTIVATIONS)
+        self.activation = names
+        self._inputs = inputs.config()
+        self.network = _classifier([inputs.width, *self.sizes, classes], names, dropout, input_dropout)
+        _draw_weights(self.linears, [*names, "sigmoid"], seed)
+        given = [None] * len(self.sizes) if masks is None else list(masks)
+        if len(given) != len(self.sizes):
+            raise invalid("masks", f"{len(given)} masks", f"{len(self.sizes)}, one for each hidden layer")
+        for number in range(len(given)):
+            self.register_buffer(f"mask_{number}", None)
+        for number, mask in enumerate(given):
+            if mask is not None:
+                self.set_mask(number, mask)
+
+    @property
+    def visible(self) -> Unit:  # type: ignore[override]
+        """The inputs and the label."""
+        inputs = self.inputs
+        parts = inputs.parts if isinstance(inputs, Mixed) else [inputs]
+        layers = [unit_from_config(part.config()) for part in parts]
+        return Mixed(*layers, Categorical(1, self.classes)).to(inputs.bias)
+
+    @property
+    def inputs(self) -> Unit:
+        """The inputs' units."""
+        return unit_from_config(self._inputs).to(self.device, self.dtype)
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "inputs": self._inputs,
+            "sizes": self.sizes,
+            "classes": self.classes,
+            "activation": self.activation,
+            "dropout": self.dropout,
+            "input_dropout": self.input_dropout,
+            "masked": [self._mask(number) is not None for number in range(len(self.sizes))],
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        values = dict(config)
+        layers = [unit_from_config(values.pop("inputs")), *values.pop("sizes")]
+        masked = values.pop("masked")
+        model = cls(layers, **values)
+        for number, wanted in enumerate(masked):
+            if wanted:
+                linear = model.linears[number]
+                model.set_mask(number, torch.ones(linear.in_features, linear.out_features))
+        return model
+
+    def set_mask(self, number: int, mask: Any) -> None:
+        """Let a hidden layer see only some of the units below it.
+
+        Arguments:
+            number: Of the hidden layer; 0 is the lowest.
+            mask: Truth values of shape (lower width, units).
+
+        Raises:
+            ArgumentError: The mask has another shape.
+        """
+        weight = self.linears[number].weight
+        given = torch.as_tensor(np.asarray(mask)).bool().T
+        if given.shape != weight.shape:
+            expected = f"shape {tuple(weight.T.shape)}: lower x upper units"
+            raise invalid("masks", tuple(given.T.shape), expected)
+        self.register_buffer(f"mask_{number}", given.to(weight).contiguous())
+        self.project()
+
+    def incoming(self) -> dict[str, int]:
+        names = {id(p): name for name, p in self.named_parameters()}
+        return {names[id(linear.weight)]: 1 for linear in self.linears[:-1]}
+
+    @torch.no_grad()
+    def project(self) -> None:
+        for number, linear in enumerate(self.linears[:-1]):
+            mask = self._mask(number)
+            if mask is not None:
+                linear.weight.mul_(mask)
+
+    def encode(self, v: Tensor) -> Tensor:
+        """Return the last hidden layer's activity given rows of data, shape (rows, units).
+
+        Arguments:
+            v: Values of the inputs, or their statistics; a label after them is not looked at.
+        """
+        training = self.training
+        try:
+            self.eval()
+            out: Tensor = self.network[:-1](self.split(torch.as_tensor(v))[0])
+            return out
+        finally:
+            self.train(training)
+
+    def split(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the statistics of the inputs, and the codes of the labels, which may be missing.
+
+        Arguments:
+            rows: Values of shape (rows, size), with or without the label; or their statistics.
+        """
+        inputs = self.inputs
+        if rows.shape[1] == inputs.size + 1:
+            return inputs.statistics(rows[:, :-1]), rows[:, -1].long().to(self.device)
+        if rows.shape[1] in (inputs.size, inputs.width):
+            return inputs.statistics(rows), None
+        s = rows.to(inputs.bias)
+        return s[:, : -self.classes], s[:, -self.classes :].argmax(1)
+
+    def _mask(self, number: int) -> Tensor | None:
+        mask: Tensor | None = getattr(self, f"mask_{number}")
+        return mask
+
+
+class Autoencoder(FeedForward):
+    """Creates a network that goes up to a code and down again to its inputs.
+
+    Arguments:
+        layers: The layers from the inputs to the code; the first may be a layer of units. Bernoulli inputs
+            come out as probabilities, Gaussian ones as means.
+        activation: Of each layer above the inputs, up to the code: a name, or a list. On the way down the
+            layers do what they do on the way up.
+        seed: Draws the weights.
+
+    Raises:
+        ArgumentError: A size or a name does not fit, or the inputs are units of another type.
+    """
+
+    kind = "autoencoder"
+
+    def __init__(
+        self,
+        layers: Sequence[int | Unit],
+        *,
+        activation: str | Sequence[str] = "sigmoid",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        _check_layers(layers, "the inputs and at least one layer, such as [784, 500, 30]")
+        self.visible = copy.deepcopy(as_layer("visible", layers[0]))
+        if self.visible.kind not in ("bernoulli", "gaussian"):
+            raise invalid("layers", self.visible, "Bernoulli or Gaussian inputs")
+        for parameter in self.visible.parameters():
+            parameter.requires_grad_(False)
+        self.sizes = [as_layer("hidden", size).size for size in layers[1:]]
+        names = [activation] * len(self.sizes) if isinstance(activation, str) else list(activation)
+        if len(names) != len(self.sizes):
+            raise invalid("activation", activation, f"a name, or a list of {len(self.sizes)}")
+        for name in names:
+            choose("activation", name, ACTIVATIONS)
+        self.activation = names
+        widths = [self.visible.width, *self.sizes]
+        parts: list[nn.Module] = []
+        for (below, above), name in zip(pairwise(widths), names, strict=True):
+            parts += [nn.Linear(below, above), ACTIVATIONS[name]()]
+        for (above, below), name in zip(
+            pairwise(reversed(widths)), [*reversed(names[:-1]), "linear"], strict=True
+        ):
+            parts += [nn.Linear(above, below), ACTIVATIONS[name]()]
+        self.network = nn.Sequential(*parts[:-1])
+        _draw_weights(self.linears, [*names, *reversed(names[:-1]), "sigmoid"], seed)
+
+    def config(self) -> dict[str, Any]:
+        return {"inputs": self.visible.config(), "sizes": self.sizes, "activation": self.activation}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        layers = [unit_from_config(config["inputs"]), *config["sizes"]]
+        return cls(layers, activation=config["activation"])
+
+    def incoming(self) -> dict[str, int]:
+        names = {id(p): name for name, p in self.named_parameters()}
+        return {names[id(linear.weight)]: 1 for linear in self.linears[:-1]}
+
+    def encode(self, v: Tensor) -> Tensor:
+        """Return the codes of rows of data, shape (rows, size of the code)."""
+        code: Tensor = self.network[: 2 * len(self.sizes)](self.visible.statistics(torch.as_tensor(v)))
+        return code
+
+    def reconstruct(self, v: Tensor) -> Tensor:
+        """Return what comes out for rows of data, probabilities or means, shape (rows, width)."""
+        out = self(self.visible.statistics(torch.as_tensor(v)))
+        return torch.sigmoid(out) if self.visible.kind == "bernoulli" else out
+
+
+def _check_layers(layers: Any, expected: str) -> None:
+    if isinstance(layers, str) or not isinstance(layers, Sequence) or len(layers) < 2:
+        raise invalid("layers", layers, expected)
+
+
+def _classifier(widths: list[int], names: list[str], dropout: float, input_dropout: float) -> nn.Sequential:
+    parts: list[nn.Module] = [nn.Dropout(input_dropout)] if input_dropout else []
+    for (below, above), name in zip(pairwise(widths[:-1]), names, strict=True):
+        parts += [nn.Linear(below, above), ACTIVATIONS[name]()]
+        parts += [nn.Dropout(dropout)] if dropout else []
+    return nn.Sequential(*parts, nn.Linear(widths[-2], widths[-1]))
+
+
+@torch.no_grad()
+def _draw_weights(linears: list[nn.Linear], names: list[str], seed: int) -> None:
+    for number, (linear, name) in enumerate(zip(linears, names, strict=True)):
+        inputs, outputs = linear.in_features, linear.out_features
+        scale = math.sqrt(2 / inputs) if name == "relu" else math.sqrt(2 / (inputs + outputs))
+        linear.weight.copy_(scale * Stream(seed, f"weight {number}").normal(outputs, inputs))
+        linear.bias.zero_()

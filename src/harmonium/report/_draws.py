@@ -1,0 +1,71 @@
+"""Samples of a run's model, from noise, from rows, or from the chains that its training left."""
+
+from __future__ import annotations
+
+__all__ = ["draw"]
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import invalid
+from ..models import DBN, EnergyModel
+from ..random import Stream
+from ..samplers import Ancestral, sample
+from ._opened import OpenRun
+
+
+def draw(
+    run: OpenRun,
+    n: int,
+    *,
+    from_chains: bool = False,
+    start: Tensor | None = None,
+    label: int | None = None,
+    means: bool = False,
+    seed: int = 0,
+    **options: Any,
+) -> Tensor:
+    """Draw rows of a run's model; see :func:`harmonium.sample`.
+
+    The chains of a deep belief network are those of its top RBM; from where they end, one pass leads down.
+
+    Arguments:
+        run: The run.
+        n: The number of rows.
+        from_chains: Whether to start from the chains that training left, each used as often as the others.
+        start: Rows to start from, shape (n, size), in their place.
+        label: The code of the class that all rows are to be of.
+        means: Return visible means in place of draws.
+        seed: The seed of the chains.
+        options: Other arguments of :func:`harmonium.sample`: ``steps``, ``temperature``, ...
+
+    Raises:
+        ArgumentError: The model draws no samples, the run left no chains, or an option is out of range.
+    """
+    model = run.model
+    if not isinstance(model, DBN | EnergyModel):
+        raise invalid("model", model.kind, "a model that can be sampled, such as an rbm or a dbn")
+    if not from_chains:
+        clamp = None if label is None else _clamp(model.visible.size, label)
+        return sample(model, n, start=start, clamp=clamp, means=means, seed=seed, **options)
+    if run.chains is None:
+        raise invalid("from_chains", from_chains, f"False, as the run {run.folder.path} left no chains")
+    first = run.chains[torch.arange(n) % len(run.chains)]
+    top = model.top if isinstance(model, DBN) else model
+    held = None if label is None else _clamp(top.visible.size, label)
+    whole = isinstance(model, DBN) and model.depth > 1
+    rows = sample(top, n, start=first, clamp=held, means=means and not whole, seed=seed, **options)
+    if not isinstance(model, DBN) or not whole:
+        return rows
+    state = {"visible": top.visible.statistics(rows)}
+    return Ancestral().rows(model, state, Stream(seed, "descend"), means=means)
+
+
+def _clamp(size: int, label: int) -> Tensor:
+    """Return a row in which nothing but the label, its last value, is held."""
+    clamp = torch.full((size,), math.nan)
+    clamp[-1] = label
+    return clamp

@@ -1,0 +1,247 @@
+"""What a report says of networks of layers: deep belief networks, classifiers and autoencoders."""
+
+from __future__ import annotations
+
+__all__ = [
+    "growth_table",
+    "network_numbers",
+    "network_quality",
+    "network_tiles",
+    "network_training",
+    "network_verdict",
+    "widths",
+]
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..models import DBN, MLP, Autoencoder, PairwiseModel
+from ._opened import OpenRun
+from ._words import Table, baseline, binarised, duration, number, own_name, short, units
+
+Evaluation = dict[str, Any]
+
+_RULES = {
+    "pcd": "persistent contrastive divergence",
+    "cd": "contrastive divergence",
+    "cross-entropy": "back-propagation of the labels' cross-entropy",
+    "reconstruction": "back-propagation of its error",
+    "wake-sleep": "the contrastive wake-sleep rule",
+}
+
+
+def widths(run: OpenRun) -> list[int]:
+    """Return the numbers of units of all layers, from the visible one up; labels apart."""
+    model = run.model
+    if isinstance(model, DBN):
+        return [run.data.columns, *(rbm.hidden.size for rbm in model.rbms)]
+    if isinstance(model, MLP):
+        return [run.data.columns, *model.sizes, model.classes]
+    if isinstance(model, Autoencoder):
+        return [run.data.columns, *model.sizes]
+    assert isinstance(model, PairwiseModel)
+    return [model.layer(block).size for block in model.blocks()]
+
+
+def network_training(run: OpenRun) -> str:
+    """Tell what was trained, and how."""
+    rules = run.config["rule"]
+    names = [_rule(own) for own in (rules["layers"] if run.greedy else [rules])]
+    epochs = _epochs(run)
+    last = {record.get("layer", 1): record.get("seconds") or 0.0 for record in run.records}
+    counts = _listed([f"{n:,}" for n in epochs]) if len({*epochs}) > 1 else f"{epochs[0]:,}"
+    counts += " epoch" if {*epochs} == {1} else " epochs"
+    counts += " each" if len(epochs) > 1 and len({*epochs}) == 1 else ""
+    text = (
+        f"{_built(run)} was trained {'layer by layer ' if run.greedy else ''}for {counts} on "
+        f"{len(run.data.train):,} rows of {run.data.name} by "
+        f"{names[0] if len({*names}) == 1 else _listed(names)}"
+    )
+    text += f", which took {duration(sum(last.values()))}." if any(last.values()) else "."
+    if "pretrained" in run.config:
+        text += f" It began with the weights of the run {run.config['pretrained']['run']}."
+    if not isinstance(run.model, DBN):
+        text += f" It has the weights of epoch {run.chosen}."
+    return text
+
+
+def network_quality(run: OpenRun, found: Evaluation) -> Iterator[str]:
+    """Tell what an evaluation came to, a paragraph each."""
+    where = f"{found['rows']:,} {found['split']} rows"
+    if isinstance(run.model, MLP):
+        yield f"It takes a wrong class for the most probable one of {_error(found)} of {where}."
+        return
+    if isinstance(run.model, Autoencoder):
+        yield (
+            f"On {where} its error is {found['loss']:.3f} nats a row, "
+            f"{found['mean_squared_error']:.4g} squared for each value."
+        )
+        return
+    error = short(found["bound_error"])
+    text = (
+        f"On {where}{binarised(found)} the bound on its mean log-likelihood is {found['bound']:.2f} nats "
+        f"a row, with a Monte-Carlo error of {error}"
+    )
+    if found["importance_samples"]:
+        text += (
+            f". An estimate from {found['importance_samples']:,} samples of the hidden layers for each row, "
+            f"worth {short(found['importance_ess'])} independent ones, is {found['mean']:.2f} with an error "
+            f"of {short(found['standard_error'])}; it is a lower bound too, in expectation, and a closer one"
+        )
+    z = found["log_partition"]
+    if z["method"] == "exact":
+        text += ". The top RBM's partition function was enumerated."
+    else:
+        text += (
+            f". Annealing in both directions puts the top RBM's log Z at {z['lower']:.3f} and "
+            f"{z['upper']:.3f}; the bound takes the upper one."
+        )
+    text += (
+        f" Another {found['split']} set of this size would move the estimate by about "
+        f"{short(found['data_standard_error'])}."
+    )
+    yield text
+    yield from baseline(found)
+    growth = found.get("growth")
+    if growth and len(growth) > 1:
+        first, last = growth[0], growth[-1]
+        gain = last["bound"] - first["bound"]
+        error = short(math.hypot(first["bound_error"] or 0, last["bound_error"] or 0))
+        yield (
+            f"From one hidden layer to {len(growth)} the bound went from {first['bound']:.2f} to "
+            f"{last['bound']:.2f}: {'a gain' if gain > 0 else 'a loss'} of {abs(gain):.2f} nats a row, "
+            f"with a Monte-Carlo error of {error}."
+        )
+
+
+def network_verdict(run: OpenRun, found: Evaluation) -> tuple[str, str] | None:
+    """Return the line on top of the page of a network that has no likelihood; None where it has one."""
+    rows = f"{found['rows']:,} {found['split']} rows"
+    if isinstance(run.model, MLP):
+        return "none", f"Wrong on {_error(found)} of {rows}"
+    if isinstance(run.model, Autoencoder):
+        return "none", f"Error of {found['loss']:.3f} nats a row on {rows}"
+    return None
+
+
+def network_tiles(run: OpenRun) -> list[tuple[str, str]]:
+    """Return the numbers on top of the page, each with its label."""
+    tiles: list[tuple[str, str]] = []
+    for split, found in run.evaluations().items():
+        if isinstance(run.model, MLP):
+            label = f"wrong {split} labels ± {found['standard_error']:.2%}"
+            tiles.append((f"{found['error']:.2%}", label))
+        elif isinstance(run.model, Autoencoder):
+            label = f"nats a {split} row ± {short(found['standard_error'])}"
+            tiles.append((f"{found['loss']:.2f}", label))
+    return tiles
+
+
+def network_numbers(run: OpenRun) -> Table:
+    """Return what was measured, a row for each split."""
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]] = []
+    for split, found in run.evaluations().items():
+        name = f"{split} ({found['rows']:,})"
+        if isinstance(run.model, MLP):
+            own = (f"{found['wrong']:,}", f"{found['error']:.2%}", f"{found['standard_error']:.2%}")
+            rows.append((name, *own, number(found["cross_entropy"], 4)))
+        elif isinstance(run.model, Autoencoder):
+            loss = (number(found["loss"], 3), short(found["standard_error"]))
+            rows.append((name, *loss, f"{found['mean_squared_error']:.4g}"))
+        else:
+            bound = (number(found["bound"], 3), short(found["bound_error"]))
+            ends = tuple(number(found[key], 3) for key in ("mean", "lower", "upper"))
+            errors = tuple(short(found[f"{key}standard_error"]) for key in ("", "data_"))
+            floor = number(found.get("baseline_log_likelihood"), 3)
+            rows.append((name, *bound, *ends, *errors, floor, "yes" if found["trusted"] else "no"))
+    if isinstance(run.model, MLP):
+        head = ("rows", "wrong", "error", "± rows", "cross-entropy (nats)")
+    elif isinstance(run.model, Autoencoder):
+        head = ("rows", "error (nats)", "± rows", "mean squared error")
+    else:
+        head = (
+            "rows",
+            "bound",
+            "± Monte Carlo",
+            "estimate",
+            "lower end",
+            "upper end",
+            "± Monte Carlo",
+            "± rows",
+        )
+        head = (*head, "baseline", "trusted")
+    return Table(head, rows)
+
+
+def growth_table(found: Evaluation | None) -> Table | None:
+    """Return how the bound grew with the layers, if that was measured."""
+    growth = (found or {}).get("growth")
+    if not growth:
+        return None
+    rows: list[tuple[str, ...]] = []
+    for own in growth:
+        z = own["log_partition"]
+        ends = (number(z["lower"], 3), number(z["upper"], 3))
+        numbers = (number(own["bound"], 3), short(own["bound_error"]), number(own["estimate"], 3))
+        name = "–".join(str(n) for n in own["units"])
+        rows.append((name, *numbers, short(own["standard_error"]), *ends, "yes" if own["trusted"] else "no"))
+    head = (
+        "hidden layers",
+        "bound",
+        "± Monte Carlo",
+        "estimate",
+        "± Monte Carlo",
+        "log Z from",
+        "to",
+        "trusted",
+    )
+    return Table(head, rows)
+
+
+def _error(found: Evaluation) -> str:
+    return f"{found['error']:.2%} (± {found['standard_error']:.2%})"
+
+
+def _built(run: OpenRun) -> str:
+    """Word the layers of a network."""
+    model, sizes = run.model, widths(run)
+    if isinstance(model, DBN):
+        hidden = [rbm.hidden for rbm in model.rbms]
+        kinds = [own_name(unit) for unit in hidden]
+        if len({*kinds}) == 1:
+            layers = f"{_listed([f'{unit.size:,}' for unit in hidden])} {kinds[0]} units"
+        else:
+            layers = _listed([units(unit) for unit in hidden])
+        label = (
+            "" if model.classes is None else f", a label of {model.classes} classes beside the last but one,"
+        )
+        visible = model.rbms[0].visible if model.depth > 1 or model.classes is None else model.visible
+        plural = "s" if len(hidden) > 1 else ""
+        return (
+            f"A deep belief network with {units(visible)} as its visible layer and "
+            f"{'hidden layer' + plural if plural else 'a hidden layer'} of {layers}{label}"
+        )
+    assert isinstance(model, MLP | Autoencoder)
+    layers = f"{_listed([f'{n:,}' for n in model.sizes])} {_listed([*dict.fromkeys(model.activation)])} units"
+    what = "layers" if len(model.sizes) > 1 else "a layer"
+    if isinstance(model, Autoencoder):
+        return f"An autoencoder with {sizes[0]:,} inputs and, on the way up, {what} of {layers}"
+    return f"A classifier with {sizes[0]:,} inputs, {what} of {layers} and {model.classes} classes"
+
+
+def _rule(own: dict[str, Any]) -> str:
+    details = ", ".join(f"{name} {own[name]}" for name in ("chains", "steps") if own.get(name) is not None)
+    return _RULES.get(own["name"], own["name"]) + (f" ({details})" if details else "")
+
+
+def _epochs(run: OpenRun) -> list[int]:
+    """Return how many epochs each layer was trained for."""
+    done = {record.get("layer", 1): record["epoch"] for record in run.records}
+    return [*done.values()] or [0]
+
+
+def _listed(items: Sequence[str]) -> str:
+    *most, last = items
+    return f"{', '.join(most)} and {last}" if most else last

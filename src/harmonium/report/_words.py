@@ -1,0 +1,66 @@
+"""Numbers and units in words, and tables of them."""
+
+from __future__ import annotations
+
+__all__ = ["Table", "baseline", "binarised", "duration", "minus", "number", "own_name", "short", "units"]
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ..units import Unit
+
+
+class Table(NamedTuple):
+    """A table of the page: its head, and its rows of text."""
+
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def number(value: float | None, digits: int) -> str:
+    """Word a number, or that it is not known."""
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def minus(text: str) -> str:
+    """Put the sign of minus before negative numbers."""
+    return re.sub(r"(?<!\S)-(?=\d)", "−", text)
+
+
+def short(value: float | None) -> str:
+    """Word an error in two digits."""
+    return "unknown" if value is None else f"{value:.2g}"
+
+
+def duration(seconds: float) -> str:
+    """Word a number of seconds."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def units(unit: Unit) -> str:
+    """Word a layer."""
+    return f"{unit.size:,} {own_name(unit)} units"
+
+
+def own_name(unit: Unit) -> str:
+    """Word the type of a layer's units."""
+    return unit.kind if unit.kind in ("spin", "mixed") else type(unit).__name__
+
+
+def binarised(found: dict[str, Any]) -> str:
+    """Say how grey values became bits, where they did."""
+    return f" ({found['binarisation']} bits)" if found.get("binarisation") else ""
+
+
+def baseline(found: dict[str, Any]) -> Iterator[str]:
+    """Compare a log-likelihood with that of independent units, where this is known."""
+    floor = found.get("baseline_log_likelihood")
+    if floor is not None:
+        gain = found["mean"] - floor
+        yield (
+            f"A model in which all units are independent reaches {floor:.2f}; the machine is "
+            f"{abs(gain):.2f} nats a row {'better' if gain > 0 else 'worse'} than that."
+        )

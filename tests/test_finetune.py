@@ -1,0 +1,555 @@
+"""Fine-tuning: what a network becomes is what it was, and it descends the loss that is stated."""
+
+import copy
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from _checks import check_mean
+from _runs import back_to, bits, equal, same, timeless
+from torch.nn.functional import binary_cross_entropy, cross_entropy
+
+import harmonium as hm
+from harmonium import Stream
+from harmonium.errors import ArgumentError, ArgumentTypeError, DataError, FileError, HarmoniumWarning
+from harmonium.learning import CrossEntropy, Reconstruction
+from harmonium.models import error_rate
+from harmonium.training import Options
+from harmonium.training._lifted import open_data
+
+OPTIONS = {"epochs": 3, "batch_size": 16, "seed": 3}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def labelled(rows=40, seed=0):
+    """Return bits whose last column is a label of three classes, which the others tell."""
+    x = bits(rows, seed=seed)
+    return torch.cat((x, x[:, :1] + x[:, 2:3]), 1)
+
+
+def shaken(model, seed=0, scale=1.0):
+    """Give a model random parameters, as far as they are trained, and base rates; return it."""
+    with torch.no_grad():
+        for number, (name, p) in enumerate(model.named_parameters()):
+            if p.requires_grad:
+                values = Stream(seed, f"shaken {number}").normal(1, p.numel()).view(p.shape)
+                p.copy_((0.2 if "precision" in name else scale) * values)
+        for rbm in getattr(model, "rbms", ()):
+            rbm.base_rates.fill_(0.5)
+        model.project()
+    return model
+
+
+def perceptron(layers=(6, 8), classes=3, **options):
+    """Return a fresh classifier."""
+    return hm.MLP(list(layers), classes, **{"seed": 1, **options})
+
+
+def finetune(model=None, data=None, **options):
+    """Fine-tune a small network on small data."""
+    model = perceptron() if model is None else model
+    return hm.finetune(model, labelled() if data is None else data, **{**OPTIONS, **options})
+
+
+def batches(model, data, *, batch_size=16, weights=None):
+    """Return the batches of the first epoch."""
+    source = open_data(model, data, Stream(0), Options(batch_size=batch_size), weights).source
+    return list(source.batches(0))
+
+
+def gradients(rule, model, batch):
+    """Return the gradients that a rule sets, by name."""
+    rule.update(model, batch, rule.init(model, Stream(0)), Stream(0), lambda group: None)
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def check_gradients(found, model, loss):
+    """Check gradients against those of a loss."""
+    own = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    expected = torch.autograd.grad(loss, list(own.values()))
+    assert found.keys() == own.keys()
+    for name, gradient in zip(own, expected, strict=True):
+        torch.testing.assert_close(found[name], gradient, rtol=1e-5, atol=1e-7, msg=name)
+
+
+# --- from a belief network to a classifier ------------------------------------------------------
+
+NETWORKS = {
+    "bernoulli": lambda: hm.DBN([6, 5, 4]),
+    "deep": lambda: hm.DBN([6, 5, 4, 3]),
+    "one layer": lambda: hm.DBN([6, 5]),
+    "labels": lambda: hm.DBN([6, 5, 4], classes=3),
+    "one layer of labels": lambda: hm.DBN([6, 5], classes=3),
+    "spin": lambda: hm.DBN([6, hm.Spin(5), hm.Spin(4)]),
+    "gaussian": lambda: hm.DBN([6, hm.Gaussian(5, 2.0), hm.Spin(4)]),
+    "gaussian inputs": lambda: hm.DBN([hm.Gaussian(6, learn_precision=True), 5, 4]),
+    "gaussian labels": lambda: hm.DBN([hm.Gaussian(6, learn_precision=True), 5], classes=3),
+    "categorical inputs": lambda: hm.DBN([hm.Categorical(6, 2), 5, 4]),
+    "mixed inputs": lambda: hm.DBN([hm.Mixed(hm.Bernoulli(4), hm.Categorical(2, 2)), 5, 4]),
+    "untied": lambda: untied(),
+    "double": lambda: hm.DBN([6, 5, 4]).double(),
+    "masks": lambda: hm.DBN([6, 5, 4], masks=[MASK, None]),
+}
+MASK = (torch.arange(6)[:, None] + torch.arange(5)) % 3 != 0
+
+
+def untied():
+    model = hm.DBN([6, 5, 4])
+    model.untie()
+    return model
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request):
+    """Return a belief network with random parameters."""
+    return shaken(NETWORKS[request.param]())
+
+
+def test_a_classifier_encodes_as_its_network_does(network):
+    mlp = network.to_mlp(3, dropout=0.4, input_dropout=0.2, seed=2)
+    rows = bits()
+    with torch.no_grad():
+        expected = network.encode(rows)
+        torch.testing.assert_close(mlp.encode(rows), expected)
+        assert mlp.training
+        mlp.eval()
+        top = mlp.linears[-1]
+        out = mlp(mlp.split(rows)[0])
+        torch.testing.assert_close(out, expected @ top.weight.T + top.bias)
+    assert mlp.dtype == network.dtype
+    assert bool((top.weight != 0).all())
+    assert bool((top.weight.abs() < 0.3).all())
+    other = network.to_mlp(3, seed=3)
+    same_but_top = [torch.equal(a.weight, b.weight) for a, b in zip(mlp.linears, other.linears, strict=True)]
+    assert same_but_top == [True] * network.depth + [False]
+
+
+def test_a_classifier_has_its_own_parameters():
+    network = shaken(NETWORKS["bernoulli"]())
+    before = copy.deepcopy(network.state_dict())
+    finetune(network.to_mlp(3))
+    assert equal(network.state_dict(), before)
+
+
+def test_units_without_an_activation_function_are_refused():
+    network = shaken(hm.DBN([6, hm.Categorical(3, 2), 4]))
+    for become in (lambda: network.to_mlp(3), network.to_autoencoder):
+        with pytest.raises(ArgumentError, match="expected units with an activation function"):
+            become()
+
+
+def test_an_untrained_network_is_warned_of_once():
+    network = hm.DBN([6, 5, 4], seed=1)
+    with pytest.warns(HarmoniumWarning, match=r"has not been trained, its weights are random") as seen:
+        mlp = network.to_mlp(3)
+    assert len(seen) == 1
+    assert seen[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        finetune(mlp)
+        hm.pretrain(network, bits(), epochs=1, batch_size=16)
+        network.to_mlp(3)
+
+
+# --- the classifier -----------------------------------------------------------------------------
+
+
+def test_dropout_keeps_the_expected_inputs():
+    """What is left is scaled up, so that the mean of a linear network over masks is the whole one."""
+    model = shaken(perceptron((6, 5, 4), activation="linear", dropout=0.5, input_dropout=0.2))
+    x = bits(3).float()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        model.train()
+        draws = torch.stack([model(x) for _ in range(4000)])
+        model.eval()
+        expected = model(x)
+    assert bool((draws.std(0) > 0.1).all())
+    check_mean(draws.flatten(1), expected.flatten().numpy(), 4.5)
+
+
+def test_scores_leave_nothing_out():
+    model = shaken(perceptron(dropout=0.5, input_dropout=0.5))
+    rows = labelled()
+    assert model.training
+    first = hm.predict_proba(model, rows)
+    assert torch.equal(hm.predict_proba(model, rows), first)
+    assert torch.equal(model.encode(rows), model.encode(rows))
+    assert model.training
+    history = finetune(model, lr=1e-12)
+    assert not model.training
+    record = history.records[-1]
+    assert record["train/error"] == pytest.approx(error_rate(model, rows))
+    y = rows[:, -1].long()
+    loss = -hm.predict_proba(model, rows).log()[torch.arange(40), y].mean()
+    assert record["train/cross_entropy"] == pytest.approx(float(loss), rel=1e-5)
+    assert record["train/accuracy"] == 1 - record["train/error"]
+
+
+def test_predictions_are_those_of_the_softmax():
+    model = shaken(perceptron())
+    rows = labelled(5000)
+    with torch.no_grad():
+        p = model.eval()(rows[:, :6].float()).double().softmax(1)
+    torch.testing.assert_close(hm.predict_proba(model, rows), p)
+    torch.testing.assert_close(hm.predict_proba(model, rows[:, :6]), p)
+    torch.testing.assert_close(hm.predict_proba(model, model.visible.statistics(rows)), p)
+    torch.testing.assert_close(hm.predict_proba(model, rows[:, :6].numpy()), p)
+    assert torch.equal(hm.predict(model, rows), p.argmax(1))
+    wrong = p.argmax(1) != rows[:, -1]
+    assert 0 < error_rate(model, rows) < 1
+    assert error_rate(model, rows) == pytest.approx(float(wrong.double().mean()))
+    assert error_rate(model, model.visible.statistics(rows)) == error_rate(model, rows)
+    for bad in (rows[:, :5], rows[0]):
+        with pytest.raises(DataError, match=r"expected \(rows, 6\) or, with labels, \(rows, 7\)"):
+            hm.predict(model, bad)
+    for bad in (rows + 1, 2 * rows[:, :6]):
+        with pytest.raises(DataError, match=r"^data: got 2 at row"):
+            hm.predict(model, bad)
+    with pytest.raises(DataError, match="got shape"):
+        error_rate(model, rows[:, :6])
+
+
+def test_rows_of_values_are_told_from_statistics():
+    """Also where there are as many columns: of 5 bits, a code and a label, and of 5 bits and 2 states."""
+    unit = hm.Mixed(hm.Bernoulli(5), hm.Categorical(1, 2))
+    model = shaken(perceptron((unit, 4)))
+    rows = labelled()
+    expected = unit.statistics(rows[:, :6])
+    assert expected.shape[1] == rows.shape[1]
+    x, codes = model.split(rows)
+    assert torch.equal(x, expected)
+    assert torch.equal(codes, rows[:, -1].long())
+    assert torch.equal(model.split(rows[:, :6])[0], expected)
+    x, codes = model.split(model.visible.statistics(rows))
+    assert torch.equal(x, expected)
+    assert torch.equal(codes, rows[:, -1].long())
+    history = finetune(model, epochs=90)
+    assert history.records[-1]["train/error"] < 0.1
+
+
+def test_it_learns_what_the_rows_tell():
+    history = finetune(perceptron((6, 8, 8)), validation=labelled(60, seed=1), epochs=80)
+    first, last = history.records[0], history.records[-1]
+    assert last["validation/error"] == 0
+    assert last["validation/cross_entropy"] < 0.3 < first["validation/cross_entropy"]
+
+
+def test_the_gradient_is_that_of_the_cross_entropy_in_each_batch():
+    """Of which the last is smaller."""
+    model = shaken(perceptron((6, 5, 4), activation=["tanh", "relu"]))
+    rows, sizes = labelled(), []
+    for batch in batches(model, rows):
+        own = rows[batch.rows]
+        loss = cross_entropy(model(own[:, :6].float()), own[:, -1].long())
+        check_gradients(gradients(CrossEntropy(), model, batch), model, loss)
+        sizes.append(len(own))
+    assert sizes == [16, 16, 8]
+
+
+def test_weights_are_repeated_rows():
+    model, rows = shaken(perceptron()), labelled(12)
+    weights = torch.arange(12) % 4
+    (one,) = batches(model, rows, weights=weights)
+    (other,) = batches(model, rows.repeat_interleave(weights, 0), batch_size=100)
+    found, expected = (gradients(CrossEntropy(), model, batch) for batch in (one, other))
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-7)
+    plain = gradients(CrossEntropy(), model, *batches(model, rows))
+    assert not torch.allclose(plain["network.0.weight"], expected["network.0.weight"], rtol=1e-2)
+
+
+def test_a_run_is_plain_descent():
+    """By torch's own optimiser, batch by batch in the run's order."""
+    model = perceptron()
+    naive = copy.deepcopy(model)
+    optimiser = torch.optim.SGD(naive.parameters(), lr=0.2, momentum=0.7)
+    rows = labelled()
+    source = open_data(model, rows, Stream(3, "fit").child("data"), Options(batch_size=16)).source
+    for epoch in range(3):
+        for batch in source.batches(epoch):
+            own = rows[batch.rows]
+            optimiser.zero_grad()
+            cross_entropy(naive(own[:, :6].float()), own[:, -1].long()).backward()
+            optimiser.step()
+    finetune(model, rows, lr=0.2, momentum=0.7, schedule="constant")
+    for ours, theirs in zip(model.parameters(), naive.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_masks_are_kept():
+    masked = shaken(NETWORKS["masks"]())
+    for model in (masked.to_mlp(3), shaken(perceptron((6, 5, 4), masks=[MASK, None]))):
+        fresh = copy.deepcopy(model)
+        finetune(model)
+        for number, (old, new) in enumerate(zip(fresh.linears, model.linears, strict=True)):
+            assert not torch.equal(old.weight, new.weight)
+            assert bool((new.weight != 0).all()) == (number > 0)
+        first = model.linears[0].weight
+        assert not first[~MASK.T].any()
+        assert bool((first[MASK.T] != 0).all())
+    with pytest.raises(ArgumentError, match=r"^masks: got \(5, 6\), expected shape \(6, 5\)"):
+        perceptron((6, 5), masks=[MASK.T])
+    with pytest.raises(ArgumentError, match=r"^masks: got .*1 masks.*expected 2"):
+        perceptron((6, 5, 4), masks=[MASK])
+
+
+def test_max_norm_bounds_what_comes_into_each_hidden_unit():
+    model = shaken(perceptron((6, 5, 4)))
+    finetune(model, max_norm=0.7)
+    for linear in model.linears[:-1]:
+        norms = linear.weight.norm(dim=1)
+        assert bool((norms < 0.7 + 1e-5).all())
+        assert bool((norms > 0.65).any())
+    assert bool((model.linears[-1].weight.norm(dim=1) > 0.7).any())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"layers": (6,)}, r"^layers: got \(6,\)|\[6\], expected"),
+        ({"layers": (6, 0)}, r"^hidden: got 0, expected"),
+        ({"classes": 1}, r"^classes: got 1, expected at least two"),
+        ({"dropout": 1.0}, r"^dropout: got 1.0, expected a probability below 1"),
+        ({"input_dropout": -0.1}, r"^input_dropout: got -0.1, expected a probability"),
+        ({"activation": "sigmoit"}, r"^activation: unknown 'sigmoit', .*did you mean 'sigmoid'"),
+        ({"activation": ["tanh", "tanh"]}, r"^activation: got .*expected a name, or a list of 1"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(wrong, message):
+    with pytest.raises(ArgumentError, match=message):
+        perceptron(**wrong)
+
+
+# --- data ---------------------------------------------------------------------------------------
+
+
+def test_labels_out_of_range_and_rows_without_labels_are_refused():
+    rows = labelled()
+    rows[7, -1] = 3
+    with pytest.raises(DataError, match=r"^data: got code 3|got 3 at row 7"):
+        finetune(data=rows)
+    with pytest.raises(DataError, match=r"^data: got shape \(40, 6\), expected \(rows, 7\)"):
+        finetune(data=rows[:, :6])
+    with pytest.raises(DataError, match=r"^validation: got"):
+        finetune(validation=rows)
+    with pytest.raises(DataError, match=r"^labels: got none of the train rows"):
+        finetune(data=hm.datasets.from_array(bits().numpy()))
+    many = hm.datasets.from_array(bits().numpy(), labels=np.arange(40) % 4)
+    with pytest.raises(DataError, match="at row"):
+        finetune(data=many)
+
+
+def test_a_data_set_brings_its_labels(tmp_path):
+    rows = labelled()
+    data = hm.datasets.from_array(rows[:, :6].numpy(), labels=5 * rows[:, 6].numpy())
+    first, second = perceptron(), perceptron()
+    whole = finetune(first, data, out=tmp_path / "run")
+    assert timeless(finetune(second, rows).records) == timeless(whole.records)
+    assert equal(first.state_dict(), second.state_dict())
+    assert same(hm.resume(tmp_path / "run", data), whole)
+    assert same(hm.resume(tmp_path / "run", data.with_labels()), whole)
+
+
+def test_grey_values_are_taken_as_they_are():
+    grey = np.random.default_rng(0).integers(0, 256, (40, 6)).astype(np.uint8)
+    data = hm.datasets.from_array(grey, binarisation="none", labels=np.arange(40) % 3, validation=8)
+    (batch,) = batches(perceptron(), data, batch_size=50)
+    torch.testing.assert_close(batch.values[:, :6], (data.train.float() / 255)[batch.rows])
+    assert "validation/error" in finetune(data=data).records[-1]
+
+
+def test_all_validation_rows_are_scored():
+    rows = labelled(1300, seed=5)
+    rows[1000:, -1] = (rows[1000:, -1] + 1) % 3
+    model = perceptron()
+    (record,) = finetune(model, labelled(64), validation=rows, epochs=1).records
+    assert record["validation/error"] == pytest.approx(error_rate(model, rows))
+    assert record["validation/error"] != pytest.approx(error_rate(model, rows[:1000]))
+    data = hm.datasets.from_array(
+        labelled(64)[:, :6].numpy(),
+        labels={"train": labelled(64)[:, 6].numpy(), "validation": rows[:, 6].numpy()},
+        validation=rows[:, :6].numpy(),
+    )
+    (other,) = finetune(perceptron(), data, epochs=1).records
+    assert other["validation/error"] == record["validation/error"]
+
+
+# --- runs ---------------------------------------------------------------------------------------
+
+
+def test_early_stopping_keeps_the_best_by_accuracy():
+    held_out, wrong = labelled(60, seed=1), labelled()
+    wrong[:, -1] = (wrong[:, -1] + 1) % 3
+    rows = torch.cat((labelled(12, seed=2), wrong[:28]))
+    seen, states, model = [], [], perceptron((6, 8))
+
+    def callback(record):
+        seen.append(record["validation/accuracy"])
+        states.append(copy.deepcopy(model.state_dict()))
+
+    options = {"lr": 0.05, "epochs": 200, "schedule": "constant"}
+    history = finetune(model, rows, validation=held_out, patience=4, callback=callback, **options)
+    best = max(seen)
+    assert history.stopped == "no better validation/accuracy in 4 scores"
+    assert len(seen) < 200
+    assert seen[-1] < best
+    assert equal(model.state_dict(), states[seen.index(best)])
+    assert 1 - error_rate(model, held_out) == pytest.approx(best)
+
+
+@pytest.mark.parametrize("kind", ["dropout", "adam", "masks", "autoencoder"])
+def test_a_run_that_was_killed_goes_on_bit_for_bit(tmp_path, kind):
+    data, options = labelled(), {"optimizer": "Adam", "lr": 0.01} if kind == "adam" else {}
+
+    def model():
+        if kind == "autoencoder":
+            return hm.Autoencoder([6, 4, 2], seed=1)
+        masks = {"masks": [MASK, None]} if kind == "masks" else {}
+        return perceptron((6, 5, 4), dropout=0.5, input_dropout=0.2, **masks)
+
+    if kind == "autoencoder":
+        data = data[:, :6]
+    torch.manual_seed(5)
+    whole = finetune(model(), data, out=tmp_path / "run", checkpoint_every=1e-9, keep=50, **options)
+    for updates in (7, 6, 4, 0):
+        back_to(tmp_path / "run", updates)
+        torch.manual_seed(updates)
+        again = hm.resume(tmp_path / "run", data)
+        assert same(again, whole), updates
+        assert equal(hm.load(tmp_path / "run/model.safetensors").state_dict(), whole.model.state_dict())
+
+
+def test_a_stopped_run_goes_on_for_more_epochs(tmp_path):
+    whole = finetune(epochs=5, schedule="constant")
+    finetune(out=tmp_path / "run", epochs=2, schedule="constant")
+    assert same(hm.resume(tmp_path / "run", labelled(), epochs=5), whole)
+    with pytest.raises(FileError, match="are not those that the run began with"):
+        hm.resume(tmp_path / "run", labelled(seed=2))
+
+
+def test_saved_and_loaded_it_is_the_same(tmp_path):
+    path = tmp_path / "model.safetensors"
+    unit = hm.Mixed(hm.Bernoulli(4), hm.Categorical(2, 2))
+    for model in (
+        perceptron((6, 5, 4), masks=[MASK, None], activation=["tanh", "relu"], dropout=0.3),
+        perceptron((unit, 5)).double(),
+    ):
+        shaken(model)
+        hm.save(model, path)
+        loaded = hm.load(path)
+        assert equal(loaded.state_dict(), model.state_dict())
+        assert loaded.config() == model.config()
+        assert torch.equal(hm.predict_proba(loaded, bits()), hm.predict_proba(model, bits()))
+        finetune(loaded)
+        finetune(model)
+        if not model.dropout:
+            assert equal(loaded.state_dict(), model.state_dict())
+    for unit in (6, hm.Gaussian(6)):
+        model = shaken(hm.Autoencoder([unit, 5, 2], activation="tanh"))
+        hm.save(model, path)
+        loaded = hm.load(path)
+        assert loaded.config() == model.config()
+        assert torch.equal(loaded.reconstruct(bits()), model.reconstruct(bits()))
+        assert not loaded.visible.bias.requires_grad
+
+
+def test_other_models_and_options_are_refused():
+    with pytest.raises(ArgumentTypeError, match=r"^model: got RBM.*expected an hm.MLP or an hm.Autoencoder"):
+        hm.finetune(hm.RBM(6, 4), bits())
+    with pytest.raises(ArgumentError, match=r"^rule: got 'pcd', expected a rule that fits a mlp"):
+        hm.fit(perceptron(), labelled())
+    with pytest.raises(ArgumentError, match=r"^rule: got 'cross-entropy', expected a rule that fits a rbm"):
+        hm.fit(hm.RBM(6, 4), bits(), CrossEntropy())
+    with pytest.raises(ArgumentError, match=r"^likelihood_every: got 1, expected 0, as a mlp has none"):
+        finetune(likelihood_every=1)
+    with pytest.raises(ArgumentError, match=r"^init: got 'pca', expected 'base-rates', as a mlp starts"):
+        finetune(init="pca")
+    with pytest.raises(ArgumentError, match=r"^patience: got 3, expected a score= to watch"):
+        finetune(patience=3)
+
+
+def test_the_defaults_are_those_of_fine_tuning(tmp_path):
+    finetune(out=tmp_path / "run")
+    options = hm.training.RunFolder(tmp_path / "run").config()["options"]
+    assert (options["lr"], options["momentum"], options["averaging"]) == (0.1, 0.9, 0.0)
+
+
+# --- the autoencoder ----------------------------------------------------------------------------
+
+UNROLLED = sorted(NETWORKS.keys() - {"categorical inputs", "mixed inputs", "masks"})
+
+
+@pytest.mark.parametrize("kind", UNROLLED)
+def test_an_unrolled_network_reconstructs_as_it_did(kind):
+    network = shaken(NETWORKS[kind]())
+    before = copy.deepcopy(network.state_dict())
+    trainable = [p.requires_grad for p in network.parameters()]
+    model = network.to_autoencoder()
+    rows = bits()
+    with torch.no_grad():
+        torch.testing.assert_close(model.encode(rows), network.encode(rows))
+        torch.testing.assert_close(model.reconstruct(rows), network.reconstruct(rows))
+    assert model.reconstruct(rows).shape == (40, 6)
+    finetune(model, bits().to(network.dtype), epochs=1, lr=0.01)
+    assert equal(network.state_dict(), before)
+    assert [p.requires_grad for p in network.parameters()] == trainable
+
+
+def test_a_network_that_does_not_unroll_is_refused():
+    with pytest.raises(ArgumentError, match=r"^masks: got some, expected none for an autoencoder"):
+        shaken(NETWORKS["masks"]()).to_autoencoder()
+    with pytest.raises(ArgumentError, match="expected Bernoulli or Gaussian inputs"):
+        shaken(hm.DBN([hm.Spin(6), 5, 4])).to_autoencoder()
+
+
+@pytest.mark.parametrize("kind", ["bernoulli", "gaussian"])
+def test_the_gradient_is_that_of_the_error_in_each_batch(kind):
+    model = shaken(hm.Autoencoder([hm.UNITS[kind](6), 5, 2], activation=["sigmoid", "linear"]))
+    rows = bits().float() if kind == "bernoulli" else Stream(3).normal(40, 6)
+    weights, sizes = torch.arange(40) % 3, []
+    for batch in batches(model, rows, weights=weights):
+        v, own = rows[batch.rows], (weights / weights.double().mean())[batch.rows].float()
+        out = model.reconstruct(v)
+        if kind == "bernoulli":
+            errors = binary_cross_entropy(out, v, reduction="none").sum(1)
+        else:
+            errors = 0.5 * (out - v).square().sum(1)
+        loss = (own * errors).sum() / len(own)
+        check_gradients(gradients(Reconstruction(), model, batch), model, loss)
+        sizes.append(len(own))
+    assert sizes == [16, 16, 8]
+
+
+@pytest.mark.parametrize("kind", ["bernoulli", "gaussian"])
+def test_training_lowers_the_error_of_an_unrolled_network(kind):
+    rows = bits(60, 2)[:, [0, 0, 0, 1, 1, 1]]
+    if kind == "gaussian":
+        rows = Stream(3).normal(60, 2) @ Stream(4).normal(2, 6) + 0.1 * Stream(5).normal(60, 6)
+    network = shaken(hm.DBN([hm.UNITS[kind](6), 5, 3]))
+    before = (network.reconstruct(rows) - rows.float()).square().mean().item()
+    model = network.to_autoencoder()
+    history = finetune(model, rows, validation=rows[:30], epochs=40)
+    losses = [record["train/loss"] for record in history.records]
+    assert all(math.isfinite(loss) for loss in losses)
+    assert losses[-1] < 0.7 * losses[0]
+    record = history.records[-1]
+    after = (model.reconstruct(rows) - rows.float()).square().mean().item()
+    assert record["train/reconstruction_error"] == pytest.approx(after, rel=1e-5)
+    assert record["validation/negative_loss"] == -record["validation/loss"]
+    assert after < 0.5 * before
+
+
+def test_patience_watches_the_error_of_an_autoencoder():
+    options = {"patience": 2, "lr": 2.0, "epochs": 200, "schedule": "constant"}
+    history = finetune(hm.Autoencoder([6, 4], seed=1), bits(), validation=bits(30, seed=1), **options)
+    assert history.stopped == "no better validation/negative_loss in 2 scores"
