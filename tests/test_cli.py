@@ -568,7 +568,7 @@ def test_a_deep_network_that_was_stopped_resumes_to_the_same_parameters(trained_
 
 def test_a_layer_goes_on_with_more_epochs(deep):
     result = harmonium("resume", deep, *sets(["epochs=[2,3]", "likelihood.runs=7"]))
-    assert "layer 2 of 2" in result.stderr
+    assert "epoch 5/5  layer 2 of 2" in result.stderr
     assert "5 of 5 epochs" in result.stdout
     layers = RunFolder(deep).config()["options"]["layers"]
     assert [own["epochs"] for own in layers] == [2, 3]

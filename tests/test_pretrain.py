@@ -571,7 +571,10 @@ def agree(first, second):
 def test_a_run_that_was_cut_goes_on_bit_for_bit(tmp_path, monkeypatch, kind):
     data, model, extra, options = variant(kind)
     whole = pretrain(data, model, out=tmp_path / "whole", **extra, **options)
-    for after in (0, 4, UPDATES - 1, UPDATES, UPDATES + 4, 2 * UPDATES - 1):
+    moments = (4, UPDATES + 4)
+    if kind == "plain":
+        moments = (0, 4, UPDATES - 1, UPDATES, UPDATES + 4, 2 * UPDATES - 1)
+    for after in moments:
         folder = tmp_path / str(after)
         cut(monkeypatch, folder, after, kind)
         again = hm.resume(folder, data, checkpoint_every=60.0, **extra)
