@@ -118,7 +118,6 @@ def conditional_log_likelihood(
 
 
 def _check_model(model: PairwiseModel) -> None:
-    check_model(model, PairwiseModel)
     if model.visible.support() is None:
         raise invalid("model", model.visible, "visible units of one discrete type")
     if not model.hidden_sums_out():
