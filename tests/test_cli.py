@@ -656,7 +656,6 @@ def test_fine_tuning_makes_a_classifier_of_the_network(trained_deep, tuned):
     data = hm.datasets.load("digits", binarisation="none", with_labels=True)
     model = hm.load(trained_deep[0] / "model.safetensors").to_mlp(10, dropout=0.2, seed=3)
     options = {"epochs": 4, "batch_size": 50, "seed": 3, "schedule": "constant", "patience": 4}
-    torch.manual_seed(3)
     history = hm.finetune(model, data, **options)
     for name, value in model_of(path).items():
         assert torch.equal(value, model.state_dict()[name])

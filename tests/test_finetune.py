@@ -419,14 +419,22 @@ def test_a_run_that_was_killed_goes_on_bit_for_bit(tmp_path, kind):
 
     if kind == "autoencoder":
         data = data[:, :6]
-    torch.manual_seed(5)
     whole = finetune(model(), data, out=tmp_path / "run", checkpoint_every=1e-9, keep=50, **options)
     for updates in (7, 6, 4, 0):
         back_to(tmp_path / "run", updates)
-        torch.manual_seed(updates)
         again = hm.resume(tmp_path / "run", data)
         assert same(again, whole), updates
         assert equal(hm.load(tmp_path / "run/model.safetensors").state_dict(), whole.model.state_dict())
+
+
+def test_dropout_draws_from_the_run_and_leaves_torch_alone():
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    model = perceptron(dropout=0.5, input_dropout=0.2)
+    first = finetune(copy.deepcopy(model), seed=3).model.state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert equal(finetune(copy.deepcopy(model), seed=3).model.state_dict(), first)
 
 
 def test_a_stopped_run_goes_on_for_more_epochs(tmp_path):

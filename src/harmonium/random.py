@@ -75,6 +75,11 @@ class Stream:
         """Draw standard normal deviates of shape (rows, columns)."""
         return normal(bits(self.draw(), rows, columns, device), dtype)
 
+    def integer(self) -> int:
+        """Draw an integer in [0, 2^62), such as a seed for another library's generator."""
+        first, second = bits(self.draw(), 1, 2)[0].tolist()
+        return ((int(first) & 0x7FFFFFFF) << 31) | (int(second) & 0x7FFFFFFF)
+
     def permutation(self, n: int) -> Tensor:
         """Draw a permutation of 0 ... n-1, shape (n)."""
         words = bits(self.draw(), n, 2)

@@ -25,8 +25,6 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from ..datasets import DATASETS, Dataset, load
 from ..errors import ArgumentError, check_memory, choose, invalid
 from ..files import write_json
@@ -140,7 +138,6 @@ def start(wish: Wish, out: Path) -> History:
         if wish.greedy and isinstance(model, DBN):
             return pretrain(model, wish.data, wish.rule, callback=show, **given, **wish.layered)
         if isinstance(model, MLP | Autoencoder):
-            torch.manual_seed(wish.options.get("seed", option_keys()["seed"].default))
             return finetune(model, wish.data, callback=show, **given)
         return fit(model, wish.data, wish.rule, callback=show, **given)
 

@@ -4,8 +4,8 @@ r"""Back-propagation for feed-forward networks: of a classifier's cross-entropy,
     \tfrac12 \sum_i (v_i - \hat v_i)^2
 
 the second for probabilities, the third for real numbers. Inputs and hidden units are left out at random where
-the network has dropout; those left are scaled up, so that the expected inputs of each unit are those of the
-whole network, and pretrained weights can be taken as they are.
+the network has dropout, by the rule's own random bits; those left are scaled up, so that the expected inputs
+of each unit are those of the whole network, and pretrained weights can be taken as they are.
 
 References:
     | Learning representations by back-propagating errors (Rumelhart, Hinton & Williams, 1986)
@@ -16,6 +16,8 @@ from __future__ import annotations
 
 __all__ = ["CrossEntropy", "Reconstruction", "reconstruction_errors"]
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 import torch
@@ -44,7 +46,9 @@ class CrossEntropy(LossRule):
         assert isinstance(model, MLP)
         x, target = batch.values[:, : -model.classes], batch.values[:, -model.classes :].argmax(1)
         model.train()
-        return (cross_entropy(model(x), target, reduction="none") * batch.weights).sum()
+        with _own_bits(model, stream):
+            out = model(x)
+        return (cross_entropy(out, target, reduction="none") * batch.weights).sum()
 
 
 class Reconstruction(LossRule):
@@ -61,6 +65,17 @@ class Reconstruction(LossRule):
         assert isinstance(model, Autoencoder)
         model.train()
         return (reconstruction_errors(model, batch.values) * batch.weights).sum()
+
+
+@contextmanager
+def _own_bits(model: MLP, stream: Stream) -> Iterator[None]:
+    """Let dropout draw from a stream; torch's own generators are left as they are."""
+    if not (model.dropout or model.input_dropout):
+        yield
+        return
+    with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
+        torch.manual_seed(stream.integer())
+        yield
 
 
 def reconstruction_errors(model: Autoencoder, s: Tensor) -> Tensor:

@@ -31,8 +31,7 @@ def finetune(
 ) -> History:
     """Train a classifier by back-propagation of its cross-entropy, or an autoencoder of its error.
 
-    What dropout leaves out is drawn by torch's own generator: ``torch.manual_seed`` repeats such a run,
-    beside ``seed``, and checkpoints hold it too. The network is left in evaluation mode.
+    The network is left in evaluation mode.
 
     Arguments:
         model: The network, such as :meth:`harmonium.DBN.to_mlp` returns.
