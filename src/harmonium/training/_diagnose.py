@@ -90,7 +90,7 @@ def diagnose(
         ArgumentTypeError: The model is none, or the data are no numbers.
         DataError: The data do not fit the model's units.
     """
-    check_model(model, PairwiseModel)
+    check_model(model, Model)
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 8:
         raise invalid("steps", steps, "an integer of at least 8")
     if isinstance(model, MLP) and isinstance(data, Dataset):
