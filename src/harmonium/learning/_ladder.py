@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 import copy
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,8 @@ from torch.nn.functional import logsigmoid
 from ..models import PairwiseModel, State
 from ..random import Stream
 from ..samplers import base_biases, draw_block
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 _PARAMETER = "parameter."
 _ITERATIONS = 3
@@ -95,10 +97,19 @@ def rung(model: PairwiseModel, ladder: State, number: int) -> PairwiseModel:
 
 def _with(model: PairwiseModel, parameters: State) -> PairwiseModel:
     """Return a model like this one with other parameters, of which nothing is copied."""
-    memo: dict[int, Tensor] = {id(buffer): buffer for buffer in model.buffers()}
-    for name, parameter in model.named_parameters():
-        memo[id(parameter)] = nn.Parameter(parameters[name], requires_grad=False)
-    return copy.deepcopy(model, memo)
+    twin = _twin(model)
+    for path, value in parameters.items():
+        owner, _, name = path.rpartition(".")
+        twin.get_submodule(owner)._parameters[name] = nn.Parameter(value, requires_grad=False)
+    return twin
+
+
+def _twin(module: _Module) -> _Module:
+    """Return a module whose parameters and modules can be replaced without a change of the other's."""
+    twin = copy.copy(module)
+    twin._parameters = dict(module._parameters)
+    twin._modules = {name: child and _twin(child) for name, child in module._modules.items()}
+    return twin
 
 
 def base(model: PairwiseModel, n: int, stream: Stream) -> State:
@@ -144,31 +155,65 @@ def append(model: PairwiseModel, ladder: State, chain: Tensor, contrast: Contras
         ladder[name] = torch.cat((ladder[name], value[None]))
 
 
-def sweep(model: PairwiseModel, v: Tensor, stream: Stream, steps: int = 1) -> Tensor:
-    """Return visible states after some Gibbs steps, each of the hidden units first."""
+def sweep(
+    model: PairwiseModel, v: Tensor, stream: Stream, steps: int = 1, fields: State | None = None
+) -> Tensor:
+    """Return visible states after some Gibbs steps, each of the hidden units first.
+
+    Arguments:
+        model: The model.
+        v: The visible states, shape (n, width).
+        stream: Where the random bits come from.
+        steps: How many steps.
+        fields: Fields of the hidden blocks given ``v``, if they are known; are overwritten.
+    """
     for _ in range(steps):
         state = {"visible": v}
         for block in model.blocks()[1:]:
-            state[block] = model.layer(block).sample_(model.field(block, {"visible": v}), stream)
-        v = draw_block(model, "visible", model.field("visible", state), state, stream)
+            field = model.field(block, {"visible": v}) if fields is None else fields[block]
+            state[block] = model.layer(block).sample_(field, stream)
+        v, fields = draw_block(model, "visible", model.field("visible", state), state, stream), None
     return v
+
+
+class Seen(NamedTuple):
+    """What a model says of visible states."""
+
+    free: Tensor
+    """Their free energies, shape (n)."""
+    fields: State
+    """Fields of the hidden blocks given them, shapes (n, width)."""
+
+    def half(self, number: int) -> Seen:
+        """Return what was said of the first (0) or the second (1) half of the states."""
+        fields = {block: field.chunk(2)[number] for block, field in self.fields.items()}
+        return Seen(self.free.chunk(2)[number], fields)
+
+    def join(self, other: Seen) -> Seen:
+        """Return what was said of these states and of others."""
+        fields = {block: torch.cat((field, other.fields[block])) for block, field in self.fields.items()}
+        return Seen(torch.cat((self.free, other.free)), fields)
+
+    def where(self, chosen: Tensor, other: Seen) -> Seen:
+        """Return this where it is chosen, the other elsewhere."""
+        fields = {b: torch.where(chosen[:, None], x, other.fields[b]) for b, x in self.fields.items()}
+        return Seen(torch.where(chosen, self.free, other.free), fields)
+
+
+def see(model: PairwiseModel, v: Tensor) -> Seen:
+    """Return what a model says of visible states, shape (n, width)."""
+    fields = {block: model.field(block, {"visible": v}) for block in model.blocks()[1:]}
+    free = model.energy({"visible": v})
+    for block, field in fields.items():
+        free = free - model.layer(block).log_partition(field)
+    return Seen(free, fields)
 
 
 def compare(lower: PairwiseModel, upper: PairwiseModel, v: Tensor, w: Tensor) -> Contrast:
     """Return what two models say of states v of the lower and w of the upper one, shapes (n, width)."""
     both = torch.cat((v, w))
-    below, _ = _free_energy(lower, both)
-    above, fields = _free_energy(upper, both)
-    return Contrast(below.view(2, -1), above.view(2, -1), fields)
-
-
-def _free_energy(model: PairwiseModel, v: Tensor) -> tuple[Tensor, State]:
-    """Return the free energies of visible states, and the fields of the hidden blocks given them."""
-    fields = {block: model.field(block, {"visible": v}) for block in model.blocks()[1:]}
-    free = model.energy({"visible": v})
-    for block, field in fields.items():
-        free = free - model.layer(block).log_partition(field)
-    return free, fields
+    above = see(upper, both)
+    return Contrast(see(lower, both).free.view(2, -1), above.free.view(2, -1), above.fields)
 
 
 def predict(v: Tensor, w: Tensor, change: Tensor) -> Tensor:
@@ -194,9 +239,9 @@ def exchange(contrast: Contrast, stream: Stream) -> Tensor:
 
 
 def climb(model: PairwiseModel, ladder: State, stream: Stream, moves: int, steps: int) -> None:
-    """Let some rungs move, each at its turn from the bottom up, and exchange each with the one above it.
+    """Let some rungs move, each at its turn from the bottom up, and first exchange each with the one above.
 
-    The ladder changes in place.
+    The ladder changes in place. What rungs say of the states is computed once for exchanges and steps.
 
     Arguments:
         model: A model of the ladder's kind.
@@ -207,17 +252,43 @@ def climb(model: PairwiseModel, ladder: State, stream: Stream, moves: int, steps
     """
     chains = ladder["visible"]
     rungs = len(chains)
+    lower: PairwiseModel | None = None
+    seen: Seen | None = None
     for _ in range(min(moves, rungs)):
         turn = int(ladder["turn"]) % rungs
         ladder["turn"] = ladder["turn"] + 1
-        lower = rung(model, ladder, turn)
-        chains[turn] = sweep(lower, chains[turn], stream, steps)
-        if turn + 1 == rungs:
-            continue
-        contrast = compare(lower, rung(model, ladder, turn + 1), chains[turn], chains[turn + 1])
-        _gather(ladder, turn, contrast)
-        swapped = exchange(contrast, stream)[:, None]
-        chains[turn], chains[turn + 1] = trade(chains[turn], chains[turn + 1], swapped)
+        if lower is None or turn == 0:
+            lower, seen = rung(model, ladder, turn), None
+        upper, fields, above = None, None, None
+        if turn + 1 < rungs:
+            upper = rung(model, ladder, turn + 1)
+            fields, above = _exchange_above(lower, upper, ladder, turn, seen, stream)
+        chains[turn] = sweep(lower, chains[turn], stream, steps, fields)
+        lower, seen = upper, above
+
+
+def _exchange_above(
+    lower: PairwiseModel, upper: PairwiseModel, ladder: State, turn: int, seen: Seen | None, stream: Stream
+) -> tuple[State, Seen]:
+    """Exchange a rung with the one above it; return the fields of its states, and what that says of its own.
+
+    Arguments:
+        lower: The rung.
+        upper: The one above it.
+        ladder: The ladder, which changes in place.
+        turn: The number of the rung.
+        seen: What the rung says of its states, if that is known.
+        stream: Where the random bits come from.
+    """
+    v, w = ladder["visible"][turn], ladder["visible"][turn + 1]
+    both = torch.cat((v, w))
+    above = see(upper, both)
+    below = see(lower, both) if seen is None else seen.join(see(lower, w))
+    contrast = Contrast(below.free.view(2, -1), above.free.view(2, -1), above.fields)
+    _gather(ladder, turn, contrast)
+    swapped = exchange(contrast, stream)
+    ladder["visible"][turn], ladder["visible"][turn + 1] = trade(v, w, swapped[:, None])
+    return below.half(1).where(swapped, below.half(0)).fields, above.half(0).where(swapped, above.half(1))
 
 
 def trade(v: Tensor, w: Tensor, swapped: Tensor) -> tuple[Tensor, Tensor]:
