@@ -2,7 +2,7 @@
 
 After Marlin, Swersky, Chen & de Freitas (Inductive principles for restricted Boltzmann machine learning,
 2010): an RBM with 15 hidden units by every rule, the partition function enumerated, three seeds. Validation
-chooses the learning rate (of two or three, with the first seed) and the epoch; the test set is read once. Each
+chooses the learning rate (of two or three, by the first seed) and the epoch; the test set is read once. Each
 rule's seconds come from a few epochs that are timed one rule after the other in the end. A run's result is
 kept in the folder, so that the benchmark goes on where it was stopped.
 

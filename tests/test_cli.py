@@ -234,7 +234,7 @@ def test_what_fails_is_one_line_and_code_1(run, tmp_path):
     assert "cannot be written" in refuse(1, *train, tmp_path / "file" / "run")
     assert "no such file" in refuse(1, "data", tmp_path / "none.npy")
     for command in (["resume"], ["evaluate"], ["sample", "--out", tmp_path / "x.npy"]):
-        assert "no run folder" in refuse(1, command[0], tmp_path / "none", *command[1:])
+        assert "no such folder" in refuse(1, command[0], tmp_path / "none", *command[1:])
     for out in (tmp_path / "none" / "x.npy", tmp_path / "file" / "x.npy"):
         assert "no folder" in refuse(1, "sample", run, "--out", out)
 

@@ -392,8 +392,9 @@ def test_a_run_without_a_checkpoint_is_refused(tmp_path):
         path.unlink()
     with pytest.raises(FileError, match="no checkpoint to resume from"):
         hm.resume(tmp_path / "run", bits())
-    for nothing in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(FileError, match="no run folder, expected one with a config"):
+    messages = {tmp_path: "no run folder, expected one with a config", tmp_path / "nowhere": "no such folder"}
+    for nothing, message in messages.items():
+        with pytest.raises(FileError, match=message):
             hm.resume(nothing, bits())
 
 
@@ -604,7 +605,13 @@ def test_a_signal_from_outside(tmp_path, nursery):
     reach(run, 6)
     os.kill(process, signal.SIGTERM)
     assert nursery.wait() == (0, "interrupted\n")
-    assert len(hm.resume(run, bits(), epochs=1).records) >= 2
+    done = last(run)[1]["epoch"]
+    assert len(hm.resume(run, bits(), epochs=done).records) == done >= 2
+    with pytest.raises(ArgumentError, match=f"epochs: got 1, expected at least the {done} that are done"):
+        hm.resume(run, bits(), epochs=1)
+    with pytest.raises(ArgumentError, match=r"lr: got 0\.01, expected more epochs as well"):
+        hm.resume(run, bits(), lr=0.01)
+    assert RunFolder(run).config()["options"]["epochs"] == done
 
 
 @pytest.mark.parametrize("moment", ["Source.mean", "Log.__init__", "RunFolder.save"])

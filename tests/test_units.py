@@ -419,8 +419,9 @@ def test_means_are_accepted_only_when_asked_for(kind, good, bad):
     units = layer(kind)
     units.validate(torch.full((2, SIZE), good), means=True)
     for value in (bad, math.nan):
-        with pytest.raises(DataError, match="mean"):
+        with pytest.raises(DataError, match="mean") as caught:
             units.validate(torch.full((2, SIZE), value), means=True)
+        assert ("missing" in str(caught.value)) == math.isnan(value)
     probabilities = torch.tensor([[0.2, 0.3, 0.5] * SIZE])
     layer("categorical").validate(probabilities, means=True)
     with pytest.raises(DataError, match="one-hot"):

@@ -127,6 +127,8 @@ def load_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], Any]:
         FileError: The file is missing, damaged, of another kind, or of a newer version.
     """
     path = Path(path)
+    if path.is_dir():
+        raise FileError(f"{path}: got a folder, expected a file such as {path / 'model.safetensors'}")
     if not path.is_file():
         raise FileError(f"{path}: no such file, expected a harmonium {kind}")
     try:

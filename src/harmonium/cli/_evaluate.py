@@ -238,7 +238,12 @@ def tell(run: OpenRun, found: dict[str, Any]) -> None:
     if isinstance(run.model, DBN):
         rows = [*_of_bound(found), ("estimate", *rows[0][1:]), *rows[1:]]
     if found["baseline_log_likelihood"] is not None:
-        rows.append(("independent units", f"{found['baseline_log_likelihood']:.3f}", "the floor"))
+        floor = found["baseline_log_likelihood"]
+        above = found["mean"] > floor
+        told = (
+            "the floor" if above else "the floor, which the model does not clear: it has learnt nothing yet"
+        )
+        rows.append(("independent units", f"{floor:.3f}", told))
     if isinstance(run.model, DBN):
         ends = f"from {z['lower']:.3f} to {z['upper']:.3f}, by {found['method']}"
         rows.append(("log Z of the top", f"{z['value']:.3f}", ends))

@@ -305,7 +305,12 @@ def _meanings(doc: str) -> dict[str, str]:
     _, _, rest = doc.partition("Arguments:\n")
     block = re.split(r"\n(?=\S)", rest, maxsplit=1)[0]
     found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", block, flags=re.MULTILINE)
-    return {name: " ".join(text.replace("``", "").split()) for name, text in found}
+    return {name: _plain(text) for name, text in found}
+
+
+def _plain(text: str) -> str:
+    """Return a text without the marks of a docstring."""
+    return " ".join(re.sub(r":\w+:`~?([^`]*)`", r"\1", text).replace("``", "").split())
 
 
 def _several(hint: Any) -> Any:

@@ -31,6 +31,8 @@ def make_layer(layer: str, text: str, size: int, values: dict[str, Any]) -> Unit
         ArgumentError: A type is unknown, a setting is missing or belongs to no part, or the parts have
             another number of units.
     """
+    if size < 1:
+        raise invalid(layer, size, "a positive number of units")
     name, _, rest = text.partition(":")
     if name != Mixed.kind:
         kind = choose(layer, text, UNITS).kind

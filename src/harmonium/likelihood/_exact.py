@@ -40,7 +40,7 @@ def exact_log_partition(model: PairwiseModel, side: tuple[str, ...] | None = Non
         raise invalid(
             "method",
             "exact",
-            f"at most {CEILING:.0e} elements of fields, where the {' and the '.join(side)} layer has "
+            f"a layer of at most {CEILING / widest:.0e} states, where the {' and the '.join(side)} layer has "
             f"{states:.3g} states; use 'ais' or 'bridge'",
         )
     value = float(log_sum(copy.deepcopy(model).double(), {}, side))

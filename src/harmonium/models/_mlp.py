@@ -268,11 +268,11 @@ class Autoencoder(FeedForward):
         widths = [self.visible.width, *self.sizes]
         parts: list[nn.Module] = []
         for (below, above), name in zip(pairwise(widths), names, strict=True):
-            parts += [nn.Linear(below, above), ACTIVATIONS[name]()]
+            parts += [_linear(below, above), ACTIVATIONS[name]()]
         for (above, below), name in zip(
             pairwise(reversed(widths)), [*reversed(names[:-1]), "linear"], strict=True
         ):
-            parts += [nn.Linear(above, below), ACTIVATIONS[name]()]
+            parts += [_linear(above, below), ACTIVATIONS[name]()]
         self.network = nn.Sequential(*parts[:-1])
         _draw_weights(self.linears, [*names, *reversed(names[:-1]), "sigmoid"], seed)
 
@@ -307,9 +307,15 @@ def _check_layers(layers: Any, expected: str) -> None:
 def _classifier(widths: list[int], names: list[str], dropout: float, input_dropout: float) -> nn.Sequential:
     parts: list[nn.Module] = [nn.Dropout(input_dropout)] if input_dropout else []
     for (below, above), name in zip(pairwise(widths[:-1]), names, strict=True):
-        parts += [nn.Linear(below, above), ACTIVATIONS[name]()]
+        parts += [_linear(below, above), ACTIVATIONS[name]()]
         parts += [nn.Dropout(dropout)] if dropout else []
-    return nn.Sequential(*parts, nn.Linear(widths[-2], widths[-1]))
+    return nn.Sequential(*parts, _linear(widths[-2], widths[-1]))
+
+
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    """Return a layer whose weights are still to be drawn; torch's own generator is left alone."""
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    return layer
 
 
 @torch.no_grad()

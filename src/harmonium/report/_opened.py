@@ -189,7 +189,7 @@ def open_entry(folder: RunFolder) -> tuple[str, dict[str, Any]]:
     if not isinstance(entry, dict) or "source" not in entry:
         raise FileError(
             f"{folder.path}: its config.json names no data set, because the run was made from Python; "
-            "go on from there, where the data are"
+            "name the data with --data, or go on in Python"
         )
     return entry["source"], dict(entry.get("arguments", {}))
 

@@ -7,6 +7,7 @@ __all__ = [
     "check_config",
     "check_finite",
     "check_init",
+    "check_is_rule",
     "check_likelihood",
     "check_output",
     "check_rule",
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from ..datasets import Dataset
 from ..errors import ArgumentError, ArgumentTypeError, choose, invalid, show
-from ..learning import Rule
+from ..learning import RULES, Rule
 from ..models import GenerativeModel, Model, PairwiseModel, check_count, choose_side
 from ..units import Gaussian, Mixed, Unit
 from ._events import require
@@ -42,6 +43,15 @@ def check_callback(callback: object) -> None:
     """Check that a callback can be called, if there is one."""
     if callback is not None and not callable(callback):
         raise ArgumentTypeError(f"callback: got {show(callback)}, expected a function of the record")
+
+
+def check_is_rule(rule: object) -> None:
+    """Check that an argument is a learning rule, and offer the one that was meant."""
+    if isinstance(rule, Rule):
+        return
+    kind = RULES.get(rule) if isinstance(rule, str) else rule
+    meant = kind.__name__ if isinstance(kind, type) and issubclass(kind, Rule) else "PCD"
+    raise ArgumentTypeError(f"rule: got {show(rule)}, expected a learning rule such as hm.{meant}()")
 
 
 def check_rule(rule: Rule, model: Model) -> None:

@@ -176,7 +176,10 @@ class Run:
         noted = {**self.fingerprints, **folder.config()}
         for name, what in _HASHES.items():
             if noted[name] != self.fingerprints[name]:
-                raise FileError(f"{folder.path}: the {what} are not those that the run began with")
+                raise FileError(
+                    f"{folder.path}: the {what} are not those that the run began with; "
+                    "load them as then, by the same arguments and the same seed"
+                )
 
     def _restore(self, tensors: dict[str, Tensor], content: dict[str, Any]) -> None:
         part = {k: {n: t.to(self.model.device) for n, t in v.items()} for k, v in _parts(tensors).items()}

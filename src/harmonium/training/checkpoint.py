@@ -99,7 +99,10 @@ class RunFolder:
             FileError: The folder is no run, damaged, or of a newer version.
         """
         if not self.config_path.is_file():
-            raise FileError(f"{self.path}: no run folder, expected one with a config.json")
+            what = (
+                "no run folder, expected one with a config.json" if self.path.exists() else "no such folder"
+            )
+            raise FileError(f"{self.path}: {what}")
         config = read_json(self.config_path)
         check_version(self.config_path, config.get("version"))
         for name, kind in _PARTS.items():

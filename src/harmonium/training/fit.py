@@ -16,10 +16,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import ArgumentTypeError, show
+from ..errors import invalid
 from ..learning import PCD, Rule
 from ..models import DBN, Model, State, check_model
-from ._checks import check_callback
+from ._checks import check_callback, check_is_rule
 from ._monitor import matrices
 from ._options import Options
 from ._rebuild import rebuild
@@ -81,8 +81,7 @@ def fit(
     if rule is None:
         rule = PCD()
     check_model(model, Model)
-    if not isinstance(rule, Rule):
-        raise ArgumentTypeError(f"rule: got {show(rule)}, expected a learning rule such as hm.PCD()")
+    check_is_rule(rule)
     check_callback(callback)
     folder = None if out is None else RunFolder(out)
     run = Run(model, data, rule, Options(**options), folder, weights, validation)
@@ -119,10 +118,21 @@ def go_on(
     model, rule, options = rebuild(folder, changes)
     run = Run(model, data, rule, options, folder, weights, validation)
     run.resume()
+    _check_epochs(run, changes)
     if changes:
         run.stopped = ""
         folder.change(run.config()["options"])
     return _train(run, callback)
+
+
+def _check_epochs(run: Run, changes: dict[str, Any]) -> None:
+    """Check that what is changed of a run that goes on can still have an effect."""
+    done, due = run.epoch, run.options.epochs
+    if "epochs" in changes and due < done:
+        raise invalid("epochs", due, f"at least the {done} that are done")
+    others = [name for name in changes if name != "epochs"]
+    if others and done == due:
+        raise invalid(others[0], changes[others[0]], f"more epochs as well, as all {done} are done")
 
 
 def _train(run: Run, callback: Callback | None) -> History:

@@ -33,7 +33,7 @@ from ..files import load_tensors, to_json, write_bytes
 from ..learning import PCD, RULES, Rule
 from ..models import DBN, RBM, check_fit, save
 from ..random import Stream
-from ._checks import check_callback, check_config, check_finite, check_rule
+from ._checks import check_callback, check_config, check_finite, check_is_rule, check_rule
 from ._lifted import LayerData, open_data
 from ._log import read
 from ._options import Options
@@ -183,7 +183,7 @@ def resume_pretraining(
     if stack.fingerprint() != config["fingerprint"]:
         raise FileError(
             f"{folder.path}: the data, their weights or their binarisation are not those "
-            "that the run began with"
+            "that the run began with; load them as then, by the same arguments and the same seed"
         )
     stack.check(folder)
     if changes:
@@ -323,8 +323,7 @@ def _rules(model: DBN, rule: Rule | list[Rule | None] | None) -> list[Rule]:
     """Return the rule of each RBM."""
     rules = [PCD() if one is None else one for one in _each("rule", rule, model.depth)]
     for own, rbm in zip(rules, model.rbms, strict=True):
-        if not isinstance(own, Rule):
-            raise ArgumentTypeError(f"rule: got {show(own)}, expected a learning rule such as hm.PCD()")
+        check_is_rule(own)
         check_rule(own, rbm)
     return rules
 

@@ -141,7 +141,10 @@ class Unit(nn.Module, ABC):
 
     def fault(self, row: Tensor, unit: int, means: bool) -> Fault:
         """Return what is wrong with a unit of a row."""
-        return Fault("column", unit, f"{row[unit].item():g}", self.expected(means))
+        expected = self.expected(means)
+        if bool(row[unit].isnan()):
+            expected += "; missing values are not taken"
+        return Fault("column", unit, f"{row[unit].item():g}", expected)
 
     # --- energies and expectations --------------------------------------------------------------
 
