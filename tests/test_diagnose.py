@@ -20,14 +20,6 @@ from harmonium.training import Finding, History, diagnose
 CHAINS = ("R-hat of the chains", "autocorrelation time", "effective samples")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def machine(coupling=0.0, columns=6, hidden=4):
     """Return a machine whose units agree with each other, the more the stronger they are coupled."""
     model = hm.RBM(columns, hidden)

@@ -21,14 +21,6 @@ CLASSES = 4
 DISCRETE = [pair for pair in PAIRS if pair[0] != "gaussian"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def machine(pair, dtype=torch.float64, seed=0):
     """Return a machine with a label whose parameters are all random."""
     visible = hm.Mixed(unit(pair[0], 3), hm.Categorical(1, CLASSES))

@@ -22,14 +22,6 @@ from harmonium.training._lifted import open_data
 OPTIONS = {"epochs": 3, "batch_size": 16, "seed": 3}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def labelled(rows=40, seed=0):
     """Return bits whose last column is a label of three classes, which the others tell."""
     x = bits(rows, seed=seed)
@@ -213,7 +205,7 @@ def test_predictions_are_those_of_the_softmax():
         with pytest.raises(DataError, match=r"expected \(rows, 6\) or, with labels, \(rows, 7\)"):
             hm.predict(model, bad)
     for bad in (rows + 1, 2 * rows[:, :6]):
-        with pytest.raises(DataError, match=r"^data: got 2 at row"):
+        with pytest.raises(DataError, match=r"^rows: got 2 at row"):
             hm.predict(model, bad)
     with pytest.raises(DataError, match="got shape"):
         error_rate(model, rows[:, :6])
@@ -561,3 +553,19 @@ def test_patience_watches_the_error_of_an_autoencoder():
     options = {"patience": 2, "lr": 2.0, "epochs": 200, "schedule": "constant"}
     history = finetune(hm.Autoencoder([6, 4], seed=1), bits(), validation=bits(30, seed=1), **options)
     assert history.stopped == "no better validation/negative_loss in 2 scores"
+
+
+@pytest.mark.parametrize("model", [perceptron(), hm.Autoencoder([6, 4])], ids=["mlp", "autoencoder"])
+@pytest.mark.parametrize(
+    ("rows", "error", "message"),
+    [
+        (torch.zeros(2, 5), DataError, r"^v: got shape \(2, 5\), expected \(rows, 6\)"),
+        (torch.full((2, 6), 1.5), DataError, "^v: got 1.5 at row 0, column 0, expected a mean"),
+        (torch.full((2, 6), math.nan), DataError, "missing values are not taken"),
+        ("rows", ArgumentTypeError, "^v: got 'rows'"),
+    ],
+)
+def test_rows_that_are_encoded_are_checked(model, rows, error, message):
+    for method in (model.encode, getattr(model, "reconstruct", model.encode)):
+        with pytest.raises(error, match=message):
+            method(rows)

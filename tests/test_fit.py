@@ -22,14 +22,6 @@ from harmonium.training._optimiser import Average
 from harmonium.training._source import open_source
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 class Watched(torch.optim.SGD):
     """SGD that keeps what it was given at each step."""
 

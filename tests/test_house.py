@@ -12,12 +12,12 @@ import harmonium
 
 SOURCE = Path(harmonium.__file__).parent
 ORDER = (
-    *("errors", "files", "settings", "kernels", "random", "units", "models", "samplers"),
+    *("errors", "files", "settings", "threads", "kernels", "random", "units", "models", "samplers"),
     *("likelihood", "learning", "training", "features", "report"),
     *("estimators", "explore", "cli", "__main__"),
 )
 APART = ("metrics", "datasets", "plots")
-FOR_ALL = ("errors", "random")
+FOR_ALL = ("errors", "random", "threads")
 FORBIDDEN = ("pickle.load", "torch.load(", "joblib.load", "allow_pickle=True")
 
 

@@ -16,15 +16,6 @@ from harmonium.training._components import principal_components
 from harmonium.training._run import default_rate
 from harmonium.training._source import open_source
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 COLUMNS = 60
 
 

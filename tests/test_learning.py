@@ -39,14 +39,6 @@ ALL = pytest.mark.parametrize("pair", PAIRS, ids=name)
 MOMENT = pytest.mark.parametrize("kind", OPTIONS)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def rule_of(kind, **options):
     """Return a rule of moments by name, with settings that are not the defaults."""
     return RULES[kind](**{**OPTIONS[kind], **options})

@@ -35,15 +35,6 @@ from harmonium.samplers import Gibbs
 from harmonium.training._monitor import Monitor
 from harmonium.training._source import Source
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # --- the faults ---------------------------------------------------------------------------------
 
 

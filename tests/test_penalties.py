@@ -23,14 +23,6 @@ MOMENT = sorted(name for name, rule in RULES.items() if issubclass(rule, MomentR
 DROPPING = sorted(name for name in MOMENT if "dropout" in RULES[name].model_fields)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def steps(model, lr=0.1, updates=5, optimizer="sgd", **options):
     """Take steps with random gradients; yield the parameters before and after the penalties, and the rate.
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,20 +20,12 @@ from _runs import back_to, bits, equal, same, timeless
 import harmonium as hm
 from harmonium import Stream
 from harmonium.errors import ArgumentError, ArgumentTypeError, DataError, FileError
-from harmonium.training import Options, RunFolder
+from harmonium.training import Options, RunFolder, changed_splits
 from harmonium.training._lifted import LayerData, Lifted, open_data
 
 OPTIONS = {"epochs": 3, "batch_size": 16, "seed": 3, "probe": 20}
 UPDATES = 9
 """Of each layer."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def network(layers=(6, 5, 8), **options):
@@ -889,3 +882,16 @@ def test_a_resume_that_forgets_is_not_the_same_run(tmp_path, monkeypatch, forget
         leave_nothing(tmp_path / "run")
     forget(monkeypatch)
     assert not same(hm.resume(tmp_path / "run", bits()), whole)
+
+
+def test_a_run_tells_of_its_data_so_that_others_are_noticed(tmp_path):
+    """Whether rows have weights or not, and whichever split has changed."""
+    data = hm.datasets.from_array(bits(), validation=10, test=6)
+    pretrain(data, out=tmp_path / "run", epochs=1, weights=torch.arange(24) % 3)
+    config = RunFolder(tmp_path / "run").config()
+    assert changed_splits(config, data) == []
+    assert changed_splits(config, replace(data, test=1 - data.test)) == ["test"]
+    assert changed_splits(config, replace(data, train=1 - data.train)) == ["train"]
+    other = replace(data, validation=1 - data.validation)
+    with pytest.raises(FileError, match="the validation rows are not those"):
+        hm.resume(tmp_path / "run", other, weights=torch.arange(24) % 3)

@@ -26,14 +26,6 @@ from harmonium.training._optimiser import Optimisers
 UPDATES = 12
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 class Cut(Exception):
     """What stops a run in these tests."""
 

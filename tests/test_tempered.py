@@ -17,14 +17,6 @@ ALL = pytest.mark.parametrize("pair", PAIRS, ids=name)
 LADDER = (1.0, 0.5, 0.0)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def rule_of(**options):
     """Return the rule with settings that are not the defaults."""
     return hm.TemperedPCD(**{"steps": 2, "chains": 37, "replicas": 3, "adapt": 0, **options})

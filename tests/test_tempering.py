@@ -32,14 +32,6 @@ CLAMPS = {
 ALL = pytest.mark.parametrize("pair", PAIRS, ids=name)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def machine(pair, known=True, **options):
     """Return a small machine with strong couplings, and base rates that are not those of its biases."""
     model = rbm(pair, **{"scale": STRONG, **options})

@@ -26,14 +26,6 @@ BITS, GAUSSIAN = ("bernoulli", "bernoulli"), ("gaussian", "spin")
 SHARES = (0.4, 0.7)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def rule_of(**options):
     """Return the rule with settings that are not the defaults."""
     return TrajectoryTempering(**{"chains": 37, "append_below": 1e-6, "refuse_below": 0, **options})

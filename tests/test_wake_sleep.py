@@ -33,14 +33,6 @@ CASES = {
 PHASES = pytest.mark.parametrize("options", [{"steps": 2}, {"chains": 7}], ids=["data", "chains"])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def network(case="bits", scale=0.8, seed=1):
     """Return an untied network whose parameters are all random, each of its own, float64."""
     kinds, options = CASES[case]
@@ -441,3 +433,11 @@ def test_a_run_that_diverges_is_stopped():
     model = untied(hm.Gaussian(6))
     with pytest.raises(TrainingError, match="no longer finite"):
         train(Stream(0).normal(40, 6), model, hm.WakeSleep(), lr=1e30, epochs=30)
+
+
+def test_the_norm_of_all_weights_that_come_into_units_is_bounded():
+    model = network()
+    hm.fit(model, torch.ones(8, model.visible.size), hm.WakeSleep(), epochs=1, lr=0.01, max_norm=0.1)
+    matrices = [*(rbm.weight for rbm in model.rbms), *(upward.weight for upward in model.recognition)]
+    for weight in matrices:
+        assert float(weight.detach().norm(dim=0).max()) <= 0.1 + 1e-9

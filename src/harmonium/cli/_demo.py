@@ -6,14 +6,11 @@ __all__ = ["ESTIMATE", "SETTINGS", "demo"]
 
 import shlex
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-import torch
-
 from ..report import open_run, write_report
+from ..threads import one_thread
 from ._console import note, print_commands, print_json, say
 from ._evaluate import evaluate_run, tell
 from ._train import start, understand
@@ -38,7 +35,7 @@ def demo(out: Path | None, as_json: bool) -> None:
     """Train, evaluate and report, and print what to try next."""
     began = time.monotonic()
     folder = _free() if out is None else out
-    with _one_thread():
+    with one_thread():
         note(f"training an RBM on digits, in {folder} (the very first run compiles its kernels before)")
         history = start(understand("rbm", "digits", list(SETTINGS)), folder)
         run = open_run(folder)
@@ -61,17 +58,6 @@ def demo(out: Path | None, as_json: bool) -> None:
             f"harmonium train rbm --data digits --out {other} --set rule=cd {same}",
         ],
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep to one thread, since layers this small gain nothing from more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _free() -> Path:

@@ -20,7 +20,6 @@ from __future__ import annotations
 __all__ = ["TRANSFORMS", "Transform", "check_epsilon"]
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -30,6 +29,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, ArgumentTypeError, DataError, choose, invalid
+from ..threads import one_thread
 
 BLOCK = 4096
 LARGEST = 8192
@@ -90,7 +90,7 @@ class Transform:
         epsilon = own if epsilon is None else check_epsilon(epsilon)
         if rows.ndim != 2 or not rows.numel():
             raise invalid("rows", tuple(rows.shape), "shape (rows, columns), none of them 0")
-        with _one_thread():
+        with one_thread():
             mean = _mean(rows)
             make = _standardiser if kind == "standardise" else _whitener
             return cls(kind, mean, epsilon=epsilon, **make(rows, mean, epsilon))
@@ -106,7 +106,7 @@ class Transform:
         if self.matrix is None:
             assert self.scale is not None
             return float(self.scale.abs().log().sum())
-        with _one_thread():
+        with one_thread():
             return float(torch.linalg.slogdet(self.matrix).logabsdet)
 
     def apply(self, rows: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ class Transform:
         if self.matrix is None:
             assert self.scale is not None
             return 1 / self.scale
-        with _one_thread():
+        with one_thread():
             return torch.linalg.inv(self.matrix)
 
     def _map(self, rows: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
@@ -166,7 +166,7 @@ class Transform:
             raise invalid("rows", tuple(rows.shape), f"shape (rows, {self.columns})")
         dtype = torch.float64 if rows.dtype == torch.float64 else torch.float32
         out = torch.empty(rows.shape, dtype=dtype, device=rows.device)
-        with _one_thread():
+        with one_thread():
             for start in range(0, len(rows), BLOCK):
                 out[start : start + BLOCK] = function(rows[start : start + BLOCK].cpu().double())
         return out
@@ -240,14 +240,3 @@ def _blocks(rows: Tensor) -> Iterator[Tensor]:
     """Yield rows in blocks of float64."""
     for start in range(0, len(rows), BLOCK):
         yield rows[start : start + BLOCK].cpu().double()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep sums from depending on the number of threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

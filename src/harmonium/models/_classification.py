@@ -163,16 +163,8 @@ def error_rate(model: Model, rows: Any) -> float:
 
 def _of_network(model: MLP, rows: Any) -> Tensor:
     """Return what a classifier's network makes of rows; see :func:`predict_proba`."""
-    unit, training = model.visible, model.training
-    x = as_rows("rows", rows)
-    narrow = (unit.size - 1, unit.width - model.classes)
-    if x.ndim != 2 or x.shape[1] not in (*narrow, unit.size, unit.width):
-        expected = f"(rows, {unit.size - 1}) or, with labels, (rows, {unit.size})"
-        raise DataError(f"data: got shape {tuple(x.shape)}, expected {expected}")
-    whole = pad(x, (0, 1)) if x.shape[1] == narrow[0] else x
-    if whole.shape[1] in (unit.size, unit.width):
-        unit.validate(whole, means=True)
-    blocks = (model.split(block.to(model.device))[0] for block in x.split(_NETWORK_ROWS))
+    x, training = model.given(rows, "rows"), model.training
+    blocks = (model.split(block)[0] for block in x.split(_NETWORK_ROWS))
     try:
         model.eval()
         return torch.cat([softmax(model(s).double(), 1) for s in blocks])

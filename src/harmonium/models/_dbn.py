@@ -157,7 +157,9 @@ class DBN(GenerativeModel):
         return self.top.dtype
 
     def incoming(self) -> dict[str, int]:
-        return {f"rbms.{number}.weight": 0 for number in range(self.depth)}
+        upward = range(len(self.recognition or ()))
+        own = {f"recognition.{number}.weight": 0 for number in upward}
+        return {f"rbms.{number}.weight": 0 for number in range(self.depth)} | own
 
     def project(self) -> None:
         for rbm in self.rbms:

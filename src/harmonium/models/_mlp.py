@@ -25,9 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import choose, invalid
+from ..errors import DataError, choose, invalid
 from ..random import Stream
-from ..units import Categorical, Mixed, Unit, unit_from_config
+from ..units import Categorical, Mixed, Unit, as_rows, unit_from_config
 from ._base import Model
 from ._layers import as_layer
 
@@ -60,6 +60,10 @@ class FeedForward(Model):
     def linears(self) -> list[nn.Linear]:
         """The layers of weights, from the inputs up."""
         return [part for part in self.network if isinstance(part, nn.Linear)]
+
+    def incoming(self) -> dict[str, int]:
+        names = {id(p): name for name, p in self.named_parameters()}
+        return {names[id(linear.weight)]: 1 for linear in self.linears[:-1]}
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the network's outputs for statistics of its inputs, shape (rows, outputs)."""
@@ -112,12 +116,7 @@ class MLP(FeedForward):
         inputs = as_layer("visible", layers[0])
         self.sizes = [as_layer("hidden", size).size for size in layers[1:]]
         self.classes, self.dropout, self.input_dropout = classes, float(dropout), float(input_dropout)
-        names = [activation] * len(self.sizes) if isinstance(activation, str) else list(activation)
-        if len(names) != len(self.sizes):
-            raise invalid("activation", activation, f"a name, or a list of {len(self.sizes)}")
-        for name in names:
-            choose("activation", name, ACTIVATIONS)
-        self.activation = names
+        self.activation = names = _each_activation(activation, len(self.sizes))
         self._inputs = inputs.config()
         self.network = _classifier([inputs.width, *self.sizes, classes], names, dropout, input_dropout)
         _draw_weights(self.linears, [*names, "sigmoid"], seed)
@@ -184,10 +183,6 @@ class MLP(FeedForward):
         self.register_buffer(f"mask_{number}", given.to(weight).contiguous())
         self.project()
 
-    def incoming(self) -> dict[str, int]:
-        names = {id(p): name for name, p in self.named_parameters()}
-        return {names[id(linear.weight)]: 1 for linear in self.linears[:-1]}
-
     @torch.no_grad()
     def project(self) -> None:
         for number, linear in enumerate(self.linears[:-1]):
@@ -195,16 +190,39 @@ class MLP(FeedForward):
             if mask is not None:
                 linear.weight.mul_(mask)
 
-    def encode(self, v: Tensor) -> Tensor:
+    def given(self, v: Any, name: str = "v") -> Tensor:
+        """Return rows of values or means as a tensor that :meth:`split` can take, checked.
+
+        Arguments:
+            v: Values of the inputs, or their statistics, with or without a label.
+            name: The argument's, for errors.
+
+        Raises:
+            ArgumentTypeError: The rows are no numbers.
+            DataError: They have another shape, or a value that the units cannot take.
+        """
+        rows, inputs, whole = as_rows(name, v), self.inputs, self.visible
+        if rows.ndim != 2 or rows.shape[1] not in (inputs.size, inputs.width, whole.size, whole.width):
+            expected = f"(rows, {inputs.size}) or, with labels, (rows, {whole.size})"
+            raise DataError(f"{name}: got shape {tuple(rows.shape)}, expected {expected}")
+        labelled = rows.shape[1] in (whole.size, whole.width)
+        (whole if labelled else inputs).validate(rows, means=True, name=name)
+        return rows.to(self.device)
+
+    def encode(self, v: Any) -> Tensor:
         """Return the last hidden layer's activity given rows of data, shape (rows, units).
 
         Arguments:
-            v: Values of the inputs, or their statistics; a label after them is not looked at.
+            v: As for :meth:`given`; a label is not looked at.
+
+        Raises:
+            ArgumentTypeError: The rows are no numbers.
+            DataError: They have another shape, or a value that the units cannot take.
         """
         training = self.training
         try:
             self.eval()
-            out: Tensor = self.network[:-1](self.split(torch.as_tensor(v))[0])
+            out: Tensor = self.network[:-1](self.split(self.given(v))[0])
             return out
         finally:
             self.train(training)
@@ -259,12 +277,7 @@ class Autoencoder(FeedForward):
         for parameter in self.visible.parameters():
             parameter.requires_grad_(False)
         self.sizes = [as_layer("hidden", size).size for size in layers[1:]]
-        names = [activation] * len(self.sizes) if isinstance(activation, str) else list(activation)
-        if len(names) != len(self.sizes):
-            raise invalid("activation", activation, f"a name, or a list of {len(self.sizes)}")
-        for name in names:
-            choose("activation", name, ACTIVATIONS)
-        self.activation = names
+        self.activation = names = _each_activation(activation, len(self.sizes))
         widths = [self.visible.width, *self.sizes]
         parts: list[nn.Module] = []
         for (below, above), name in zip(pairwise(widths), names, strict=True):
@@ -284,24 +297,45 @@ class Autoencoder(FeedForward):
         layers = [unit_from_config(config["inputs"]), *config["sizes"]]
         return cls(layers, activation=config["activation"])
 
-    def incoming(self) -> dict[str, int]:
-        names = {id(p): name for name, p in self.named_parameters()}
-        return {names[id(linear.weight)]: 1 for linear in self.linears[:-1]}
+    def encode(self, v: Any) -> Tensor:
+        """Return the codes of rows of data, shape (rows, size of the code).
 
-    def encode(self, v: Tensor) -> Tensor:
-        """Return the codes of rows of data, shape (rows, size of the code)."""
-        code: Tensor = self.network[: 2 * len(self.sizes)](self.visible.statistics(torch.as_tensor(v)))
+        Raises:
+            ArgumentTypeError: The rows are no numbers.
+            DataError: They have another shape, or a value that the units cannot take.
+        """
+        code: Tensor = self.network[: 2 * len(self.sizes)](self._given(v))
         return code
 
-    def reconstruct(self, v: Tensor) -> Tensor:
-        """Return what comes out for rows of data, probabilities or means, shape (rows, width)."""
-        out = self(self.visible.statistics(torch.as_tensor(v)))
+    def reconstruct(self, v: Any) -> Tensor:
+        """Return what comes out for rows of data, probabilities or means, shape (rows, width).
+
+        Raises:
+            ArgumentTypeError: The rows are no numbers.
+            DataError: They have another shape, or a value that the units cannot take.
+        """
+        out = self(self._given(v))
         return torch.sigmoid(out) if self.visible.kind == "bernoulli" else out
+
+    def _given(self, v: Any) -> Tensor:
+        rows = as_rows("v", v)
+        self.visible.validate(rows, means=True, name="v")
+        return self.visible.statistics(rows.to(self.device))
 
 
 def _check_layers(layers: Any, expected: str) -> None:
     if isinstance(layers, str) or not isinstance(layers, Sequence) or len(layers) < 2:
         raise invalid("layers", layers, expected)
+
+
+def _each_activation(activation: str | Sequence[str], count: int) -> list[str]:
+    """Return the name of each layer's activation."""
+    names = [activation] * count if isinstance(activation, str) else list(activation)
+    if len(names) != count:
+        raise invalid("activation", activation, f"a name, or a list of {count}")
+    for name in names:
+        choose("activation", name, ACTIVATIONS)
+    return names
 
 
 def _classifier(widths: list[int], names: list[str], dropout: float, input_dropout: float) -> nn.Sequential:

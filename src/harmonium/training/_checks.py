@@ -6,6 +6,7 @@ __all__ = [
     "check_callback",
     "check_config",
     "check_finite",
+    "check_hashes",
     "check_init",
     "check_is_rule",
     "check_likelihood",
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor
 
 from ..datasets import Dataset
-from ..errors import ArgumentError, ArgumentTypeError, choose, invalid, show
+from ..errors import ArgumentError, ArgumentTypeError, FileError, choose, invalid, show
 from ..learning import RULES, Rule
 from ..models import GenerativeModel, Model, PairwiseModel, check_count, choose_side
 from ..units import Gaussian, Mixed, Unit
@@ -150,6 +151,27 @@ def check_likelihood(options: Options, model: Model, rows: int) -> None:
         raise invalid("likelihood_every", options.likelihood_every, f"0, as a {model.kind} has none")
     if options.likelihood_every and isinstance(model, PairwiseModel) and not model.hidden_sums_out():
         check_count(model, choose_side(model, ("visible",))[0], rows)
+
+
+_HASHES = {
+    "fingerprint": "data, their weights or their binarisation",
+    "validation_fingerprint": "validation rows",
+}
+
+
+def check_hashes(folder: RunFolder, own: dict[str, Any]) -> None:
+    """Check that a run goes on with the rows that it began with; old folders tell less of them.
+
+    Raises:
+        FileError: The rows are others.
+    """
+    noted = {**own, **folder.config()}
+    for name, what in _HASHES.items():
+        if noted[name] != own[name]:
+            raise FileError(
+                f"{folder.path}: the {what} are not those that the run began with; "
+                "load them as then, by the same arguments and the same seed"
+            )
 
 
 def check_config(config: dict[str, Any], own: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ states of the layer below in every epoch, and a data set of any size goes throug
 
 from __future__ import annotations
 
-__all__ = ["LayerData", "open_data", "whole"]
+__all__ = ["LayerData", "hashes", "open_data"]
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from ..models import DBN, MLP, Model
 from ..random import Stream
 from ..units import Unit
 from ._options import Options
-from ._source import Opened, Source, open_source
+from ._source import Opened, Source, fingerprint, fingerprints, open_source
 
 _DRAWS = 1 << 16
 
@@ -138,9 +138,19 @@ def open_data(
     return Opened(source, train, held_out, opened.states if data.layer == 0 else not data.means)
 
 
-def whole(data: Any) -> Any:
-    """Return the data of the whole network, of which an RBM sees a layer; all other data as they are."""
-    return data.data if isinstance(data, LayerData) else data
+def hashes(opened: Opened, data: Any) -> dict[str, Any]:
+    """Return what a run folder tells of its data, so that others are noticed.
+
+    Arguments:
+        opened: The data as they were opened.
+        data: The data as they were given; of an RBM in a network those of the whole network count.
+    """
+    held_out = opened.validation
+    return {
+        "fingerprint": opened.source.fingerprint(),
+        "validation_fingerprint": fingerprint(held_out) if len(held_out) else None,
+        "data_fingerprints": fingerprints(data.data if isinstance(data, LayerData) else data),
+    }
 
 
 def _labelled(model: Model, data: Any) -> Any:

@@ -17,6 +17,7 @@ from ..units import Unit
 from ._checks import (
     check_config,
     check_finite,
+    check_hashes,
     check_init,
     check_likelihood,
     check_output,
@@ -28,7 +29,7 @@ from ._checks import (
 )
 from ._components import start_from_components
 from ._events import Events
-from ._lifted import open_data, whole
+from ._lifted import hashes, open_data
 from ._log import Log
 from ._monitor import matrices, norm
 from ._monitors import monitor
@@ -37,14 +38,10 @@ from ._options import Options
 from ._penalties import Penalties
 from ._pictures import Pictures
 from ._rebuild import described, plain
-from ._source import Opened, fingerprint, fingerprints
+from ._source import Opened
 from .checkpoint import RunFolder
 
 _PLACE = ("epoch", "batch", "updates", "seconds", "since_best", "stopped")
-_HASHES = {
-    "fingerprint": "data, their weights or their binarisation",
-    "validation_fingerprint": "validation rows",
-}
 
 
 class Run:
@@ -68,11 +65,7 @@ class Run:
         self.stream = root.child("chains")
         opened = open_data(model, data, root.child("data"), options, weights, validation)
         self.source, train, held_out, states = opened
-        self.fingerprints: dict[str, Any] = {}
-        if folder is not None:
-            self.fingerprints["fingerprint"] = self.source.fingerprint()
-            self.fingerprints["validation_fingerprint"] = fingerprint(held_out) if len(held_out) else None
-            self.fingerprints["data_fingerprints"] = fingerprints(whole(data))
+        self.hashes = {} if folder is None else hashes(opened, data)
         held_out = held_out[: options.probe]
         check_likelihood(options, model, max(len(train), len(held_out)))
         self.monitor = monitor(model, Opened(self.source, train, held_out, states), options)
@@ -149,7 +142,7 @@ class Run:
             "model": described(self.model),
             "rule": {"name": self.rule.name, **self.rule.model_dump(mode="json")},
             "options": plain(self.options),
-            **self.fingerprints,
+            **self.hashes,
         }
 
     def resume(self) -> None:
@@ -159,7 +152,7 @@ class Run:
             FileError: There is no good checkpoint, or the data are others.
         """
         assert self.folder is not None
-        self._check_data(self.folder)
+        check_hashes(self.folder, self.hashes)
         tensors, content = self.folder.load()
         try:
             self._restore(tensors, content)
@@ -170,16 +163,6 @@ class Run:
         self.folder.compare(content)
         self.folder.sweep()
         self._open(content["log_size"])
-
-    def _check_data(self, folder: RunFolder) -> None:
-        """Check that the run goes on with the rows that it began with; old folders tell less of them."""
-        noted = {**self.fingerprints, **folder.config()}
-        for name, what in _HASHES.items():
-            if noted[name] != self.fingerprints[name]:
-                raise FileError(
-                    f"{folder.path}: the {what} are not those that the run began with; "
-                    "load them as then, by the same arguments and the same seed"
-                )
 
     def _restore(self, tensors: dict[str, Tensor], content: dict[str, Any]) -> None:
         part = {k: {n: t.to(self.model.device) for n, t in v.items()} for k, v in _parts(tensors).items()}

@@ -33,8 +33,8 @@ from ..files import load_tensors, to_json, write_bytes
 from ..learning import PCD, RULES, Rule
 from ..models import DBN, RBM, check_fit, save
 from ..random import Stream
-from ._checks import check_callback, check_config, check_finite, check_is_rule, check_rule
-from ._lifted import LayerData, open_data
+from ._checks import check_callback, check_config, check_finite, check_hashes, check_is_rule, check_rule
+from ._lifted import LayerData, hashes, open_data
 from ._log import read
 from ._options import Options
 from ._rebuild import check_changes, described, is_function_note, plain, remake
@@ -180,11 +180,7 @@ def resume_pretraining(
             for own, given in zip(fresh, noted["layers"], strict=True)
         ],
     )
-    if stack.fingerprint() != config["fingerprint"]:
-        raise FileError(
-            f"{folder.path}: the data, their weights or their binarisation are not those "
-            "that the run began with; load them as then, by the same arguments and the same seed"
-        )
+    check_hashes(folder, stack.hashes())
     stack.check(folder)
     if changes:
         kept = noted["layers"][:settled]
@@ -227,13 +223,13 @@ class _Stack:
             "model": described(self.model),
             "rule": {"name": GREEDY, "layers": rules},
             "options": {"means": self.means, "upside_down": self.upside_down, "layers": layers},
-            "fingerprint": self.fingerprint(),
+            **self.hashes(),
         }
 
-    def fingerprint(self) -> str:
-        """Return the hash of the data as the network sees them."""
+    def hashes(self) -> dict[str, Any]:
+        """Return what the run folder tells of the data as the network sees them."""
         opened = open_data(self.model, self.data, Stream(0), self.settings[0], self.weights, self.validation)
-        return opened.source.fingerprint()
+        return hashes(opened, self.data)
 
     def train(self, folder: RunFolder | None) -> History:
         """Train the RBMs, or go on with them."""
