@@ -34,8 +34,8 @@ def main() -> None:
     parser.add_argument("--generative", type=int, default=10, help="epochs of persistent chains at first")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--batch-size", type=int, default=100)
-    parser.add_argument("--lr", type=float, default=0.1)
-    parser.add_argument("--momentum", type=float, default=0.9)
+    parser.add_argument("--optimizer", default="Adam")
+    parser.add_argument("--lr", type=float, default=0.001)
     parser.add_argument("--binarisation", choices=list(hm.datasets.BINARISATIONS), default="sampled")
     parser.add_argument("--minutes", type=float, default=20, help="of training, at most")
     parser.add_argument("--seed", type=int, default=0)
@@ -73,8 +73,8 @@ def main() -> None:
         out=args.out,
         epochs=args.epochs,
         batch_size=args.batch_size,
+        optimizer=args.optimizer,
         lr=args.lr,
-        momentum=args.momentum,
         seed=args.seed,
         probe=len(data.validation),
         score="validation/accuracy",
