@@ -68,7 +68,8 @@ def fit(
         validation: Rows to judge the model by, where ``data`` brings none.
         callback: Called with each epoch's record; the run ends when it returns True.
         config: What else to write into the folder's ``config.json``.
-        options: See :class:`harmonium.training.Options`: ``epochs``, ``batch_size``, ``lr``, ...
+        options: See :class:`harmonium.training.Options`: ``epochs``, ``batch_size``, ``lr``, ...; some rules
+            have other defaults, as their ``usual`` tells.
 
     Raises:
         ArgumentError: An option is unknown or out of range, the rule does not fit the model, or all of its
@@ -84,7 +85,8 @@ def fit(
     check_is_rule(rule)
     check_callback(callback)
     folder = None if out is None else RunFolder(out)
-    run = Run(model, data, rule, Options(**options), folder, weights, validation)
+    settings = Options(**{**rule.usual, **options})
+    run = Run(model, data, rule, settings, folder, weights, validation)
     run.start(config or {})
     return _train(run, callback)
 
@@ -151,7 +153,7 @@ def _train(run: Run, callback: Callback | None) -> History:
                 )
                 if not run.finite():
                     raise run.fail()
-                run.average.update()
+                run.average.update(len(batch.rows))
                 run.batch += 1
                 run.updates += 1
                 if interrupted.is_set():
