@@ -98,6 +98,7 @@ def go_on(
     weights: Any = None,
     validation: Any = None,
     callback: Callback | None = None,
+    model: Model | None = None,
     **changes: Any,
 ) -> History:
     """Go on with a run of :func:`fit` from its last checkpoint, bit for bit.
@@ -108,16 +109,17 @@ def go_on(
         weights: Their weights, as then.
         validation: The validation rows, as then.
         callback: Called with each epoch's record.
+        model: A model like the run's, which goes on from the checkpoint; needed if its networks are the user's own.
         changes: Options to change, such as more ``epochs``; the folder remembers them.
 
     Raises:
         ArgumentError: An option is unknown, out of range, or one that cannot be changed.
-        FileError: The folder is no run, its checkpoint is damaged, or the training or validation rows are
-            others.
+        FileError: The folder is no run, or one of another model, its checkpoint is damaged, or the training or
+            validation rows are others.
     """
     check_callback(callback)
     folder = RunFolder(path)
-    model, rule, options = rebuild(folder, changes)
+    model, rule, options = rebuild(folder, changes, model)
     run = Run(model, data, rule, options, folder, weights, validation)
     run.resume()
     _check_epochs(run, changes)
