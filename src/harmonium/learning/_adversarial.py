@@ -1,7 +1,7 @@
 r"""The adversarial rule: two networks learn against each other, each in its own turn.
 
-In each update the discriminator sees a batch of data and as many rows that the generator makes, and lowers its
-loss; then, in every one of so many updates, the generator lowers its own, on the same rows and with the
+In each update the discriminator sees a batch of data and as many rows that the generator makes, and lowers
+its loss; then, in every one of so many updates, the generator lowers its own, on the same rows and with the
 discriminator as it now is. With unlimited networks, and the discriminator at its best throughout, the
 generator of the minimax game lowers
 
@@ -11,8 +11,8 @@ Networks that take turns need not come to rest there: gradient penalties on data
 normalisation and a running average of the generator are what helps.
 
 What each player loses says little of how good the rows are. ``told`` is the share of pairs of a row of data
-and a made one in which the discriminator gives data the higher score: one half where it can tell nothing, and 1
-where it has won. All metrics are running means over about a hundred updates.
+and a made one in which the discriminator gives data the higher score: one half where it can tell nothing, and
+1 where it has won. All metrics are running means over about a hundred updates.
 
 References:
     | Generative adversarial nets (Goodfellow et al., 2014)
@@ -84,7 +84,8 @@ class Adversarial(Rule):
         Field(description="what the players lose"),
     ] = "nonsaturating"
     r1: Annotated[
-        float | None, Field(ge=0, description="penalty on slopes at data; by default 1 if relativistic, else 0")
+        float | None,
+        Field(ge=0, description="penalty on slopes at data; by default 1 if relativistic, else 0"),
     ] = None
     r2: Annotated[
         float | None, Field(ge=0, description="that at made rows; by default 1 if relativistic, else 0")
@@ -106,9 +107,9 @@ class Adversarial(Rule):
         tuple[Literal["colour", "translation", "cutout"], ...],
         Field(description="what of images is changed at random before they are judged, a list"),
     ] = ()
-    mixed_precision: Annotated[
-        bool, Field(description="compute in bfloat16 where that does little harm")
-    ] = False
+    mixed_precision: Annotated[bool, Field(description="compute in bfloat16 where that does little harm")] = (
+        False
+    )
 
     def check(self, model: Model) -> None:
         if not isinstance(model, GAN):
@@ -203,7 +204,8 @@ class Adversarial(Rule):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the scores of data and of made rows, and the penalty on their slopes.
 
-        All rows go through the discriminator together, unless it couples them, or one half alone is penalised.
+        All rows go through the discriminator together, unless it couples them, or one half alone is
+        penalised.
         """
         r1, r2 = self._weight(self.r1), self._weight(self.r2)
         if together and bool(r1) == bool(r2):

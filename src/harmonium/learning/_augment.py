@@ -1,8 +1,8 @@
 r"""Changes of images that both players see, so that a discriminator cannot learn few rows by heart.
 
 Rows of data and made ones are changed by the same law before the discriminator sees them, and gradients go
-through the change: the generator learns to make what looks like data once both are changed. Each image draws its
-own:
+through the change: the generator learns to make what looks like data once both are changed. Each image draws
+its own:
 
 * ``colour``: brightness, up to half the range up or down; saturation, 0 to 2 times; contrast, half to 3/2;
 * ``translation``: a shift by up to an eighth of its sides, with zeros coming in;

@@ -1,6 +1,7 @@
 r"""What the two players of an adversarial game pay, given the discriminator's scores.
 
-With :math:`r = d(x)` for a row of data and :math:`f = d(g(z))` for a made one, each player lowers its own loss:
+With :math:`r = d(x)` for a row of data and :math:`f = d(g(z))` for a made one, each player lowers its own
+loss:
 
 ================  ===============================================  ======================================
 loss              discriminator                                    generator
@@ -14,9 +15,9 @@ relativistic      :math:`-\log \sigma(r - f)`                      :math:`-\log 
 ================  ===============================================  ======================================
 
 Minimax is the zero-sum game of 2014, :math:`v = E[\log \sigma(r)] + E[\log \sigma(-f)]`, whose value is
-:math:`-\log 4` where the generator's rows are like data; its gradient vanishes for a generator that is told from
-data for certain, and that of the nonsaturating loss does not. A relativistic discriminator says which of two
-rows is made, so that no player gains by scores that all rise or fall.
+:math:`-\log 4` where the generator's rows are like data; its gradient vanishes for a generator that is told
+from data for certain, and that of the nonsaturating loss does not. A relativistic discriminator says which of
+two rows is made, so that no player gains by scores that all rise or fall.
 
 References:
     | Generative adversarial nets (Goodfellow et al., 2014), on minimax and nonsaturating

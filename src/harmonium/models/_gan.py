@@ -1,15 +1,16 @@
-r"""Generative adversarial networks: a generator that makes rows, and a discriminator that tells them from data.
+r"""Generative adversarial networks: a generator that makes rows, and a discriminator that tells them from
+data.
 
 A row is made in one pass from latent numbers of a fixed law, :math:`x = g(z)`, which says how to draw and
-leaves the density untold. The discriminator gives each row a score d(x). Where it is the best one in the game of
-2014, its score is the log of how much more likely the row is to come from the data,
+leaves the density untold. The discriminator gives each row a score d(x). Where it is the best one in the game
+of 2014, its score is the log of how much more likely the row is to come from the data,
 
 .. math:: d^*(x) = \log \frac{p_\text{data}(x)}{p_g(x)}, \qquad
     \sigma(d^*(x)) = \frac{p_\text{data}(x)}{p_\text{data}(x) + p_g(x)}.
 
-Both networks see values in their own scale: those of Bernoulli units, such as grey levels from 0 to 1, between
--1 and 1, real ones as they are. What a generator makes beyond 0 and 1 is cut off when rows are drawn; in the
-game the discriminator sees it.
+Both networks see values in their own scale: those of Bernoulli units, such as grey levels from 0 to 1,
+between -1 and 1, real ones as they are. What a generator makes beyond 0 and 1 is cut off when rows are drawn;
+in the game the discriminator sees it.
 
 References:
     | Generative adversarial nets (Goodfellow et al., 2014)
@@ -29,10 +30,12 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError, ArgumentTypeError, choose, invalid, show
 from ..random import Stream
-from ..units import Bernoulli, Categorical, Mixed, Unit, unit_from_config
+from ..units import Bernoulli, Categorical, Mixed, Unit, as_rows, unit_from_config
 from ._base import GenerativeModel
 from ._networks import NETWORKS, Family, Rows
 from ._networks._family import Network
+
+_ROWS = 256
 
 LAWS: dict[str, Callable[..., Tensor]] = {
     "normal": lambda stream, *shape, **where: stream.normal(*shape, **where),
@@ -44,10 +47,10 @@ LAWS: dict[str, Callable[..., Tensor]] = {
 class GAN(GenerativeModel):
     """Creates a generative adversarial network of any two networks.
 
-    The generator maps latent numbers of shape (rows, latent) to rows of shape (rows, *shape), the discriminator
-    those to scores, shape (rows) or (rows, 1). Where there are classes, both take their codes, shape (rows), as
-    a second argument. Networks that :meth:`of` makes know all that is asked for below but ``visible``, ``law``
-    and ``channels_last``; of others ``latent`` and ``shape`` are to be stated.
+    The generator maps latent numbers of shape (rows, latent) to rows of shape (rows, *shape), the
+    discriminator those to scores, shape (rows) or (rows, 1). Where there are classes, both take their codes,
+    shape (rows), as a second argument. Networks that :meth:`of` makes know all that is asked for below but
+    ``visible``, ``law`` and ``channels_last``; of others ``latent`` and ``shape`` are to be stated.
 
     Arguments:
         generator: The generator.
@@ -124,7 +127,8 @@ class GAN(GenerativeModel):
             shape: The shape of a row: (columns), (height, width) or (channels, height, width).
             visible: What a row holds, labels apart: Bernoulli units for values from 0 to 1, the default, or
                 Gaussian ones for real values.
-            law: Of the latent numbers: ``normal`` or ``uniform``, both of variance 1; by default the family's.
+            law: Of the latent numbers: ``normal`` or ``uniform``, both of variance 1; by default the
+                family's.
             classes: How many classes rows come in, if both networks are to be told of them.
             channels_last: Whether images lie in memory pixel by pixel, which makes convolutions quicker.
             seed: Draws the weights.
@@ -241,6 +245,23 @@ class GAN(GenerativeModel):
         scores: Tensor = self.discriminator(x) if codes is None else self.discriminator(x, codes)
         return scores.reshape(len(x))
 
+    @torch.no_grad()
+    def score(self, v: Any) -> Tensor:
+        """Return the discriminator's scores of rows, shape (rows): the higher, the more like data.
+
+        Arguments:
+            v: Rows of values, shape (rows, size), the label's code last where there is one.
+
+        Raises:
+            ArgumentTypeError: The rows are no numbers.
+            DataError: They have another shape, or a value that the rows of data cannot have.
+        """
+        rows, unit = as_rows("v", v), self.visible
+        unit.validate(rows, means=True, name="v")
+        with self.resting():
+            blocks = (self.split(unit.statistics(block.to(self.device))) for block in rows.split(_ROWS))
+            return torch.cat([self.judge(x, codes) for x, codes in blocks])
+
     def values(self, x: Tensor, codes: Tensor | None = None) -> Tensor:
         """Return rows as data have them, shape (rows, size), the label's code last.
 
@@ -283,7 +304,9 @@ class GAN(GenerativeModel):
             try:
                 scores = self.discriminator(x) if codes is None else self.discriminator(x, codes)
             except (RuntimeError, ValueError, TypeError, IndexError) as error:
-                raise _unfit("discriminator", error, f"one that takes rows of shape {of_shape}{also}") from error
+                raise _unfit(
+                    "discriminator", error, f"one that takes rows of shape {of_shape}{also}"
+                ) from error
             if not isinstance(scores, Tensor) or scores.numel() != 2:
                 raise invalid("discriminator", _made(scores), "one that gives each row one score")
 
@@ -337,4 +360,6 @@ def _unfit(name: str, error: Exception, expected: str) -> ArgumentError:
 
 def _made(out: object) -> str:
     """Say what came out of a network for two rows."""
-    return f"one that makes {tuple(out.shape)} of two" if isinstance(out, Tensor) else f"one that makes {out!r}"
+    return (
+        f"one that makes {tuple(out.shape)} of two" if isinstance(out, Tensor) else f"one that makes {out!r}"
+    )

@@ -41,8 +41,8 @@ def sample(
     r"""Draw rows by block Gibbs sampling from :math:`p(v, h)^{1/T}`, or by parallel tempering.
 
     Of a deep belief network this is how the top RBM is sampled; the layers below follow in one pass down.
-    With visible units clamped its chains run over all layers instead. A row of a generative adversarial network
-    takes one pass and no steps; nothing of it can be clamped but the label.
+    With visible units clamped its chains run over all layers instead. A row of a generative adversarial
+    network takes one pass and no steps; nothing of it can be clamped but the label.
 
     Arguments:
         model: The model.

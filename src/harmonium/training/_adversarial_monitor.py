@@ -15,7 +15,6 @@ from ..samplers import generate
 from ._monitor import Monitor, Record
 
 _LOGGER = logging.getLogger("harmonium")
-_ROWS = 256
 _WON = 0.995
 
 
@@ -37,7 +36,7 @@ class AdversarialMonitor(Monitor):
     def epoch(self, model: GAN, state: State) -> Record:
         n = max(map(len, self.probes.values()))
         made = generate(model, n, Stream(self.options.seed, "monitor"))
-        self.against = _judged(model, made).sort().values
+        self.against = model.score(made).sort().values
         record = super().epoch(model, state)
         pixels, data = made[:, : model.columns], self.probes["train"][:, : model.columns]
         record["samples/score"] = float(self.against.mean())
@@ -46,7 +45,7 @@ class AdversarialMonitor(Monitor):
         return record
 
     def scores(self, model: GAN, rows: Tensor) -> dict[str, float]:
-        scores = _judged(model, rows)
+        scores = model.score(rows)
         below = torch.searchsorted(self.against, scores).double().mean()
         return {"score": float(scores.mean()), "told": float(below) / len(self.against)}
 
@@ -55,20 +54,11 @@ class AdversarialMonitor(Monitor):
         if told >= _WON and not self.warned:
             self.warned = True
             _LOGGER.warning(
-                "training: the discriminator tells %.1f %% of made rows from data; where it has won, the generator "
-                "learns no more: raise the rule's r1 and r2, lower its discriminator_rate, or set its augment",
+                "training: the discriminator tells %.1f %% of made rows from data; where it has won, the "
+                "generator learns no more: raise the rule's r1 and r2, lower its discriminator_rate, or set "
+                "its augment",
                 100 * told,
             )
-
-
-def _judged(model: GAN, rows: Tensor) -> Tensor:
-    """Return the discriminator's scores of rows of values, shape (rows)."""
-    scores = []
-    with model.resting():
-        for block in rows.split(_ROWS):
-            x, codes = model.split(model.visible.statistics(block.to(model.device)))
-            scores.append(model.judge(x, codes))
-    return torch.cat(scores)
 
 
 def _spread(rows: Tensor) -> float:

@@ -145,7 +145,8 @@ def check_likelihood(options: Options, model: Model, rows: int) -> None:
     """Check that the likelihood which is to be estimated on the way can be.
 
     Raises:
-        ArgumentError: The model tells none, or hidden units that are coupled have too many states to sum over.
+        ArgumentError: The model tells none, or hidden units that are coupled have too many states to sum
+            over.
     """
     if options.likelihood_every and (not isinstance(model, GenerativeModel) or model.implicit):
         raise invalid("likelihood_every", options.likelihood_every, f"0, as a {model.kind} has none")
@@ -196,7 +197,7 @@ def watched_score(options: Options, names: list[str]) -> str:
 
 
 def image_shape(data: Any, model: Model) -> tuple[int, ...] | None:
-    """Return the shape of a row, label apart, if it is an image: (height, width), or with three channels before."""
+    """Return the shape of a row, label apart, if it is an image: (height, width), or (3, height, width)."""
     if not isinstance(data, Dataset) or not isinstance(model, GenerativeModel):
         return None
     shape = tuple(n for n in data.shape if n > 1)

@@ -319,7 +319,7 @@ def _of_game(last: Mapping[str, Any]) -> Iterator[Finding]:
             f"{told:.1%} of pairs",
             told < _WON,
             "The discriminator errs now and then, so that the generator can learn from it.",
-            "The discriminator has won: raise the rule's r1 and r2, lower its discriminator_rate, or set augment.",
+            "The discriminator has won: raise r1 and r2, lower discriminator_rate, or set augment.",
         )
     if spread is not None:
         yield _judged(
@@ -328,7 +328,7 @@ def _of_game(last: Mapping[str, Any]) -> Iterator[Finding]:
             f"{spread:.2f} of the data's",
             _ALIKE <= spread <= 1 / _ALIKE,
             "Made rows vary about as much as data do, in all.",
-            "Made rows are too much alike, or of another scale: raise r1 and r2, or take the relativistic loss.",
+            "Made rows are too much alike, or of another scale: raise r1 and r2, or try another loss.",
         )
     ours, theirs = last.get("train/told"), last.get("validation/told")
     if ours is not None and theirs is not None:

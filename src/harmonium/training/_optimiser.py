@@ -161,8 +161,8 @@ class Average:
     .. math:: \bar\theta_t = \bar\theta_{t-1} + w_t (\theta_t - \bar\theta_{t-1}), \qquad
         w_t = \max\{\min(1, 1 / (a\, t)),\ 1 - 2^{-n_t / H}\}
 
-    remembers about the last share a of the updates, at any time of the run; and never more than by the half-life
-    of H rows, of which update t has seen n. The average of a number that was
+    remembers about the last share a of the updates, at any time of the run; and never more than by the
+    half-life of H rows, of which update t has seen n. The average of a number that was
     zero now and then is not zero; of sparse parameters those that are zero now count as zero.
 
     Arguments:

@@ -109,13 +109,14 @@ def go_on(
         weights: Their weights, as then.
         validation: The validation rows, as then.
         callback: Called with each epoch's record.
-        model: A model like the run's, which goes on from the checkpoint; needed if its networks are the user's own.
+        model: A model like the run's, which goes on from the checkpoint; needed if its networks are the
+            user's own.
         changes: Options to change, such as more ``epochs``; the folder remembers them.
 
     Raises:
         ArgumentError: An option is unknown, out of range, or one that cannot be changed.
-        FileError: The folder is no run, or one of another model, its checkpoint is damaged, or the training or
-            validation rows are others.
+        FileError: The folder is no run, or one of another model, its checkpoint is damaged, or the training
+            or validation rows are others.
     """
     check_callback(callback)
     folder = RunFolder(path)

@@ -32,7 +32,8 @@ def resume(
         weights: Their weights, as then.
         validation: The validation rows, as then.
         callback: Called with each epoch's record.
-        model: A model like the run's, which goes on from the checkpoint; needed if its networks are the user's own.
+        model: A model like the run's, which goes on from the checkpoint; needed if its networks are the
+            user's own.
         changes: Options to change, such as more ``epochs``; the folder remembers them.
 
     Raises:
