@@ -240,12 +240,9 @@ def _built(run: OpenRun) -> str:
         sizes = [sum(p.numel() for p in player.parameters()) for player in model.networks.values()]
         told = "" if model.classes is None else f", told of {model.classes} classes,"
         return (
-           
-           
-           
-           
-            f"A generative adversarial network{told} with
-            a generator of {sizes[1]:,} parameters, which makes " f"{' x '.join(map(str, model.shape))} values of {model.latent} latent ones, and a discriminator " f"of {sizes[0]:,}"
+            f"A generative adversarial network{told} with a generator of {sizes[1]:,} parameters, which "
+            f"makes {' x '.join(map(str, model.shape))} values of {model.latent} latent ones, and a "
+            f"discriminator of {sizes[0]:,}"
         )
     assert isinstance(model, MLP | Autoencoder)
     layers = f"{_listed([f'{n:,}' for n in model.sizes])} {_listed([*dict.fromkeys(model.activation)])} units"
