@@ -102,9 +102,9 @@ class GAN(GenerativeModel):
         self._pixels = _pixels(visible, self.columns).config()
         self.bounded = self._pixels["kind"] == Bernoulli.kind
         self.channels_last = bool(channels_last) and len(self.shape) == 3
-        layout = torch.channels_last if self.channels_last else torch.preserve_format
-        self.generator = generator.to(memory_format=layout)
-        self.discriminator = discriminator.to(memory_format=layout)
+        self.generator, self.discriminator = generator, discriminator
+        if self.channels_last:
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._try()
 
     @classmethod
