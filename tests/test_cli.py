@@ -127,7 +127,16 @@ MLP = ("train", "mlp", "--data", "digits", "--out")
         (["tarin"], "Did you mean 'train'?"),
         (["train"], "Missing argument"),
         (["train", "--nothing"], "No such option"),
-        (["train", "gan", *TRAIN[2:]], "MODEL: unknown 'gan', expected one of rbm"),
+        (["train", "vae", *TRAIN[2:]], "MODEL: unknown 'vae', expected one of rbm"),
+        (["train", "gan", *TRAIN[2:], *sets(["hidden=3"])], "unknown key 'hidden'"),
+        (["train", "gan", *TRAIN[2:], *sets(["network=dcgna"])], "did you mean 'dcgan'?"),
+        (
+            ["train", "gan", *TRAIN[2:], *sets(["network.hidden=3"])],
+            "no setting of dcgan networks, which has",
+        ),
+        (["train", "gan", *TRAIN[2:], *sets(["rule=pcd"])], "rule: got 'pcd', expected 'adversarial'"),
+        (["train", "gan", *TRAIN[2:], *sets(["rule.loss=hing"])], "rule.loss: got 'hing'"),
+        (["train", "gan", *TRAIN[2:], *sets(["visible=spin"])], "visible: got Spin(64), expected Bernoulli"),
         (["train", "rbm", "--data", "digit", "--out", "new", "--set", "hidden=3"], "mean 'digits'?"),
         ([*TRAIN], "hidden: missing"),
         ([*TRAIN, "--set", "hidden"], "expected KEY=VALUE"),
@@ -756,6 +765,63 @@ def test_networks_begin_with_random_weights_too(tmp_path):
         tmp_path / "x",
         *sets(["hidden=3", "data.with_labels=false"]),
     )
+
+
+# --- games ------------------------------------------------------------------------------------------
+
+
+def test_a_game_is_trained_sampled_evaluated_and_reported(tmp_path):
+    pairs = [
+        "network.width=4",
+        "network.latent=3",
+        "epochs=2",
+        "rule.loss=hinge",
+        'rule.augment=["translation"]',
+    ]
+    out = tmp_path / "run"
+    told = succeed("train", "gan", "--data", "digits", "--out", out, *sets([*pairs, "data.with_labels=true"]))
+    assert told["last"]["epoch"] == 2
+    assert {finding["name"] for finding in told["diagnosis"]} >= {"told from data", "spread of made rows"}
+    model = hm.load(out / "model.safetensors")
+    assert (model.generator.family.name, model.classes, model.shape) == ("dcgan", 10, (1, 8, 8))
+    data = hm.datasets.load("digits", binarisation="none", with_labels=True)
+    same = hm.GAN.of("dcgan", (8, 8), width=4, latent=3, classes=10)
+    hm.fit(same, data, hm.Adversarial(loss="hinge", augment=["translation"]), epochs=2)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), same.parameters(), strict=True))
+    found = succeed("evaluate", out)
+    assert found["rows"] == 250
+    assert 0 <= found["told"] <= 1
+    page = Path(found["report"]).read_text()
+    assert all(
+        word in page for word in ("Interpolation", "Payoffs", "Told from data", "generative adversarial")
+    )
+    succeed("sample", out, "--out", tmp_path / "x.npy", "--n", "7", "--label", "3")
+    drawn = torch.from_numpy(np.load(tmp_path / "x.npy"))
+    clamp = torch.full((65,), torch.nan)
+    clamp[-1] = 3
+    assert torch.allclose(drawn, hm.sample(model, 7, clamp=clamp))
+    succeed("sample", out, "--out", tmp_path / "x.png", "--n", "4")
+    assert "no likelihood to estimate" in refuse(2, "evaluate", out, "--growth")
+    assert "got 'chains'" in refuse(2, "sample", out, "--out", tmp_path / "y.png", "--from", "chains")
+    assert harmonium("resume", out, *sets(["epochs=3"])).exit_code == 0
+
+
+def test_a_folder_of_colour_images_is_for_games(tmp_path):
+    from PIL import Image
+
+    generator = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for number in range(20):
+        image = Image.fromarray(generator.integers(0, 256, (18, 20, 3), np.uint8))
+        image.save(tmp_path / "photos" / f"{number}.png")
+    pairs = ["data.size=16", "network=modern", "network.width=2", "network.latent=2", "epochs=1"]
+    out = tmp_path / "run"
+    succeed("train", "gan", "--data", tmp_path / "photos", "--out", out, *sets([*pairs, "samples_every=1"]))
+    assert (out / "samples" / "epoch-00001.png").is_file()
+    assert hm.load(out / "model.safetensors").shape == (3, 16, 16)
+    succeed("sample", out, "--out", tmp_path / "x.png", "--n", "4")
+    page = Path(succeed("evaluate", out)["report"]).read_text()
+    assert "Interpolation" in page
 
 
 # --- data and demo ----------------------------------------------------------------------------------

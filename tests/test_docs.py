@@ -137,9 +137,10 @@ def typed(text):
 
 
 def some_rows(source, **arguments):
-    """Return bits, whatever is loaded, if it is something that can be."""
+    """Return images of bits, whatever is loaded, if it is something that can be."""
     assert source in DATASETS or source.endswith((*SUFFIXES, "/")), source
-    data = hm.datasets.from_array(np.tile(np.eye(4, dtype=np.uint8), (3, 1)), labels=np.tile(range(4), 3))
+    images = np.tile(np.eye(4, dtype=np.uint8).repeat(16, 1), (3, 1)).reshape(12, 8, 8)
+    data = hm.datasets.from_array(images, labels=np.tile(range(4), 3))
     return data.with_labels() if arguments.get("with_labels") else data
 
 

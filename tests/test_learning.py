@@ -336,7 +336,7 @@ def test_a_model_that_does_not_fit_is_refused(contract):
     labelled = hm.RBM(hm.Mixed(hm.Bernoulli(3), hm.Categorical(1, 3)), 2)
     untied = hm.DBN([3, 2, 2])
     untied.untie()
-    networks = (untied, hm.MLP([3, 2], 3), hm.Autoencoder([3, 2]))
+    networks = (untied, hm.MLP([3, 2], 3), hm.Autoencoder([3, 2]), hm.GAN.of("mlp", (3,), hidden=2, judges=2))
     assert any(fits(kind(), model) for model in (*map(rbm, PAIRS), labelled, *networks))
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         PCD,
         RULES,
         TAP,
+        Adversarial,
         CrossEntropy,
         DenoisingScoreMatching,
         Discriminative,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     )
     from .models import (
         DBN,
+        GAN,
         MLP,
         RBM,
         Autoencoder,
@@ -66,12 +68,14 @@ __version__ = "0.1.0"
 __all__ = [
     "CD",
     "DBN",
+    "GAN",
     "MLP",
     "PCD",
     "RBM",
     "RULES",
     "TAP",
     "UNITS",
+    "Adversarial",
     "Autoencoder",
     "Bernoulli",
     "BoltzmannMachine",
@@ -135,6 +139,7 @@ _ROOMS = {
         "PCD",
         "RULES",
         "TAP",
+        "Adversarial",
         "CrossEntropy",
         "DenoisingScoreMatching",
         "Discriminative",
@@ -160,6 +165,7 @@ _ROOMS = {
     ],
     "models": [
         "DBN",
+        "GAN",
         "MLP",
         "RBM",
         "Autoencoder",

@@ -140,7 +140,9 @@ def _harmonium(
 def train(
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL", help="The kind of model: rbm, boltzmann, dbn, mlp or autoencoder."),
+        typer.Argument(
+            metavar="MODEL", help="The kind of model: rbm, boltzmann, dbn, gan, mlp or autoencoder."
+        ),
     ],
     data: Annotated[
         str,
@@ -170,7 +172,8 @@ def train(
 
     A dbn takes a list of layers, as --set "hidden=[500,500,2000]", and is trained layer by layer; a setting
     of the fit may be a list as well, with a value for each. An mlp (classifier) and an autoencoder begin
-    with random weights; they take grey values as they are (data.binarisation=none) unless told.
+    with random weights; they take grey values as they are (data.binarisation=none) unless told. So does a
+    gan, whose two networks are of a family, as --set network=dcgan, and play for --set rule.loss=hinge.
     """
     from ._train import train
 
@@ -230,7 +233,7 @@ def evaluate(
     """Estimate a run's log-likelihood, with both ends and their errors.
 
     Of a dbn it is a bound and an estimate from samples of the hidden layers (--set samples=100 for each row);
-    of an mlp or an autoencoder its error.
+    of an mlp or an autoencoder its error; of a gan how well its discriminator tells made rows from data.
 
     The estimate goes into evaluation.json, in place of an earlier one of the same split. The data must be
     those that the run began with, unless others are named by --data (and loaded by --set data.KEY=VALUE),

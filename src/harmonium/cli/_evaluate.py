@@ -18,8 +18,10 @@ from ..errors import ArgumentError, DataError, choose
 from ..files import write_json
 from ..learning import reconstruction_errors
 from ..likelihood import ESTIMATORS, log_likelihood, log_partition
-from ..models import DBN, MLP, Autoencoder, PairwiseModel, error_rate, has_label, predict_proba
+from ..models import DBN, GAN, MLP, Autoencoder, PairwiseModel, error_rate, has_label, predict_proba
+from ..random import Stream
 from ..report import EVALUATION, OpenRun, bound_growth, open_run, write_report
+from ..samplers import generate
 from ..training import changed_splits
 from ._console import plain, print_json, print_table, quiet_steps, say
 from ._data import other_data
@@ -70,7 +72,8 @@ def evaluate_run(
     """Score a split as the model asks for, and write what came out into the run folder.
 
     Of a model with a likelihood it is estimated, and wrong labels are counted, if it has a label; of a
-    classifier they alone are; of an autoencoder it is its error.
+    classifier they alone are; of an autoencoder it is its error; of a generative adversarial network it is
+    in how many pairs its discriminator tells a made row from one of the split.
 
     The numbers of other data than the run's own stand beside those of its splits, under the name of both.
 
@@ -96,6 +99,8 @@ def evaluate_run(
         found = _of_classifier(run.model, rows, data)
     elif isinstance(run.model, Autoencoder):
         found = _of_autoencoder(run.model, rows, run.data)
+    elif isinstance(run.model, GAN):
+        found = _of_game(run.model, rows, run.data)
     else:
         found = _of_likelihood(run, split, rows, settings, growth)
         pairs = [f"{name}={value}" for name, value in settings.items() if name != "method"]
@@ -118,7 +123,7 @@ def evaluate_run(
 def _check_settings(run: OpenRun, settings: dict[str, Any], growth: bool) -> None:
     """Refuse what the model cannot be asked for."""
     model = run.model
-    if isinstance(model, MLP | Autoencoder):
+    if isinstance(model, MLP | Autoencoder | GAN):
         others = [name for name in settings if name != "method"] + (["growth"] if growth else [])
         if settings.get("method", "auto") != "auto":
             others.append("method")
@@ -194,6 +199,25 @@ def _of_autoencoder(model: Autoencoder, rows: Tensor, data: Dataset) -> dict[str
     }
 
 
+@torch.no_grad()
+def _of_game(model: GAN, rows: Tensor, data: Dataset) -> dict[str, Any]:
+    made, n = generate(model, len(rows), Stream(0, "evaluate")), len(rows)
+    scores, others = model.score(rows), model.score(made)
+    told = float((0.5 * (scores > others) + 0.5 * (scores >= others)).mean())
+    spreads = [
+        float(part[:, : model.columns].double().var(0, correction=0).sum()) for part in (made, rows.cpu())
+    ]
+    return {
+        "rows": n,
+        "told": told,
+        "standard_error": math.sqrt(told * (1 - told) / n),
+        "score": float(scores.mean()),
+        "made_score": float(others.mean()),
+        "spread": spreads[0] / max(spreads[1], 1e-30),
+        "binarisation": data.binarisation,
+    }
+
+
 def conclude(run: OpenRun, *, show: bool) -> dict[str, Any]:
     """Score the validation and the test rows of a network whose training has ended.
 
@@ -227,6 +251,9 @@ def tell(run: OpenRun, found: dict[str, Any]) -> None:
     what = f"{found['rows']:,} {found['split']} rows of {found['data']}{how}"
     if isinstance(run.model, MLP | Autoencoder):
         _tell_error(run, found, what)
+        return
+    if isinstance(run.model, GAN):
+        _tell_game(found, what)
         return
     z = found["log_partition"]
     rows = [
@@ -306,6 +333,21 @@ def _tell_error(run: OpenRun, found: dict[str, Any], what: str) -> None:
         return
     rows = [("error", value, error), ("mean squared error", f"{found['mean_squared_error']:.4g}", "")]
     print_table(f"Reconstruction of {what}, nats per row", ("", "", ""), rows)
+
+
+def _tell_game(found: dict[str, Any], what: str) -> None:
+    """Print how well a discriminator tells made rows from data."""
+    rows = [
+        (
+            "told from data",
+            f"{found['told']:.2%}",
+            f"± {found['standard_error']:.2%} over pairs; 50% at best",
+        ),
+        ("score of data", f"{found['score']:.3f}", ""),
+        ("score of made rows", f"{found['made_score']:.3f}", ""),
+        ("spread", f"{found['spread']:.3f}", "variance of made rows over that of data; 1 is best"),
+    ]
+    print_table(f"Made rows against {what}, by the run's own discriminator", ("", "", ""), rows)
 
 
 def _error(value: float | None) -> str:

@@ -82,7 +82,7 @@ def _check(out: Path, force: bool) -> None:
 
 def _check_picture(run: OpenRun, means: bool) -> None:
     if run.image_shape is None:
-        raise invalid("--out", ".png", f".npy or .csv: the rows of {run.data.name} are no grey images")
+        raise invalid("--out", ".png", f".npy or .csv: the rows of {run.data.name} are no images")
     if means and not run.plain:
         raise invalid("--out", ".png", ".npy or .csv, since a mean has one number for each state")
 

@@ -14,6 +14,7 @@ __all__ = [
     "estimate_keys",
     "model_keys",
     "option_keys",
+    "played",
     "print_settings",
     "read",
     "read_array",
@@ -42,7 +43,7 @@ from ..errors import ArgumentError, choose
 from ..learning import RULES
 from ..likelihood import ESTIMATORS, log_likelihood, log_partition
 from ..likelihood import SCHEDULES as ANNEALING
-from ..models import MODELS, GenerativeModel
+from ..models import MODELS, NETWORKS, GenerativeModel
 from ..settings import Settings
 from ..training import SCHEDULES, Options, pretrain
 from ..units import UNITS
@@ -62,6 +63,9 @@ _NO_SETTING = (
     "layers",
     "classes",
     "masks",
+    "network",
+    "shape",
+    "settings",
 )
 _CLOSE = 0.5
 _LAYERS = "Of a dbn, an mlp or an autoencoder those of all its hidden layers, as [500,500,2000]."
@@ -125,24 +129,26 @@ def stacked(model: str) -> bool:
     return "layers" in inspect.signature(MODELS[model]).parameters
 
 
+def played(model: str) -> bool:
+    """Return whether a model is a game of two networks."""
+    return "generator" in inspect.signature(MODELS[model]).parameters
+
+
 def model_keys(*models: str) -> Keys:
-    """Return the keys of models, of their layers, and of the types of their units."""
-    deep = any(map(stacked, models))
-    several: Callable[[Any], Any] = _several if deep else lambda hint: hint
-    sizes = ["The number of hidden units; an rbm must have some."] if not all(map(stacked, models)) else []
-    keys = {"hidden": Key(several(int), None, " ".join([*sizes, *([_LAYERS] if deep else [])]))}
-    layers = ["visible"]
-    if any(issubclass(MODELS[model], GenerativeModel) for model in models):
-        layers.append("hidden")
-        also = " Of a dbn also a list." if deep else ""
-        meaning = f"The type of the hidden units. {_PARTS}{also}"
-        keys["hidden_units"] = Key(several(str), "bernoulli", meaning, UNITS)
+    """Return the keys of models, of their layers, of the types of their units, and of their networks."""
+    layered = [model for model in models if not played(model)]
+    keys = _hidden_keys(layered) if layered else {}
+    layers = ["visible", *(["hidden"] if "hidden_units" in keys else [])]
     meaning = f"The type of the visible units; by default one that fits the data. {_PARTS}"
     keys["visible"] = Key(str, None, meaning, UNITS)
     if any("masks" in inspect.signature(MODELS[model]).parameters for model in models):
         keys["masks"] = Key(str | list[str | None], None, _MASKS)
     for model in models:
-        keys |= {f"model.{name}": key for name, key in signature_keys(MODELS[model]).items()}
+        made: Any = MODELS[model]
+        keys |= {f"model.{k}": key for k, key in signature_keys(made.of if played(model) else made).items()}
+    if len(layered) < len(models):
+        meaning = "The family of both networks of a gan; by default dcgan for images, and mlp for other rows."
+        keys |= {"network": Key(str, None, meaning, NETWORKS), **_owned_keys("network.", NETWORKS)}
     owners: dict[str, list[str]] = {}
     for layer in layers:
         for kind, unit in UNITS.items():
@@ -156,16 +162,8 @@ def model_keys(*models: str) -> Keys:
 
 def rule_keys(*rules: str) -> Keys:
     """Return the keys of learning rules; where they differ by rule, those of the first that has them."""
-    keys = {"rule": Key(str, "pcd", "The learning rule.", RULES)}
-    owners: dict[str, list[str]] = {}
-    for rule in rules:
-        for name, key in _field_keys(RULES[rule]).items():
-            keys.setdefault(f"rule.{name}", key)
-            owners.setdefault(f"rule.{name}", []).append(rule)
-    for name, have in owners.items():
-        if len(have) < len(rules):
-            keys[name] = keys[name]._replace(meaning=f"{keys[name].meaning} ({', '.join(have)})")
-    return keys
+    own = _owned_keys("rule.", {rule: RULES[rule] for rule in rules})
+    return {"rule": Key(str, "pcd", "The learning rule; of a gan adversarial.", RULES), **own}
 
 
 def option_keys(layered: bool = False) -> Keys:
@@ -234,6 +232,33 @@ def print_settings() -> None:
     for title, keys in groups.items():
         rows = [(name, _shown(key.default), _told(key)) for name, key in keys.items()]
         print_table(title, ("key", "default", "meaning"), rows)
+
+
+def _hidden_keys(models: Sequence[str]) -> Keys:
+    """Return the keys of the hidden layers of models that have some."""
+    deep = any(map(stacked, models))
+    several: Callable[[Any], Any] = _several if deep else lambda hint: hint
+    sizes = ["The number of hidden units; an rbm must have some."] if not all(map(stacked, models)) else []
+    keys = {"hidden": Key(several(int), None, " ".join([*sizes, *([_LAYERS] if deep else [])]))}
+    if any(issubclass(MODELS[model], GenerativeModel) for model in models):
+        also = " Of a dbn also a list." if deep else ""
+        meaning = f"The type of the hidden units. {_PARTS}{also}"
+        keys["hidden_units"] = Key(several(str), "bernoulli", meaning, UNITS)
+    return keys
+
+
+def _owned_keys(prefix: str, owners: Mapping[str, type[Settings]]) -> Keys:
+    """Return the keys of several groups of settings; where they differ, those of the first that has them."""
+    keys: Keys = {}
+    have: dict[str, list[str]] = {}
+    for owner, settings in owners.items():
+        for name, key in _field_keys(settings).items():
+            keys.setdefault(prefix + name, key)
+            have.setdefault(prefix + name, []).append(owner)
+    for name, names in have.items():
+        if len(names) < len(owners):
+            keys[name] = keys[name]._replace(meaning=f"{keys[name].meaning} ({', '.join(names)})")
+    return keys
 
 
 def _field_keys(settings: type[Settings]) -> Keys:

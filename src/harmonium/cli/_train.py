@@ -38,10 +38,12 @@ from ..units import UNITS, Categorical, Mixed, Unit
 from ._console import Meter, note, noted_warnings, print_commands, print_json, print_table
 from ._data import named
 from ._evaluate import conclude
+from ._games import make_game
 from ._settings import (
     data_keys,
     model_keys,
     option_keys,
+    played,
     read,
     read_array,
     refuse_others,
@@ -56,6 +58,8 @@ from ._units import make_layer
 _STATES = 256
 _INTERRUPTED = "interrupted"
 _WATCHED = (
+    "rule/told",
+    "samples/spread",
     "validation/error",
     "validation/loss",
     "validation/bound",
@@ -107,7 +111,7 @@ def understand(model: str, data: str, pairs: list[str]) -> Wish:
     source, arguments = named(data), absolute(under("data.", values))
     if rule.supervised:
         arguments.setdefault("with_labels", True)
-    if not issubclass(MODELS[model], GenerativeModel):
+    if not _is_explicit(MODELS[model]):
         arguments = as_means(source, arguments)
     dataset = load(source, **arguments)
     with noted_warnings():
@@ -205,7 +209,7 @@ def _next(path: Path, model: Model, data: Dataset) -> list[str]:
     """Return the commands that a run of a model calls for."""
     more = [_command("evaluate", path)]
     if isinstance(model, GenerativeModel):
-        image = len([length for length in data.shape if length > 1]) == 2
+        image = len([length for length in data.shape if length > 1]) in (2, 3)
         more.append(f"{_command('sample', path)} --out {'samples.png' if image else 'samples.npy'}")
     if isinstance(model, DBN) and data.labels:
         more.append(f"{_command('finetune', path)} --out {shlex.quote(f'{path}-mlp')}")
@@ -265,15 +269,20 @@ def _check_rule(rule: Rule, model: type[Model]) -> None:
     """Refuse the rules of other commands, and all but the one of a network that has its own."""
     if issubclass(DBN, rule.fits):
         raise invalid("rule", rule.name, "a rule that trains from the start; harmonium finetune takes it")
-    if not issubclass(model, GenerativeModel) and rule.name != _usual_rule(model):
+    if not _is_explicit(model) and rule.name != _usual_rule(model):
         raise invalid("rule", rule.name, repr(_usual_rule(model)))
 
 
 def _usual_rule(model: type[Model]) -> str:
     """Return the rule of a model where none is named: the one that was made for it, or chains."""
-    if issubclass(model, GenerativeModel):
+    if _is_explicit(model):
         return str(rule_keys()["rule"].default)
     return next(name for name, rule in RULES.items() if rule.fits is model)
+
+
+def _is_explicit(model: type[Model]) -> bool:
+    """Return whether models of a type say how probable a row is, up to a constant."""
+    return issubclass(model, GenerativeModel) and not model.implicit
 
 
 def absolute(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -284,14 +293,17 @@ def absolute(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_means(source: str, arguments: dict[str, Any], given: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the arguments of loading data for a classifier, which takes grey values as they are.
+    """Return the arguments of loading data for a network that takes grey values as they are.
 
     Arguments:
         source: The name or the path of the data.
         arguments: Those to go by.
         given: Those that were typed, which hold; by default all of them.
     """
-    grey = DATASETS[source].levels is not None if source in DATASETS else "binarisation" in arguments
+    if source in DATASETS:
+        grey = DATASETS[source].levels is not None
+    else:
+        grey = "binarisation" in arguments or Path(source).is_dir()
     stated = "binarisation" in (arguments if given is None else given)
     return {**arguments, "binarisation": "none"} if grey and not stated else arguments
 
@@ -306,6 +318,8 @@ def keep_best(model: Model, data: Dataset, options: dict[str, Any]) -> dict[str,
 def _machine(model: str, data: Dataset, values: dict[str, Any]) -> Model:
     """Make the model that was asked for."""
     family: Callable[..., Model] = MODELS[model]
+    if played(model):
+        return make_game(data, _pixels(data, values), values)
     own = under("model.", values)
     if not stacked(model):
         own = {k: read_array(f"model.{k}", v) for k, v in own.items()}

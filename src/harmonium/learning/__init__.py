@@ -1,10 +1,13 @@
 """How to learn: rules that turn a batch into gradients, by name in ``RULES``."""
 
+from ._adversarial import Adversarial
+from ._augment import AUGMENTATIONS, augment
 from ._contrastive import CD, PCD
 from ._discriminative import Discriminative, Hybrid
 from ._exact import ExactLikelihood
 from ._fast import FastPCD
 from ._noise_contrastive import NoiseContrastive
+from ._payoffs import PAYOFFS, Payoffs
 from ._probability_flow import ProbabilityFlow
 from ._pseudolikelihood import Pseudolikelihood
 from ._ratio_matching import RatioMatching
@@ -37,15 +40,19 @@ RULES: dict[str, type[Rule]] = {
         CrossEntropy,
         Reconstruction,
         WakeSleep,
+        Adversarial,
     )
 }
 """The learning rules by name."""
 
 __all__ = [
+    "AUGMENTATIONS",
     "CD",
+    "PAYOFFS",
     "PCD",
     "RULES",
     "TAP",
+    "Adversarial",
     "Apply",
     "Batch",
     "CrossEntropy",
@@ -56,6 +63,7 @@ __all__ = [
     "Hybrid",
     "Metrics",
     "NoiseContrastive",
+    "Payoffs",
     "ProbabilityFlow",
     "Pseudolikelihood",
     "RatioMatching",
@@ -65,5 +73,6 @@ __all__ = [
     "TemperedPCD",
     "TrajectoryTempering",
     "WakeSleep",
+    "augment",
     "reconstruction_errors",
 ]

@@ -43,6 +43,10 @@ class Rule(Settings, ABC):
     """Whether rows have to end in a label."""
     fits: ClassVar[type[Any]] = PairwiseModel
     """The family of models that the rule trains, further checks apart."""
+    usual: ClassVar[dict[str, Any]] = {}
+    """The options of a fit that are others by default than elsewhere, by name."""
+    remedy: ClassVar[str] = "lower lr or set max_gradient"
+    """What to try where values are no longer finite."""
 
     @abstractmethod
     def check(self, model: Model) -> None:
@@ -67,3 +71,16 @@ class Rule(Settings, ABC):
                 change in place, and which keep their places there. Without a state these are left out.
         """
         return {"model": {k: p for k, p in model.named_parameters() if p.requires_grad}}
+
+    def rates(self) -> dict[str, float]:
+        """Return the learning rates of groups as multiples of the fit's, by name; 1 of those left out."""
+        return {}
+
+    def averaged(self, model: Model, state: State | None = None) -> dict[str, Tensor]:
+        """Return what evaluation takes the average of; by default all that is trained.
+
+        Arguments:
+            model: The model.
+            state: The rule's state, as for :meth:`parameters`.
+        """
+        return {k: p for group in self.parameters(model, state).values() for k, p in group.items()}

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 __all__ = ["CrossEntropy", "Reconstruction", "reconstruction_errors"]
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import ClassVar
 
 import torch
@@ -28,6 +26,7 @@ from ..errors import invalid
 from ..models import MLP, Autoencoder, Model, State
 from ..random import Stream
 from ._loss_rule import LossRule
+from ._own_bits import own_bits
 from ._rule import Batch
 
 
@@ -46,7 +45,7 @@ class CrossEntropy(LossRule):
         assert isinstance(model, MLP)
         x, target = batch.values[:, : -model.classes], batch.values[:, -model.classes :].argmax(1)
         model.train()
-        with _own_bits(model, stream):
+        with own_bits(model, stream):
             out = model(x)
         return (cross_entropy(out, target, reduction="none") * batch.weights).sum()
 
@@ -65,17 +64,6 @@ class Reconstruction(LossRule):
         assert isinstance(model, Autoencoder)
         model.train()
         return (reconstruction_errors(model, batch.values) * batch.weights).sum()
-
-
-@contextmanager
-def _own_bits(model: MLP, stream: Stream) -> Iterator[None]:
-    """Let dropout draw from a stream; torch's own generators are left as they are."""
-    if not (model.dropout or model.input_dropout):
-        yield
-        return
-    with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
-        torch.manual_seed(stream.integer())
-        yield
 
 
 def reconstruction_errors(model: Autoencoder, s: Tensor) -> Tensor:

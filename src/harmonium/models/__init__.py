@@ -13,10 +13,12 @@ from ._classification import (
 )
 from ._dbn import DBN
 from ._enumeration import CEILING, check_count, choose_side, configurations, count_states, log_sum
-from ._files import MODELS, check_fit, load, model_from_config, save
+from ._files import MODELS, check_fit, check_same, load, model_from_config, save
+from ._gan import GAN, LAWS
 from ._layers import as_layer
 from ._masks import local_mask, random_mask
 from ._mlp import ACTIVATIONS, MLP, Autoencoder
+from ._networks import NETWORKS, Family
 from ._pairwise import PairwiseModel
 from ._rbm import RBM
 
@@ -24,14 +26,18 @@ __all__ = [
     "ACTIVATIONS",
     "CEILING",
     "DBN",
+    "GAN",
+    "LAWS",
     "MLP",
     "MODELS",
+    "NETWORKS",
     "RBM",
     "Autoencoder",
     "BoltzmannMachine",
     "Classified",
     "Coupling",
     "EnergyModel",
+    "Family",
     "GenerativeModel",
     "Model",
     "PairwiseModel",
@@ -40,6 +46,7 @@ __all__ = [
     "check_count",
     "check_fit",
     "check_model",
+    "check_same",
     "choose_side",
     "classify",
     "configurations",

@@ -63,6 +63,9 @@ class Model(nn.Module, ABC):
 class GenerativeModel(Model):
     """Abstract distribution over rows of data."""
 
+    implicit: ClassVar[bool] = False
+    """Whether it only says how to draw rows, and not how probable they are."""
+
 
 class EnergyModel(GenerativeModel):
     r"""Abstract distribution :math:`p(x) = e^{-E(x)} / Z` over blocks of units.

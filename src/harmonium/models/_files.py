@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MODELS", "check_fit", "load", "model_from_config", "save"]
+__all__ = ["MODELS", "check_fit", "check_same", "load", "model_from_config", "save"]
 
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from ..files import load_tensors, save_tensors
 from ._base import Model, check_model
 from ._boltzmann import BoltzmannMachine
 from ._dbn import DBN
+from ._gan import GAN
 from ._mlp import MLP, Autoencoder
 from ._rbm import RBM
 
 MODELS: dict[str, type[Model]] = {
-    model.kind: model for model in (RBM, BoltzmannMachine, DBN, MLP, Autoencoder)
+    model.kind: model for model in (RBM, BoltzmannMachine, DBN, GAN, MLP, Autoencoder)
 }
 """The models by name."""
 
@@ -35,23 +36,40 @@ def save(model: Model, path: str | Path) -> None:
     save_tensors(path, "model", model.state_dict(), {"kind": model.kind, "config": model.config()})
 
 
-def load(path: str | Path) -> Model:
+def load(path: str | Path, model: Model | None = None) -> Model:
     """Read a model that :func:`save` wrote.
 
+    Arguments:
+        path: The file.
+        model: Where to read it into, which is what a model of the user's own networks needs; it is returned.
+
     Raises:
-        FileError: The file is missing, damaged, or written by a newer version.
+        ArgumentTypeError: ``model`` is no model.
+        FileError: The file is missing, damaged, written by a newer version, or of another model.
     """
     tensors, content = load_tensors(path, "model")
-    try:
-        model = model_from_config(content["kind"], content["config"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise FileError(f"{path}: describes no model that this harmonium knows ({reason})") from error
+    if model is not None:
+        check_same(path, model, content)
+    else:
+        model = _remade(path, content)
     if any(t.dtype == torch.float64 for t in tensors.values()):
         model.double()
     check_fit(path, model, tensors)
     model.load_state_dict(tensors)
     return model
+
+
+def check_same(path: str | Path, model: object, content: dict[str, Any]) -> None:
+    """Check that a model is of the kind and the configuration that a file tells of.
+
+    Raises:
+        ArgumentTypeError: It is no model.
+        FileError: It is another one.
+    """
+    check_model(model, Model)
+    assert isinstance(model, Model)
+    if (content.get("kind"), content.get("config")) != (model.kind, model.config()):
+        raise FileError(f"{path}: it is of another model than the {model.kind} that is given")
 
 
 def check_fit(path: str | Path, model: Model, tensors: dict[str, Tensor]) -> None:
@@ -68,6 +86,15 @@ def check_fit(path: str | Path, model: Model, tensors: dict[str, Tensor]) -> Non
                 f"{path}: its tensors do not fit its configuration: {name} has shape "
                 f"{got.get(name, 'none')}, expected {own.get(name, 'none')}"
             )
+
+
+def _remade(path: str | Path, content: dict[str, Any]) -> Model:
+    """Make the model that a file tells of, with fresh parameters."""
+    try:
+        return model_from_config(content["kind"], content["config"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise FileError(f"{path}: describes no model that this harmonium knows ({reason})") from error
 
 
 def model_from_config(kind: str, config: dict[str, Any]) -> Model:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import invalid
-from ..models import DBN, EnergyModel
+from ..models import DBN, GAN, EnergyModel
 from ..random import Stream
 from ..samplers import Ancestral, sample
 from ._opened import OpenRun
@@ -46,13 +46,14 @@ def draw(
         ArgumentError: The model draws no samples, the run left no chains, or an option is out of range.
     """
     model = run.model
-    if not isinstance(model, DBN | EnergyModel):
+    if not isinstance(model, DBN | EnergyModel | GAN):
         raise invalid("model", model.kind, "a model that can be sampled, such as an rbm or a dbn")
     if not from_chains:
         clamp = None if label is None else _clamp(model.visible.size, label)
         return sample(model, n, start=start, clamp=clamp, means=means, seed=seed, **options)
     if run.chains is None:
         raise invalid("from_chains", from_chains, f"False, as the run {run.folder.path} left no chains")
+    assert not isinstance(model, GAN)
     first = run.chains[torch.arange(n) % len(run.chains)]
     top = model.top if isinstance(model, DBN) else model
     held = None if label is None else _clamp(top.visible.size, label)

@@ -34,6 +34,7 @@ _MODELS = {
     "rbm": ("RBM", "restricted Boltzmann machine"),
     "boltzmann": ("Boltzmann machine",) * 2,
     "dbn": ("DBN", "deep belief network"),
+    "gan": ("GAN", "generative adversarial network"),
     "mlp": ("MLP", "classifier"),
     "autoencoder": ("Autoencoder", "autoencoder"),
 }

@@ -1,4 +1,4 @@
-"""What a report says of networks of layers: deep belief networks, classifiers and autoencoders."""
+"""What a report says of networks: deep belief ones, adversarial ones, classifiers and autoencoders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..models import DBN, MLP, Autoencoder, PairwiseModel
+from ..models import DBN, GAN, MLP, Autoencoder, PairwiseModel
+from ._games import game_numbers, game_quality, game_tiles, game_verdict
 from ._opened import OpenRun
 from ._words import Table, baseline, binarised, duration, number, own_name, short, units
 
@@ -28,6 +29,7 @@ _RULES = {
     "cross-entropy": "back-propagation of the labels' cross-entropy",
     "reconstruction": "back-propagation of its error",
     "wake-sleep": "the contrastive wake-sleep rule",
+    "adversarial": "the adversarial game",
 }
 
 
@@ -40,6 +42,8 @@ def widths(run: OpenRun) -> list[int]:
         return [run.data.columns, *model.sizes, model.classes]
     if isinstance(model, Autoencoder):
         return [run.data.columns, *model.sizes]
+    if isinstance(model, GAN):
+        return [model.latent, model.columns]
     assert isinstance(model, PairwiseModel)
     return [model.layer(block).size for block in model.blocks()]
 
@@ -61,13 +65,16 @@ def network_training(run: OpenRun) -> str:
     text += f", which took {duration(sum(last.values()))}." if any(last.values()) else "."
     if "pretrained" in run.config:
         text += f" It began with the weights of the run {run.config['pretrained']['run']}."
-    if not isinstance(run.model, DBN):
+    if isinstance(run.model, MLP | Autoencoder):
         text += f" It has the weights of epoch {run.chosen}."
     return text
 
 
 def network_quality(run: OpenRun, found: Evaluation) -> Iterator[str]:
     """Tell what an evaluation came to, a paragraph each."""
+    if isinstance(run.model, GAN):
+        yield from game_quality(found)
+        return
     where = f"{found['rows']:,} {found['split']} rows"
     if isinstance(run.model, MLP):
         yield f"It takes a wrong class for the most probable one of {_error(found)} of {where}."
@@ -117,6 +124,8 @@ def network_quality(run: OpenRun, found: Evaluation) -> Iterator[str]:
 
 def network_verdict(run: OpenRun, found: Evaluation) -> tuple[str, str] | None:
     """Return the line on top of the page of a network that has no likelihood; None where it has one."""
+    if isinstance(run.model, GAN):
+        return game_verdict(found)
     rows = f"{found['rows']:,} {found['split']} rows"
     if isinstance(run.model, MLP):
         return "none", f"Wrong on {_error(found)} of {rows}"
@@ -127,6 +136,8 @@ def network_verdict(run: OpenRun, found: Evaluation) -> tuple[str, str] | None:
 
 def network_tiles(run: OpenRun) -> list[tuple[str, str]]:
     """Return the numbers on top of the page, each with its label."""
+    if isinstance(run.model, GAN):
+        return game_tiles(run)
     tiles: list[tuple[str, str]] = []
     for split, found in run.evaluations().items():
         if isinstance(run.model, MLP):
@@ -140,6 +151,8 @@ def network_tiles(run: OpenRun) -> list[tuple[str, str]]:
 
 def network_numbers(run: OpenRun) -> Table:
     """Return what was measured, a row for each split."""
+    if isinstance(run.model, GAN):
+        return game_numbers(run)
     head: tuple[str, ...]
     rows: list[tuple[str, ...]] = []
     for split, found in run.evaluations().items():
@@ -223,6 +236,14 @@ def _built(run: OpenRun) -> str:
             f"A deep belief network with {units(visible)} as its visible layer and "
             f"{'hidden layer' + plural if plural else 'a hidden layer'} of {layers}{label}"
         )
+    if isinstance(model, GAN):
+        sizes = [sum(p.numel() for p in player.parameters()) for player in model.networks.values()]
+        told = "" if model.classes is None else f", told of {model.classes} classes,"
+        return (
+            f"A generative adversarial network{told} with a generator of {sizes[1]:,} parameters, which "
+            f"makes {' x '.join(map(str, model.shape))} values of {model.latent} latent ones, and a "
+            f"discriminator of {sizes[0]:,}"
+        )
     assert isinstance(model, MLP | Autoencoder)
     layers = f"{_listed([f'{n:,}' for n in model.sizes])} {_listed([*dict.fromkeys(model.activation)])} units"
     what = "layers" if len(model.sizes) > 1 else "a layer"
@@ -232,7 +253,8 @@ def _built(run: OpenRun) -> str:
 
 
 def _rule(own: dict[str, Any]) -> str:
-    details = ", ".join(f"{name} {own[name]}" for name in ("chains", "steps") if own.get(name) is not None)
+    names = ("chains", "steps", "loss", "r1", "r2")
+    details = ", ".join(f"{name} {own[name]}" for name in names if own.get(name) is not None)
     return _RULES.get(own["name"], own["name"]) + (f" ({details})" if details else "")
 
 

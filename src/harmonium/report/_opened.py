@@ -46,11 +46,13 @@ class OpenRun:
     deep belief network are of its top RBM's visible layer."""
 
     @property
-    def image_shape(self) -> tuple[int, int] | None:
-        """The height and the width of a row, its label apart, if it is a grey image."""
+    def image_shape(self) -> tuple[int, ...] | None:
+        """The shape of a row, its label apart, if it is an image: (height, width), or (3, height, width)."""
         match self.data.shape:
-            case (int(height), int(width)) if min(height, width) > 1:
+            case (int(height), int(width)) | (1, int(height), int(width)) if min(height, width) > 1:
                 return height, width
+            case (3, int(height), int(width)) if min(height, width) > 1:
+                return 3, height, width
         return None
 
     @property

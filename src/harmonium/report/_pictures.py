@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .. import plots
-from ..models import DBN, MLP, Autoencoder, EnergyModel, GenerativeModel, PairwiseModel
+from ..models import DBN, GAN, MLP, Autoencoder, EnergyModel, GenerativeModel, PairwiseModel
 from ..samplers import sample
 from ._draws import draw
+from ._games import game_curves, game_images
 from ._opened import OpenRun
 
 Records: TypeAlias = list[dict[str, Any]]
@@ -80,6 +81,10 @@ def pictures(run: OpenRun, samples: int, steps: int, seed: int) -> list[Picture]
 
 
 def _curves(run: OpenRun) -> Iterator[Picture]:
+    if isinstance(run.model, GAN):
+        for title, caption, axes in game_curves(run.records) if run.records else ():
+            yield _picture("learning", title, caption, axes)
+        return
     if not run.greedy:
         yield from _curves_of(run.records)
         return
@@ -124,7 +129,7 @@ def _curve(records: Records, names: Sequence[str], label: str, bands: bool = Fal
     return axes
 
 
-def _images(run: OpenRun, shape: tuple[int, int], n: int, steps: int, seed: int) -> Iterator[Picture]:
+def _images(run: OpenRun, shape: tuple[int, ...], n: int, steps: int, seed: int) -> Iterator[Picture]:
     model, limits = run.model, run.limits
     rows = run.data.fixed(_held_out(run), n)
     if not isinstance(model, MLP):
@@ -135,8 +140,15 @@ def _images(run: OpenRun, shape: tuple[int, int], n: int, steps: int, seed: int)
             made = model.reconstruct(rows)
         caption = "The same rows, after the way up to the code and down again."
         yield _picture("samples", "Reconstructions", caption, plots.samples(made, shape, limits=limits))
+    elif isinstance(model, GAN):
+        for title, caption, made, columns in game_images(model, n, seed):
+            axes = plots.samples(run.images(made), shape, columns, limits=limits)
+            yield _picture("samples", title, caption, axes)
+        return
     elif isinstance(model, GenerativeModel):
         yield from _draws(run, shape, n, steps, seed)
+    if len(shape) != 2:
+        return
     if isinstance(model, PairwiseModel) and run.data.binarisation != "none":
         yield _inpainting(run, shape, seed)
     weight = _lowest_weight(run)
@@ -148,7 +160,7 @@ def _images(run: OpenRun, shape: tuple[int, int], n: int, steps: int, seed: int)
         yield _picture("filters", "Filters", caption, axes)
 
 
-def _draws(run: OpenRun, shape: tuple[int, int], n: int, steps: int, seed: int) -> Iterator[Picture]:
+def _draws(run: OpenRun, shape: tuple[int, ...], n: int, steps: int, seed: int) -> Iterator[Picture]:
     model, limits, kept = run.model, run.limits, run.chains is not None
     draws = draw(run, n, steps=steps, seed=seed, from_chains=kept)
     origin = "the chains that training left" if kept else "noise"
@@ -178,7 +190,7 @@ def _lowest_weight(run: OpenRun) -> Tensor | None:
     return model.get_parameter("weight") if hidden else None
 
 
-def _inpainting(run: OpenRun, shape: tuple[int, int], seed: int) -> Picture:
+def _inpainting(run: OpenRun, shape: tuple[int, ...], seed: int) -> Picture:
     truth = run.data.fixed(_held_out(run), _INPAINTED).float()
     known = torch.arange(shape[1]).expand(shape).flatten() < shape[1] // 2
     given = torch.zeros(truth.shape[1], dtype=torch.bool)

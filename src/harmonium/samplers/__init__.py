@@ -4,6 +4,7 @@ from ._ancestral import Ancestral, Completion, ascend, descend
 from ._base_rates import base_biases
 from ._blocks import draw_block
 from ._diagnostics import autocorrelation_time, effective_sample_size, split_rhat
+from ._generate import generate, interpolate
 from ._gibbs import Gibbs
 from ._mean_field import mean_field
 from ._sample import sample
@@ -23,6 +24,8 @@ __all__ = [
     "descend",
     "draw_block",
     "effective_sample_size",
+    "generate",
+    "interpolate",
     "mean_field",
     "sample",
     "split_rhat",

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, ArgumentTypeError, DataError, invalid, show
-from ..models import DBN, EnergyModel, GenerativeModel, State
+from ..models import DBN, GAN, EnergyModel, GenerativeModel, State
 from ..random import Stream
 from ..units import Unit, as_rows
 from ._ancestral import Ancestral, Completion
+from ._generate import generate
 from ._gibbs import Gibbs
 from ._sampler import Sampler
 from ._tempering import Tempering
@@ -40,7 +41,8 @@ def sample(
     r"""Draw rows by block Gibbs sampling from :math:`p(v, h)^{1/T}`, or by parallel tempering.
 
     Of a deep belief network this is how the top RBM is sampled; the layers below follow in one pass down.
-    With visible units clamped its chains run over all layers instead.
+    With visible units clamped its chains run over all layers instead. A row of a generative adversarial
+    network takes one pass and no steps; nothing of it can be clamped but the label.
 
     Arguments:
         model: The model.
@@ -60,7 +62,8 @@ def sample(
         Values of shape (n, size); probabilities of shape (n, width) for the means of categorical units.
 
     Raises:
-        ArgumentError: ``n``, ``steps``, ``replicas`` or ``temperature`` is out of range.
+        ArgumentError: ``n``, ``steps``, ``replicas`` or ``temperature`` is out of range, or an argument is of
+            chains where there are none.
         ArgumentTypeError: The model is none, or ``start`` or ``clamp`` no numbers.
         DataError: ``start`` or ``clamp`` does not fit the visible layer.
     """
@@ -69,6 +72,8 @@ def sample(
     _check_count("replicas", replicas, 1)
     if not (isinstance(temperature, int | float) and _COLD <= temperature <= _HOT):
         raise invalid("temperature", temperature, "a positive number, from 1e-30 to 1e30")
+    if isinstance(model, GAN):
+        return _of_generator(model, n, seed, start, clamp, temperature, replicas)
     if not isinstance(model, (DBN, EnergyModel)):
         raise ArgumentTypeError(f"model: got {show(model)}, expected a model such as an RBM or a DBN")
     if isinstance(model, DBN) and model.depth == 1:
@@ -93,6 +98,24 @@ def sample(
         return unit.values(state["visible"])
     mean = unit.mean(model.field("visible", state, beta), beta)
     return mean if held is None else torch.where(held.isnan(), mean, held)
+
+
+def _of_generator(
+    model: GAN, n: int, seed: int, start: Any, clamp: Any, temperature: float, replicas: int
+) -> Tensor:
+    if start is not None:
+        raise invalid("start", start, "None, as a generator has no chains")
+    for name, value in {"temperature": temperature, "replicas": replicas}.items():
+        if value != 1:
+            raise invalid(name, value, "1, as a generator has no chains")
+    codes = None
+    if clamp is not None:
+        held = _clamp(model.visible, as_rows("clamp", clamp, "values, with NaN where a unit is free"), n)
+        pixels, label = held[:, : model.columns], held[:, model.columns :]
+        if model.classes is None or not bool(pixels.isnan().all()) or bool(label.isnan().any()):
+            raise invalid("clamp", clamp, "NaN but for the label, of a model that has one")
+        codes = label.argmax(1)
+    return generate(model, n, Stream(seed, "sample"), codes)
 
 
 class _Walk(NamedTuple):

@@ -145,9 +145,10 @@ def check_likelihood(options: Options, model: Model, rows: int) -> None:
     """Check that the likelihood which is to be estimated on the way can be.
 
     Raises:
-        ArgumentError: The model has none, or hidden units that are coupled have too many states to sum over.
+        ArgumentError: The model tells none, or hidden units that are coupled have too many states to sum
+            over.
     """
-    if options.likelihood_every and not isinstance(model, GenerativeModel):
+    if options.likelihood_every and (not isinstance(model, GenerativeModel) or model.implicit):
         raise invalid("likelihood_every", options.likelihood_every, f"0, as a {model.kind} has none")
     if options.likelihood_every and isinstance(model, PairwiseModel) and not model.hidden_sums_out():
         check_count(model, choose_side(model, ("visible",))[0], rows)
@@ -195,11 +196,10 @@ def watched_score(options: Options, names: list[str]) -> str:
     return found
 
 
-def image_shape(data: Any, model: Model) -> tuple[int, int] | None:
-    """Return the height and the width of a row, label apart, if it is a grey image."""
+def image_shape(data: Any, model: Model) -> tuple[int, ...] | None:
+    """Return the shape of a row, label apart, if it is an image: (height, width), or (3, height, width)."""
     if not isinstance(data, Dataset) or not isinstance(model, GenerativeModel):
         return None
     shape = tuple(n for n in data.shape if n > 1)
-    if len(shape) != 2 or shape[0] * shape[1] != data.columns:
-        return None
-    return shape[0], shape[1]
+    image = len(shape) == 2 or (len(shape) == 3 and shape[0] == 3)
+    return shape if image and math.prod(shape) == data.columns else None

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..datasets import Dataset
 from ..errors import invalid
-from ..models import DBN, MLP, Autoencoder, Model, PairwiseModel, check_model
+from ..models import DBN, GAN, MLP, Autoencoder, Model, PairwiseModel, check_model
 from ..random import Stream
 from ..samplers import Gibbs, autocorrelation_time, effective_sample_size, mean_field, split_rhat
 from ..units import Unit
@@ -37,6 +37,7 @@ _SWAPS = 0.1
 _DEAD, _SATURATED, _FEW = 0.01, 0.99, 0.05
 _SETTLED = 0.1
 _ERRORS, _SPREADS = 3.0, 0.1
+_WON, _ALIKE, _BY_HEART = 0.995, 0.5, 0.1
 
 Diagnostics = Mapping[str, float]
 
@@ -73,7 +74,9 @@ def diagnose(
 ) -> list[Finding]:
     """Judge a run: do the chains mix, are hidden units alive, does the model overfit, can it be believed?
 
-    Classifiers and autoencoders have neither chains nor a likelihood; they are judged by the rest.
+    Classifiers and autoencoders have neither chains nor a likelihood; they are judged by the rest. Of a
+    generative adversarial network it is asked whether the discriminator has won, whether it knows its rows by
+    heart, and whether made rows are all alike.
 
     Arguments:
         model: The model that the run left.
@@ -93,13 +96,15 @@ def diagnose(
     check_model(model, Model)
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 8:
         raise invalid("steps", steps, "an integer of at least 8")
-    if isinstance(model, MLP) and isinstance(data, Dataset):
+    if isinstance(model, MLP | GAN) and model.classes is not None and isinstance(data, Dataset):
         data = data.with_labels()
     _, train, held_out, _ = open_source(model.visible, data, Stream(seed), 1, _PROBE, validation=validation)
     held_out = held_out[:_PROBE]
     last = history.records[-1] if history.records else {}
     if isinstance(model, MLP | Autoencoder):
         return [*_of_weights(last), *_of_scores(model, last, len(held_out))]
+    if isinstance(model, GAN):
+        return [*_of_game(last), *_of_weights(last)]
     assert isinstance(model, DBN | PairwiseModel)
     found = evaluation or last.get("log_partition") or {}
     chains = (found.get("log_partition") or found).get("diagnostics") or {}
@@ -302,6 +307,40 @@ def _of_scores(model: MLP | Autoencoder, last: Mapping[str, Any], rows: int) -> 
         "Rows that were not trained on are about as well done as those that were.",
         "The network overfits: use dropout, stop earlier (patience), or set weight_decay.",
     )
+
+
+def _of_game(last: Mapping[str, Any]) -> Iterator[Finding]:
+    """Judge the last epoch of an adversarial game."""
+    told, spread = last.get("rule/told"), last.get("samples/spread")
+    if told is not None:
+        yield _judged(
+            "told from data",
+            told,
+            f"{told:.1%} of pairs",
+            told < _WON,
+            "The discriminator errs now and then, so that the generator can learn from it.",
+            "The discriminator has won: raise r1 and r2, lower discriminator_rate, or set augment.",
+        )
+    if spread is not None:
+        yield _judged(
+            "spread of made rows",
+            spread,
+            f"{spread:.2f} of the data's",
+            _ALIKE <= spread <= 1 / _ALIKE,
+            "Made rows vary about as much as data do, in all.",
+            "Made rows are too much alike, or of another scale: raise r1 and r2, or try another loss.",
+        )
+    ours, theirs = last.get("train/told"), last.get("validation/told")
+    if ours is not None and theirs is not None:
+        gap = ours - theirs
+        yield _judged(
+            "knows rows by heart",
+            gap,
+            f"{gap:+.1%}",
+            gap <= _BY_HEART,
+            "Training rows get no higher scores than rows that were not trained on.",
+            "The discriminator knows training rows by heart: set the rule's augment, or raise r1.",
+        )
 
 
 def _of_likelihood(found: Mapping[str, Any]) -> Finding:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..datasets import Dataset
 from ..learning import Batch
-from ..models import DBN, MLP, Model
+from ..models import DBN, GAN, MLP, Model
 from ..random import Stream
 from ..units import Unit
 from ._options import Options
@@ -155,5 +155,5 @@ def hashes(opened: Opened, data: Any) -> dict[str, Any]:
 
 def _labelled(model: Model, data: Any) -> Any:
     """Return a data set with its labels where the model is a network whose rows end in one."""
-    labelled = isinstance(model, MLP) or (isinstance(model, DBN) and model.classes is not None)
+    labelled = isinstance(model, DBN | GAN | MLP) and model.classes is not None
     return data.with_labels() if labelled and isinstance(data, Dataset) else data

@@ -6,7 +6,8 @@ __all__ = ["monitor"]
 
 from typing import Any
 
-from ..models import DBN, MLP, Autoencoder, Model, PairwiseModel
+from ..models import DBN, GAN, MLP, Autoencoder, Model, PairwiseModel
+from ._adversarial_monitor import AdversarialMonitor
 from ._feedforward_monitor import AutoencoderMonitor, ClassifierMonitor
 from ._monitor import EnergyMonitor, Monitor
 from ._network_monitor import NetworkMonitor
@@ -16,6 +17,7 @@ from ._source import Opened
 _FAMILIES: dict[type[Any], type[Monitor]] = {
     PairwiseModel: EnergyMonitor,
     DBN: NetworkMonitor,
+    GAN: AdversarialMonitor,
     MLP: ClassifierMonitor,
     Autoencoder: AutoencoderMonitor,
 }

@@ -39,9 +39,10 @@ class Optimisers:
         lr: The learning rate; an optimiser that the user made keeps its own if none is stated.
         project: Called after each step, to bring parameters back to where they belong.
         penalties: What is done to the couplings then.
+        factors: What the rate is multiplied by, by group; 1 where nothing is said.
 
     Raises:
-        ArgumentError: The optimiser is unknown, needs a closure, or knows no weight decay.
+        ArgumentError: The optimiser is unknown, needs a closure, or knows no weight decay or no betas.
     """
 
     def __init__(
@@ -51,23 +52,27 @@ class Optimisers:
         lr: float,
         project: Callable[[], None] | None = None,
         penalties: Penalties | None = None,
+        factors: dict[str, float] | None = None,
     ) -> None:
         self.groups: dict[str, dict[str, Tensor]] = {}
         self.project = project
         self.penalties = penalties
         self.options = options
         self.lr = lr
+        self.factors = factors or {}
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
         self.rates: dict[str, list[float]] = {}
         for name, group in groups.items():
             self.add(name, group)
-        self.lr = next(iter(self.rates.values()))[0]
+        first, rates = next(iter(self.rates.items()))
+        self.lr = rates[0] / self.factors.get(first, 1.0)
 
     def add(self, name: str, group: dict[str, Tensor]) -> None:
         """Take on another group, with an optimiser of its own."""
         optimiser = self._make(list(group.values()))
         own_rates = callable(self.options.optimizer) and self.options.lr is None
-        self.rates[name] = [g["lr"] if own_rates else self.lr for g in optimiser.param_groups]
+        factor = self.factors.get(name, 1.0)
+        self.rates[name] = [factor * (g["lr"] if own_rates else self.lr) for g in optimiser.param_groups]
         self.groups[name], self.optimisers[name] = group, optimiser
 
     def set_rate(self, factor: float) -> None:
@@ -143,7 +148,10 @@ class Optimisers:
             raise invalid("optimizer", chosen, _UNFIT[chosen])
         if self.options.weight_decay and "weight_decay" not in signature(kind).parameters:
             raise invalid("weight_decay", self.options.weight_decay, f"0, as {chosen} has none")
-        optimiser: torch.optim.Optimizer = kind(groups, lr=self.lr)
+        betas = {} if self.options.betas is None else {"betas": self.options.betas}
+        if betas and "betas" not in signature(kind).parameters:
+            raise invalid("betas", self.options.betas, f"None, as {chosen} has none")
+        optimiser: torch.optim.Optimizer = kind(groups, lr=self.lr, **betas)
         return optimiser
 
 
@@ -151,34 +159,46 @@ class Average:
     r"""Creates a running average of parameters, which evaluation uses.
 
     .. math:: \bar\theta_t = \bar\theta_{t-1} + w_t (\theta_t - \bar\theta_{t-1}), \qquad
-        w_t = \min(1, 1 / (a\, t))
+        w_t = \max\{\min(1, 1 / (a\, t)),\ 1 - 2^{-n_t / H}\}
 
-    remembers about the last share a of the updates, at any time of the run. The average of a number that was
+    remembers about the last share a of the updates, at any time of the run; and never more than by the
+    half-life of H rows, of which update t has seen n. The average of a number that was
     zero now and then is not zero; of sparse parameters those that are zero now count as zero.
 
     Arguments:
         parameters: The parameters by name.
         share: The share a; 0 means no average, and then the parameters stand for it.
         sparse: The names of parameters whose zeros are to stay.
+        half_life: The half-life H; none means that there is no such end.
 
     References:
         | Stochastic gradient descent for non-smooth optimization (Shamir & Zhang, 2013)
+        | Analyzing and improving the image quality of StyleGAN (Karras et al., 2020), on half-lives
     """
 
-    def __init__(self, parameters: dict[str, Tensor], share: float, sparse: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        parameters: dict[str, Tensor],
+        share: float,
+        sparse: Collection[str] = (),
+        half_life: float | None = None,
+    ) -> None:
         self.parameters = parameters
         self.share = share
+        self.half_life = half_life
         self.sparse = sparse
         self.updates = 0
         self.held: dict[str, Tensor] = {}
         self.values = {name: p.detach().clone() for name, p in parameters.items()} if share else {}
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Take the parameters in after an update."""
+    def update(self, rows: int = 1) -> None:
+        """Take the parameters in after an update that has seen so many rows."""
         self.updates += 1
         if self.share:
             weight = min(1.0, 1 / (self.share * self.updates))
+            if self.half_life is not None:
+                weight = max(weight, 1 - 0.5 ** (rows / self.half_life))
             for name, value in self.values.items():
                 value.lerp_(self.parameters[name], weight)
 

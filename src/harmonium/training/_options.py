@@ -67,6 +67,10 @@ class Options(Settings):
         Field(description="sgd, or any class of torch.optim by name, or a function of groups"),
     ] = "sgd"
     momentum: Annotated[float, Field(ge=0, lt=1, description="momentum of sgd")] = 0.5
+    betas: Annotated[
+        tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] | None,
+        Field(description="how much Adam and its like remember of gradients and of their squares"),
+    ] = None
     weight_decay: Annotated[float, Field(ge=0, description="L2 penalty on the weights, never on biases")] = (
         0.0
     )
@@ -87,6 +91,10 @@ class Options(Settings):
             description="average the parameters over about this last share of the updates; 0: do not",
         ),
     ] = 0.1
+    half_life: Annotated[
+        float | None,
+        Field(gt=0, description="rows after which what was averaged counts half, if not earlier"),
+    ] = None
     seed: Annotated[int, Field(ge=0, lt=2**64, description="of everything random")] = 0
     probe: Annotated[
         int, Field(ge=2, description="rows of the training and validation sets that monitors read")

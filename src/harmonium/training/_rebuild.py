@@ -10,15 +10,22 @@ import torch
 
 from ..errors import FileError, HarmoniumError, choose, invalid, show
 from ..learning import RULES, Rule
-from ..models import Model, model_from_config
+from ..models import Model, check_same, model_from_config
 from ._options import Options
 from .checkpoint import RunFolder
 
 _FIXED = {"seed", "init", "batch_size", "averaging", "optimizer"}
 
 
-def rebuild(folder: RunFolder, changes: dict[str, Any]) -> tuple[Model, Rule, Options]:
+def rebuild(
+    folder: RunFolder, changes: dict[str, Any], model: Model | None = None
+) -> tuple[Model, Rule, Options]:
     """Return the model, the rule and the options that a run folder tells of.
+
+    Arguments:
+        folder: The run folder.
+        changes: The options to change.
+        model: The model, if it is to be no new one.
 
     Raises:
         ArgumentError: An option cannot be changed, or not in that way.
@@ -27,8 +34,10 @@ def rebuild(folder: RunFolder, changes: dict[str, Any]) -> tuple[Model, Rule, Op
     config = folder.config()
     noted = config["options"]
     given = {name: value for name, value in noted.items() if not is_function_note(value)}
+    if model is not None:
+        check_same(folder.config_path, model, config["model"])
     try:
-        model = remake(config["model"])
+        model = model or remake(config["model"])
         rule = dict(config["rule"])
         kind: type[Rule] = choose("rule", rule.pop("name", None), RULES)
         made = kind(**rule)

@@ -76,9 +76,9 @@ class Run:
         check_trainable(groups)
         penalties = Penalties(model, options)
         rate = options.lr or default_rate(model)
-        self.optimisers = Optimisers(groups, options, rate, model.project, penalties)
-        parameters = {k: p for g in groups.values() for k, p in g.items()}
-        self.average = Average(parameters, options.averaging, penalties.sparse())
+        self.optimisers = Optimisers(groups, options, rate, model.project, penalties, rule.rates())
+        self.sparse = penalties.sparse()
+        self.average = Average(rule.averaged(model), options.averaging, self.sparse, options.half_life)
         self.state: dict[str, Tensor] = {}
         self.metrics: dict[str, Tensor] = {}
         self.before = matrices(model)
@@ -125,8 +125,9 @@ class Run:
         groups = self.rule.parameters(self.model, self.state)
         for name in groups.keys() - self.optimisers.groups.keys():
             self.optimisers.add(name, groups[name])
-        parameters = {k: p for g in groups.values() for k, p in g.items()}
-        self.average = Average(parameters, self.options.averaging, self.average.sparse)
+        averaged = self.rule.averaged(self.model, self.state)
+        options = self.options
+        self.average = Average(averaged, options.averaging, self.sparse, options.half_life)
 
     def _open(self, size: int) -> None:
         """Open the log, of which the first ``size`` bytes are kept, and the events."""
@@ -191,7 +192,8 @@ class Run:
 
     def finite(self) -> bool:
         """Return whether the last gradient was finite: a quick look, at the biases alone."""
-        biases = [p.grad for p in self.optimisers.groups["model"].values() if p.ndim == 1]
+        groups = self.optimisers.groups.values()
+        biases = [p.grad for group in groups for p in group.values() if p.ndim == 1]
         return all(bool(torch.isfinite(g.sum())) for g in biases if g is not None)
 
     def check(self) -> None:
@@ -211,7 +213,7 @@ class Run:
             kept = f"; the last good checkpoint is {self.folder.checkpoints()[-1]}"
         return TrainingError(
             f"training: values are no longer finite at update {self.updates} (epoch {self.epoch}); "
-            f"lower lr (now {self.optimisers.lr:g}) or set max_gradient{kept}"
+            f"{self.rule.remedy} (lr is {self.optimisers.lr:g}){kept}"
         )
 
     def judge(self, seconds: float) -> dict[str, Any]:

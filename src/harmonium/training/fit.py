@@ -68,7 +68,8 @@ def fit(
         validation: Rows to judge the model by, where ``data`` brings none.
         callback: Called with each epoch's record; the run ends when it returns True.
         config: What else to write into the folder's ``config.json``.
-        options: See :class:`harmonium.training.Options`: ``epochs``, ``batch_size``, ``lr``, ...
+        options: See :class:`harmonium.training.Options`: ``epochs``, ``batch_size``, ``lr``, ...; some rules
+            have other defaults, as their ``usual`` tells.
 
     Raises:
         ArgumentError: An option is unknown or out of range, the rule does not fit the model, or all of its
@@ -84,7 +85,8 @@ def fit(
     check_is_rule(rule)
     check_callback(callback)
     folder = None if out is None else RunFolder(out)
-    run = Run(model, data, rule, Options(**options), folder, weights, validation)
+    settings = Options(**{**rule.usual, **options})
+    run = Run(model, data, rule, settings, folder, weights, validation)
     run.start(config or {})
     return _train(run, callback)
 
@@ -96,6 +98,7 @@ def go_on(
     weights: Any = None,
     validation: Any = None,
     callback: Callback | None = None,
+    model: Model | None = None,
     **changes: Any,
 ) -> History:
     """Go on with a run of :func:`fit` from its last checkpoint, bit for bit.
@@ -106,16 +109,18 @@ def go_on(
         weights: Their weights, as then.
         validation: The validation rows, as then.
         callback: Called with each epoch's record.
+        model: A model like the run's, which goes on from the checkpoint; needed if its networks are the
+            user's own.
         changes: Options to change, such as more ``epochs``; the folder remembers them.
 
     Raises:
         ArgumentError: An option is unknown, out of range, or one that cannot be changed.
-        FileError: The folder is no run, its checkpoint is damaged, or the training or validation rows are
-            others.
+        FileError: The folder is no run, or one of another model, its checkpoint is damaged, or the training
+            or validation rows are others.
     """
     check_callback(callback)
     folder = RunFolder(path)
-    model, rule, options = rebuild(folder, changes)
+    model, rule, options = rebuild(folder, changes, model)
     run = Run(model, data, rule, options, folder, weights, validation)
     run.resume()
     _check_epochs(run, changes)
@@ -151,7 +156,7 @@ def _train(run: Run, callback: Callback | None) -> History:
                 )
                 if not run.finite():
                     raise run.fail()
-                run.average.update()
+                run.average.update(len(batch.rows))
                 run.batch += 1
                 run.updates += 1
                 if interrupted.is_set():

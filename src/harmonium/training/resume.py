@@ -7,6 +7,8 @@ __all__ = ["resume"]
 from pathlib import Path
 from typing import Any
 
+from ..errors import ArgumentError
+from ..models import Model
 from .checkpoint import RunFolder
 from .fit import Callback, History, go_on
 from .pretrain import GREEDY, resume_pretraining
@@ -19,6 +21,7 @@ def resume(
     weights: Any = None,
     validation: Any = None,
     callback: Callback | None = None,
+    model: Model | None = None,
     **changes: Any,
 ) -> History:
     """Go on with a run from its last checkpoint, bit for bit.
@@ -29,6 +32,8 @@ def resume(
         weights: Their weights, as then.
         validation: The validation rows, as then.
         callback: Called with each epoch's record.
+        model: A model like the run's, which goes on from the checkpoint; needed if its networks are the
+            user's own.
         changes: Options to change, such as more ``epochs``; the folder remembers them.
 
     Raises:
@@ -36,5 +41,9 @@ def resume(
         FileError: The folder is no run, its checkpoint is damaged, or the data are others.
     """
     greedy = RunFolder(path).config()["rule"].get("name") == GREEDY
-    again = resume_pretraining if greedy else go_on
-    return again(path, data, weights=weights, validation=validation, callback=callback, **changes)
+    rest: dict[str, Any] = {"weights": weights, "validation": validation, "callback": callback}
+    if not greedy:
+        return go_on(path, data, model=model, **rest, **changes)
+    if model is not None:
+        raise ArgumentError("model: got one, expected None, as the run's own is made from its folder")
+    return resume_pretraining(path, data, **rest, **changes)

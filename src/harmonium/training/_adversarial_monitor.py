@@ -1,0 +1,66 @@
+"""What a run of a generative adversarial network tells of itself."""
+
+from __future__ import annotations
+
+__all__ = ["AdversarialMonitor"]
+
+import logging
+
+import torch
+from torch import Tensor
+
+from ..models import GAN, State
+from ..random import Stream
+from ..samplers import generate
+from ._monitor import Monitor, Record
+
+_LOGGER = logging.getLogger("harmonium")
+_WON = 0.995
+
+
+class AdversarialMonitor(Monitor):
+    """Creates the monitor of a generative adversarial network.
+
+    Rows of data are compared with as many that the averaged generator makes, the same latent numbers in each
+    epoch, and in evaluation mode. ``told`` is the share of pairs in which the discriminator gives the row of
+    data the higher score; if it is larger for training rows than for validation rows, it knows the former by
+    heart. ``spread`` is the total variance of made rows over that of data: near 0 they are all alike.
+    """
+
+    warned = False
+
+    def kinds(self, model: GAN) -> list[str]:
+        return ["score", "told"]
+
+    @torch.no_grad()
+    def epoch(self, model: GAN, state: State) -> Record:
+        n = max(map(len, self.probes.values()))
+        made = generate(model, n, Stream(self.options.seed, "monitor"))
+        self.against = model.score(made).sort().values
+        record = super().epoch(model, state)
+        pixels, data = made[:, : model.columns], self.probes["train"][:, : model.columns]
+        record["samples/score"] = float(self.against.mean())
+        record["samples/spread"] = _spread(pixels) / max(_spread(data), 1e-30)
+        self._look(float(state["mean.told"]))
+        return record
+
+    def scores(self, model: GAN, rows: Tensor) -> dict[str, float]:
+        scores = model.score(rows)
+        below = torch.searchsorted(self.against, scores).double().mean()
+        return {"score": float(scores.mean()), "told": float(below) / len(self.against)}
+
+    def _look(self, told: float) -> None:
+        """Say so, once, where the discriminator has won."""
+        if told >= _WON and not self.warned:
+            self.warned = True
+            _LOGGER.warning(
+                "training: the discriminator tells %.1f %% of made rows from data; where it has won, the "
+                "generator learns no more: raise the rule's r1 and r2, lower its discriminator_rate, or set "
+                "its augment",
+                100 * told,
+            )
+
+
+def _spread(rows: Tensor) -> float:
+    """Return the total variance of rows."""
+    return float(rows.double().var(0, correction=0).sum())
