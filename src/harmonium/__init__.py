@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, errors, likelihood, random, report, samplers, training, units
+    from . import datasets, errors, features, likelihood, metrics, random, report, samplers, training, units
     from .datasets import Dataset
     from .errors import HarmoniumError
     from .learning import (
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         log_likelihood,
         log_partition,
     )
+    from .measures import Measures, measure_samples
     from .models import (
         DBN,
         MLP,
@@ -89,6 +90,7 @@ __all__ = [
     "Hybrid",
     "LogLikelihood",
     "LogPartition",
+    "Measures",
     "Mixed",
     "NoiseContrastive",
     "ProbabilityFlow",
@@ -106,6 +108,7 @@ __all__ = [
     "conditional_log_likelihood",
     "datasets",
     "errors",
+    "features",
     "finetune",
     "fit",
     "likelihood",
@@ -113,6 +116,8 @@ __all__ = [
     "local_mask",
     "log_likelihood",
     "log_partition",
+    "measure_samples",
+    "metrics",
     "predict",
     "predict_proba",
     "pretrain",
@@ -158,6 +163,7 @@ _ROOMS = {
         "log_likelihood",
         "log_partition",
     ],
+    "measures": ["Measures", "measure_samples"],
     "models": [
         "DBN",
         "MLP",
