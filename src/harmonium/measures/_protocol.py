@@ -76,7 +76,8 @@ def measure_samples(
     own = _fitted(as_rows("samples", samples, "rows, or a model to draw from"), data)
     n = min(n, len(own), len(data.test), len(data.train))
     stream, train = Stream(seed).child("measures"), data.fixed("train")[:, : data.columns]
-    spaces, test = open_spaces(data, seed, inception, tell), data.test[:n, : data.columns]
+    spaces = open_spaces(data, seed, inception, tell)
+    test = some(data.test[:, : data.columns], n, stream.child("test"))
     against = Against(
         test=spaces.see(test),
         train=spaces.see(some(train, n, stream.child("seen"))).untrained,
