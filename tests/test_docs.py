@@ -18,7 +18,7 @@ from PIL import Image
 import harmonium as hm
 from harmonium.cli import _train, app
 from harmonium.cli._finetune import finetune_keys
-from harmonium.cli._settings import data_keys, option_keys, read, score_keys
+from harmonium.cli._settings import data_keys, option_keys, read, score_keys, signature_keys
 from harmonium.datasets import DATASETS, MIRRORS
 from harmonium.datasets._files import SUFFIXES
 from harmonium.errors import ArgumentError, FileError
@@ -166,6 +166,11 @@ def understand(words):
         assert given["split"] in SPLITS
         assert given["method"] in ESTIMATORS
         read(pairs, score_keys())
+    elif name == "measure":
+        assert given["data"] is None or some_rows(given["data"])
+        read(pairs, {f"data.{key}": found for key, found in data_keys().items()})
+    elif name == "data" and given["out"] is not None:
+        read(pairs, signature_keys(hm.datasets.pack, but=("source", "out")))
     elif name == "data":
         assert given["name"] is None or some_rows(given["name"])
         read(pairs, data_keys())
@@ -291,9 +296,7 @@ def test_the_table_of_data_sets_is_complete(table):
     assert list(table) == list(DATASETS)
     for name, (shape, _, _) in table.items():
         entry = DATASETS[name]
-        kind = "colour" if len(entry.shape) == 3 else "grey"
-        values = "bits" if entry.levels is None else kind
-        assert shape.split(",")[0] == f"{'x'.join(map(str, entry.shape))} {values}"
+        assert shape.split(",")[0] == f"{'x'.join(map(str, entry.shape))} {entry.values}"
 
 
 @pytest.mark.parametrize("name", [name for name, entry in DATASETS.items() if entry.shape != (28, 28)])

@@ -13,8 +13,8 @@ import harmonium
 SOURCE = Path(harmonium.__file__).parent
 ORDER = (
     *("errors", "files", "settings", "threads", "kernels", "random", "units", "models", "samplers"),
-    *("likelihood", "learning", "training", "features", "report"),
-    *("estimators", "explore", "cli", "__main__"),
+    *("likelihood", "learning", "training", "features", "measures"),
+    *("report", "estimators", "explore", "cli", "__main__"),
 )
 APART = ("metrics", "datasets", "plots")
 FOR_ALL = ("errors", "random", "threads")

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, errors, likelihood, random, report, samplers, training, units
+    from . import datasets, errors, features, likelihood, metrics, random, report, samplers, training, units
     from .datasets import Dataset
     from .errors import HarmoniumError
     from .learning import (
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         log_likelihood,
         log_partition,
     )
+    from .measures import Measures, measure_samples
     from .models import (
         DBN,
         GAN,
@@ -93,6 +94,7 @@ __all__ = [
     "Hybrid",
     "LogLikelihood",
     "LogPartition",
+    "Measures",
     "Mixed",
     "NoiseContrastive",
     "ProbabilityFlow",
@@ -110,6 +112,7 @@ __all__ = [
     "conditional_log_likelihood",
     "datasets",
     "errors",
+    "features",
     "finetune",
     "fit",
     "likelihood",
@@ -117,6 +120,8 @@ __all__ = [
     "local_mask",
     "log_likelihood",
     "log_partition",
+    "measure_samples",
+    "metrics",
     "predict",
     "predict_proba",
     "pretrain",
@@ -163,6 +168,7 @@ _ROOMS = {
         "log_likelihood",
         "log_partition",
     ],
+    "measures": ["Measures", "measure_samples"],
     "models": [
         "DBN",
         "GAN",

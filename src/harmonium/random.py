@@ -65,6 +65,16 @@ class Stream:
         """Draw uniform numbers in (0, 1) of shape (rows, columns)."""
         return uniform(bits(self.draw(), rows, columns, device), dtype)
 
+    def uniform_at(self, step: int, rows: Tensor, columns: int) -> Tensor:
+        """Return the uniform numbers of given global rows in a given step, without taking one.
+
+        Arguments:
+            step: The step.
+            rows: The numbers of the rows, shape (rows).
+            columns: How many numbers each row has.
+        """
+        return uniform(bits(self.at(step), rows, columns))
+
     def normal(
         self,
         rows: int,

@@ -272,6 +272,71 @@ def sample(
     sample(run, out, n, steps, temperature, replicas, seed, means, start.value, label, data, force, as_json)
 
 
+@app.command(
+    epilog="Example: harmonium measure samples.npy --data mnist --set data.binarisation=none --out table.json"
+)
+def measure(
+    samples: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SAMPLES_OR_RUN",
+            help="An .npy or .npz file of rows, or a run folder.",
+            show_default=False,
+        ),
+    ],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="NAME_OR_PATH",
+            help="The data set to hold them against; by default the run's own.",
+            show_default=False,
+        ),
+    ] = None,
+    n: Annotated[int, typer.Option("--n", help="How many rows to compare, at most.")] = 10_000,
+    steps: Annotated[int, typer.Option(help="Gibbs steps of each chain of a run's model.")] = 1000,
+    means: Annotated[
+        bool, typer.Option("--means/--no-means", help="Take the means of a model's units, not draws.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="The seed of samples, rows and features.")] = 0,
+    parzen: Annotated[
+        bool, typer.Option("--parzen", help="Estimate the Parzen log-likelihood of 2014 as well.")
+    ] = False,
+    inception: Annotated[
+        Path | None,
+        typer.Option(help="A TorchScript file of Inception, for FID; with --sha256.", show_default=False),
+    ] = None,
+    sha256: Annotated[str | None, typer.Option(help="The checksum of that file.", show_default=False)] = None,
+    settings: Settings = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A new JSON file for the table.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure samples, or a run's model by its samples, beside a floor and a ceiling.
+
+    The floor is training rows in the place of samples, the ceiling independent pixels; all are held against
+    the same test rows. Samples have the values of the test rows: bits where the data are binarised, means
+    with --set data.binarisation=none. A classifier of the data is trained at first, and kept in the cache.
+    """
+    from ._measure import measure
+
+    measure(
+        samples,
+        data,
+        n,
+        steps,
+        means,
+        seed,
+        parzen,
+        inception,
+        sha256,
+        settings or [],
+        out,
+        as_json,
+    )
+
+
 @app.command(epilog="Example: harmonium data digits --set binarisation=threshold")
 def data(
     name: Annotated[
@@ -279,12 +344,23 @@ def data(
         typer.Argument(metavar="[NAME_OR_PATH]", help="A data set, a file or a folder.", show_default=False),
     ] = None,
     settings: Settings = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="NEW",
+            help="Pack a folder or database of images into this new folder.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the data sets, or describe one."""
+    """List the data sets, or describe one.
+
+    With --out images are decoded once, into arrays in a new folder, from which rows come as they are needed.
+    """
     from ._data import data
 
-    data(name, settings or [], as_json)
+    data(name, settings or [], out, as_json)
 
 
 @app.command(epilog="Example: harmonium demo --out my-first-run")

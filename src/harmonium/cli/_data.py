@@ -7,16 +7,21 @@ __all__ = ["data", "named", "other_data"]
 from pathlib import Path
 from typing import Any
 
-from ..datasets import DATASETS, Dataset, Entry, load, summary
+from ..datasets import DATASETS, Dataset, Entry, load, pack, summary
 from ..errors import ArgumentError
 from ..training import RunFolder
 from ._console import print_json, print_table
-from ._settings import data_keys, read
+from ._settings import data_keys, read, signature_keys
 
 
-def data(name: str | None, pairs: list[str], as_json: bool) -> None:
-    """Print the table of data sets, or what there is to know of one."""
-    if name is not None:
+def data(name: str | None, pairs: list[str], out: Path | None, as_json: bool) -> None:
+    """Print the table of data sets, or what there is to know of one; or pack one first."""
+    if out is not None:
+        if name is None:
+            raise ArgumentError("--out: expected a folder or a database of images to pack")
+        pack(name, out, **read(pairs, signature_keys(pack, but=("source", "out"))))
+        _describe(str(out), [], as_json)
+    elif name is not None:
         _describe(name, pairs, as_json)
     elif pairs:
         raise ArgumentError("--set: expected the name of a data set to load with it")
@@ -95,6 +100,4 @@ def _shape(shape: Any) -> str:
 
 
 def _values(entry: Entry) -> str:
-    if entry.levels is None:
-        return "bits"
-    return f"{'colour' if len(entry.shape) == 3 else 'grey'}, 0 to {entry.levels}"
+    return entry.values if entry.levels is None else f"{entry.values}, 0 to {entry.levels}"

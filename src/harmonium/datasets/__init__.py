@@ -1,10 +1,10 @@
 """Data sets: what comes in, as rows of the smallest type that holds them.
 
-A :class:`Dataset` holds three splits of rows in memory: bits, integer codes, reals, or grey levels
-at one byte a pixel; an image in colour is a row of its three channels, one after the other. Grey values
-are no states of a Bernoulli unit; how they become some must be stated, because the likelihoods of
-``sampled`` bits, of ``threshold`` bits and of means (``none``) are three different numbers. :func:`load`
-takes a name of ``DATASETS``, the path of a file or that of a folder of images, and :func:`from_array`
+A :class:`Dataset` holds three splits of rows in memory: bits, integer codes, reals, or grey levels at one
+byte a pixel; an image in colour is a row of its three channels, one after the other. Grey values are no
+states of a Bernoulli unit; how they become some must be stated, because the likelihoods of ``sampled``
+bits, of ``threshold`` bits and of means (``none``) are three different numbers. :func:`load` takes a name
+of ``DATASETS``, the path of a file or that of images in a folder or a database, and :func:`from_array`
 takes what is in memory already. Nothing is ever unpickled.
 
 Patches of images, and what a :class:`Transform` makes of rows, are real values for Gaussian units. A
@@ -22,17 +22,25 @@ __all__ = [
     "BINARISATIONS",
     "DATASETS",
     "MIRRORS",
+    "TOYS",
     "TRANSFORMS",
     "Dataset",
     "Entry",
+    "Mixture",
     "Transform",
+    "cache_folder",
+    "flip",
     "from_array",
     "load",
+    "pack",
     "summary",
 ]
 
 from ._dataset import BINARISATIONS, Dataset, summary
-from ._download import MIRRORS
+from ._download import MIRRORS, cache_folder
+from ._flip import flip
 from ._load import from_array, load
 from ._named import DATASETS, Entry
+from ._pack import pack
+from ._toys import TOYS, Mixture
 from ._transform import TRANSFORMS, Transform

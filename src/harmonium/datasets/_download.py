@@ -8,7 +8,7 @@ Whatever happens on the way, the cache never holds half a file or a wrong one.
 
 from __future__ import annotations
 
-__all__ = ["CHECKSUMS", "MIRRORS", "find"]
+__all__ = ["CHECKSUMS", "MIRRORS", "cache_folder", "find"]
 
 import gzip
 import hashlib
@@ -82,7 +82,7 @@ def find(
             return found
         if missing:
             raise FileError(f"{base / folder}: got only some files, missing {', '.join(missing)}")
-    cache = _cache() / folder
+    cache = cache_folder() / folder
     found, _ = _look(cache, [*others, names])
     return found or [_existing(cache / name) or _fetch(folder, name, cache, root) for name in names]
 
@@ -108,7 +108,8 @@ def _bases(root: Path | None) -> list[Path]:
     return [*([root] if root else []), *([Path(data).expanduser()] if data else [])]
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Return the folder of what can be fetched or made again."""
     return Path(os.environ.get("HARMONIUM_CACHE") or "~/.cache/harmonium").expanduser()
 
 
@@ -131,7 +132,7 @@ def _fetch(folder: str, name: str, cache: Path, root: Path | None) -> Path:
             if isinstance(error, HTTPError):
                 error.close()
             failures.append(f"{url} ({error})")
-    looked = ", ".join(str(base / folder) for base in (*_bases(root), _cache()))
+    looked = ", ".join(str(base / folder) for base in (*_bases(root), cache_folder()))
     tried = f"; tried to download {' and '.join(failures)}" if failures else ""
     raise FileError(
         f"{folder}/{name}: not found in {looked}{tried}; put the set's files into {cache} by "

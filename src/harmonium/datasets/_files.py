@@ -6,7 +6,7 @@ Whatever is wrong with a file is a :class:`FileError` or, where its values are w
 
 from __future__ import annotations
 
-__all__ = ["SUFFIXES", "read_bytes", "read_csv", "read_idx", "read_npy", "read_npz"]
+__all__ = ["KEYS", "SUFFIXES", "plain", "read_bytes", "read_csv", "read_idx", "read_npy", "read_npz"]
 
 import csv
 import gzip
@@ -81,7 +81,7 @@ def read_npy(path: Path) -> Rows:
     Raises:
         FileError: The file cannot be read, or is no plain array.
     """
-    with _opened(path) as stream, _plain(str(path)):
+    with _opened(path) as stream, plain(str(path)):
         values = np.load(stream, allow_pickle=False)
     if not isinstance(values, np.ndarray):
         raise FileError(f"{path}: got an archive of arrays, expected one array")
@@ -94,7 +94,7 @@ def read_npz(path: Path) -> Rows:
     Raises:
         FileError: The file cannot be read, has other keys, or holds something else than arrays.
     """
-    with _opened(path) as stream, _plain(str(path)):
+    with _opened(path) as stream, plain(str(path)):
         archive = np.load(stream, allow_pickle=False)
         if isinstance(archive, np.ndarray):
             raise FileError(f"{path}: got one array, expected an archive of arrays")
@@ -102,7 +102,7 @@ def read_npz(path: Path) -> Rows:
         _check_keys(names, path)
         arrays = {}
         for name in names:
-            with _plain(f"{path}: {name}"):
+            with plain(f"{path}: {name}"):
                 arrays[name] = archive[name]
     parts = {KEYS[k]: v for k, v in arrays.items() if k.startswith("x")}
     labels = {KEYS[k]: v for k, v in arrays.items() if k.startswith("y")}
@@ -164,8 +164,12 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _plain(where: str) -> Iterator[None]:
-    """Turn NumPy's errors into one; its advice to unpickle is not for us."""
+def plain(where: str) -> Iterator[None]:
+    """Turn NumPy's errors into one; its advice to unpickle is not for us.
+
+    Raises:
+        FileError: There is an error.
+    """
     try:
         yield
     except (FileError, OSError):

@@ -16,16 +16,17 @@ from torch import Tensor
 
 from ..errors import ArgumentTypeError, DataError, FileError, choose, invalid
 from ..random import Stream
+from ._album import Look, read_album
+from ._albums import open_album
 from ._change import Change
 from ._dataset import BINARISATIONS, Dataset, score
 from ._files import SUFFIXES, read_csv, read_npy, read_npz
-from ._images import read_folder
 from ._named import DATASETS
-from ._rows import SPLITS, Rows, Size, check_positive, check_size, divide, narrow, refuse
+from ._pack import is_packed, read_packed
+from ._rows import SPLITS, TENTH, Rows, Size, check_size, divide, narrow, refuse
 
 Array = NDArray[Any] | Tensor
 
-TENTH = {"validation": 0.1, "test": 0.1}
 BYTE = 255
 
 
@@ -53,12 +54,13 @@ def load(
     size: int | None = None,
     channels: int | None = None,
     skip_broken: bool = False,
+    limit: int | None = None,
     patches: int | None = None,
     patches_per_image: int | None = None,
     transform: str | None = None,
     epsilon: float | None = None,
 ) -> Dataset:
-    """Load a data set by its name in ``DATASETS``, from a file, or from a folder of images.
+    """Load a data set by its name in ``DATASETS``, from a file, or from a folder or a database of images.
 
     A size is a count or a fraction of the rows. Splits that the source lacks are taken from its
     training rows; those of a file or a folder by a seeded permutation, a tenth each by default.
@@ -70,6 +72,7 @@ def load(
     Arguments:
         source: A name, or the path of an .npy, .npz, .csv or .tsv file (the latter two also .gz), or of a
             folder of images. Its sub-folders are classes, below train, validation and test if it has them.
+            Or that of an LMDB database of images, or of what :func:`pack` made, whose rows stay on the disk.
         binarisation: ``sampled``, ``threshold`` or ``none``. Named grey sets are ``sampled`` by
             default, unless cut or transformed; other values stay what they are unless it is stated.
         seed: The seed of the permutation, of the fixed binary sample, and of the patches.
@@ -84,6 +87,7 @@ def load(
         size: The side of the square to which each image of a folder is cropped about its centre and resized.
         channels: 1 to turn the images of a folder into grey ones, 3 into colour; by default what they are.
         skip_broken: Whether images of a folder that cannot be decoded are left out; ``source`` counts them.
+        limit: How many images of a folder or a database to take of each split at most, chosen by the seed.
         patches: The side, in pixels, of the square patches to cut from images.
         patches_per_image: How many patches to cut from each image, 1 by default.
         transform: ``standardise`` or ``zca``: see :class:`Transform`.
@@ -96,8 +100,8 @@ def load(
     """
     change = Change(patches, patches_per_image, transform, epsilon)
     _check_arguments(binarisation, seed, levels, {"validation": validation, "test": test}, change)
-    images: dict[str, Any] = {"size": size, "channels": channels, "skip_broken": skip_broken or None}
-    _check_images(**images)
+    look = Look(size, channels, skip_broken, limit)
+    look.check()
     if not isinstance(source, (str, os.PathLike)):
         raise ArgumentTypeError(
             f"source: got {type(source).__name__}, expected a name or a path; "
@@ -107,7 +111,7 @@ def load(
     table = {"delimiter": delimiter, "header": header, "label": label}
     if isinstance(source, str) and source in DATASETS:
         refuse({"levels": levels, **table}, f"None: it is only for files, not for {source}")
-        refuse(images, f"None: it is only for folders of images, not for {source}")
+        look.refuse(f"None: it is only for folders of images, not for {source}")
         place = Path(root).expanduser() if root else None
         dataset = _named(source, binarisation, seed, sizes, place, change)
         return dataset.with_labels() if with_labels else dataset
@@ -115,10 +119,11 @@ def load(
         choose("source", source, DATASETS)
     refuse({"root": root}, "None: it is only for named sets")
     path = Path(source).expanduser()
-    rows = _read(path, table, images)
+    rows = _read(path, table, look, seed)
     if path.is_dir() and binarisation is not None:
         levels = levels or BYTE
-    sizes = {**{k: v for k, v in TENTH.items() if k not in rows.parts}, **sizes}
+    lacking = {k: 0 if rows.whole else v for k, v in TENTH.items() if k not in rows.parts}
+    sizes = {**lacking, **sizes}
     kind = "folder" if path.is_dir() else "file"
     about = About(path.absolute().name, f"The {kind} {path}.{rows.note}", seed)
     dataset = _build(about, rows, sizes, binarisation, levels, change)
@@ -198,9 +203,9 @@ def _named(
     entry = DATASETS[name]
     own = dict(entry.sizes)
     if entry.levels is None:
-        refuse({"binarisation": binarisation}, f"None: {name} holds bits already")
+        refuse({"binarisation": binarisation}, f"None: {name} holds {entry.values} already")
     refuse({k: v for k, v in sizes.items() if k not in own}, f"None: {name} has that split")
-    rows = entry.loader(root)
+    rows = entry.loader(root, seed)
     shape = rows.parts["train"].shape[1:]
     if shape != entry.shape:
         raise DataError(f"{rows.where}: got rows of shape {shape}, expected {entry.shape}")
@@ -209,7 +214,7 @@ def _named(
     about = About(name, entry.source, seed)
     levels = None if binarisation is None else entry.levels
     dataset = _build(about, rows, {**own, **sizes}, binarisation, levels, change, entry.shuffled)
-    if entry.levels is None and not change and dataset.kind != "bits":
+    if entry.values == "bits" and not change and dataset.kind != "bits":
         raise DataError(f"{rows.where}: got {dataset.kind}, expected bits")
     return dataset
 
@@ -301,30 +306,25 @@ def _check_arguments(
         refuse({"binarisation": binarisation}, "None: patches and transforms are of real values")
 
 
-def _check_images(size: int | None, channels: int | None, skip_broken: bool | None) -> None:
-    """Refuse settings that fit no folder of images."""
-    check_positive("size", size)
-    if channels not in (None, 1, 3) or isinstance(channels, bool):
-        raise invalid("channels", channels, "1, 3 or None")
-    if skip_broken not in (None, True):
-        raise invalid("skip_broken", skip_broken, "True or False")
-
-
 def _is_path(source: str) -> bool:
     """Tell a path from a misspelt name."""
     return os.sep in source or source.lower().endswith(SUFFIXES) or Path(source).exists()
 
 
-def _read(path: Path, table: Mapping[str, Any], images: Mapping[str, Any]) -> Rows:
-    """Read a user's folder of images, or a file by the reader that its suffix asks for."""
+def _read(path: Path, table: Mapping[str, Any], look: Look, seed: int) -> Rows:
+    """Read a user's folder, or a file by the reader that its suffix asks for."""
     name = path.name.lower()
     if path.is_dir():
         refuse(table, "None: it is only for .csv and .tsv")
-        return read_folder(path, images["size"], images["channels"], bool(images["skip_broken"]))
+        if is_packed(path):
+            look.refuse(f"None: images in {path} are packed already")
+            return read_packed(path)
+        with open_album(path) as album:
+            return read_album(album, look, seed)
     if not path.is_file():
         expected = f"a folder of images, or a file that ends in {', '.join(SUFFIXES)}"
         raise FileError(f"{path}: there is no such file or folder, expected {expected}")
-    refuse(images, "None: it is only for folders of images")
+    look.refuse("None: it is only for folders of images")
     if not name.endswith(SUFFIXES):
         raise FileError(f"{path}: got an unknown format, expected one of {', '.join(SUFFIXES)}")
     if name.endswith((".npy", ".npz")):

@@ -5,7 +5,18 @@ Checks go through blocks of rows, so that they need no second copy of the data.
 
 from __future__ import annotations
 
-__all__ = ["SPLITS", "Rows", "Size", "check_positive", "check_size", "divide", "narrow", "refuse"]
+__all__ = [
+    "SPLITS",
+    "TENTH",
+    "Rows",
+    "Size",
+    "check_positive",
+    "check_size",
+    "divide",
+    "narrow",
+    "refuse",
+    "shares",
+]
 
 from collections.abc import Mapping
 from itertools import accumulate
@@ -22,6 +33,8 @@ from ..random import Stream
 Size = int | float
 
 SPLITS = ("train", "validation", "test")
+TENTH: dict[str, Size] = {"validation": 0.1, "test": 0.1}
+"""The sizes of the splits that a source lacks."""
 BLOCK = 4096
 INTEGERS = (np.uint8, np.int16, np.int32, np.int64)
 LARGEST = np.float64(np.finfo(np.float32).max)
@@ -31,7 +44,8 @@ class Rows(NamedTuple):
     """What was read, by the name of the split, and where: the file or the argument, for errors.
 
     ``parts`` have shape (rows, ...), ``labels`` (rows); ``names`` are those of the labels 0, 1, ... where
-    they have some, and ``note`` is what else there is to say of the source.
+    they have some, and ``note`` is what else there is to say of the source. Where it is ``whole``, splits
+    that it lacks are empty, unless sizes are given for them.
     """
 
     parts: dict[str, NDArray[Any]]
@@ -39,6 +53,7 @@ class Rows(NamedTuple):
     where: str
     names: tuple[str, ...] | None = None
     note: str = ""
+    whole: bool = False
 
 
 def narrow(rows: Rows) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -122,25 +137,36 @@ def divide(
     Raises:
         ArgumentError: No row would be left for training.
     """
-    n = len(values["train"])
+    index = shares(len(values["train"]), sizes, seed, shuffled)
+    return _move(values, index), _move(labels, index)
+
+
+def shares(n: int, sizes: Mapping[str, Size], seed: int, shuffled: bool) -> Mapping[str, Tensor | slice]:
+    """Return which of the training rows belong to which split.
+
+    Arguments:
+        n: How many there are.
+        sizes: The count or the fraction of each new split.
+        seed: The seed of the permutation.
+        shuffled: Whether to permute the rows first; otherwise the last ones move.
+
+    Raises:
+        ArgumentError: No row would be left for training.
+    """
     counts = {k: round(v * n) if isinstance(v, float) else v for k, v in sizes.items()}
     kept = n - sum(counts.values())
     if kept < 1:
         asked = ", ".join(f"{k}={v}" for k, v in sizes.items())
         raise ArgumentError(f"{asked}: expected to leave at least one of {n} rows for training")
     if kept == n:
-        empty = {name: slice(0) for name in sizes}
-        return _move(values, empty), _move(labels, empty)
+        return {name: slice(0) for name in sizes}
     order = Stream(seed).child("split").permutation(n) if shuffled else torch.arange(n)
     names = ("train", *counts)
     bounds = list(accumulate(counts.values(), initial=kept))
-    index = dict(zip(names, order.tensor_split(bounds[:-1]), strict=True))
-    return _move(values, index), _move(labels, index)
+    return dict(zip(names, order.tensor_split(bounds[:-1]), strict=True))
 
 
-def _move(
-    parts: Mapping[str, Tensor], index: Mapping[str, Tensor] | Mapping[str, slice]
-) -> dict[str, Tensor]:
+def _move(parts: Mapping[str, Tensor], index: Mapping[str, Tensor | slice]) -> dict[str, Tensor]:
     """Replace or add the splits in ``index`` by those rows of ``train``."""
     if "train" not in parts:
         return dict(parts)
@@ -169,6 +195,8 @@ def _check(part: NDArray[Any], where: str) -> None:
 
 def _smallest(parts: list[NDArray[Any]]) -> type[np.generic]:
     """Return the smallest type that holds the values of all arrays."""
+    if all(part.dtype == np.uint8 for part in parts):
+        return np.uint8
     if not all(_is_integral(part) for part in parts):
         return np.float32
     low = min(int(part.min()) for part in parts)

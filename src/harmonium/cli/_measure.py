@@ -1,0 +1,125 @@
+"""The table of measures of samples: of those in a file, or of a run's model."""
+
+from __future__ import annotations
+
+__all__ = ["measure"]
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..datasets import Dataset, load
+from ..errors import ArgumentError, FileError
+from ..features import Inception
+from ..files import write_json
+from ..measures import MEASURES, Measures, measure_samples
+from ..report import draw, open_run
+from ._console import plain, print_json, print_table, quiet_steps, say
+from ._data import other_data
+from ._settings import data_keys, read, under
+
+_SUFFIXES = (".npy", ".npz")
+
+
+def measure(
+    path: Path,
+    source: str | None,
+    n: int,
+    steps: int,
+    means: bool,
+    seed: int,
+    parzen: bool,
+    inception: Path | None,
+    sha256: str | None,
+    pairs: list[str],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure samples, print the table, and write it down if that is asked for."""
+    if out is not None and out.exists():
+        raise FileError(f"--out: {out} is there already")
+    loading = {f"data.{name}": key for name, key in data_keys().items()}
+    arguments = under("data.", read(pairs, loading))
+    network = None if inception is None else Inception(inception, sha256)
+    with quiet_steps() as progress:
+        if path.is_dir():
+            given = _drawn(path, source, arguments, n, steps, means, seed)
+        else:
+            given = _Given(_read(path), _named(source, arguments), "given as samples")
+        options: dict[str, Any] = {"n": n, "seed": seed, "parzen": parzen, "inception": network}
+        found = measure_samples(given.samples, given.data, progress=progress, **options)
+    content = {**found.to_dict(), "samples": str(path), "weights": given.weights}
+    if out is not None:
+        write_json(out, plain(content))
+    if as_json:
+        print_json(content)
+    else:
+        _tell(found, str(path), given.weights)
+
+
+class _Given(NamedTuple):
+    """Samples, what they are held against, and what is known of the weights that made them."""
+
+    samples: Any
+    data: Dataset
+    weights: str
+
+
+def _drawn(
+    path: Path,
+    source: str | None,
+    arguments: dict[str, Any],
+    n: int,
+    steps: int,
+    means: bool,
+    seed: int,
+) -> _Given:
+    """Draw samples of a run's model; chains start where the training left them, if it left some."""
+    run = open_run(path, other_data(path, source, arguments))
+    count = min(n, len(run.data.test))
+    rows = draw(run, count, from_chains=run.chains is not None, steps=steps, means=means, seed=seed)
+    averaged = run.config.get("options", {}).get("averaging")
+    return _Given(rows, run.data, "averaged" if averaged else "raw")
+
+
+def _named(source: str | None, arguments: dict[str, Any]) -> Dataset:
+    if source is None:
+        raise ArgumentError("--data: got none, expected the data set that the samples are held against")
+    return load(source, **arguments)
+
+
+def _read(path: Path) -> np.ndarray[Any, Any]:
+    """Read samples: the array of an .npy file, or the only one, or that called x, of an .npz file."""
+    if not path.is_file() or path.suffix.lower() not in _SUFFIXES:
+        raise FileError(f"{path}: got no samples, expected a run folder, or a file that ends in .npy or .npz")
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return content
+        with content:
+            name = content.files[0] if len(content.files) == 1 else "x"
+            return np.asarray(content[name])
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        expected = "a plain array, or an archive with one that is called x"
+        raise FileError(f"{path}: damaged, expected {expected}") from error
+
+
+def _tell(found: Measures, samples: str, weights: str) -> None:
+    names = [*found.rows]
+    used = [measure for measure in MEASURES if any(measure in row for row in found.rows.values())]
+    rows = [(measure, *(_cell(found.rows[name].get(measure)) for name in names)) for measure in used]
+    about = found.about
+    how = f" ({about['binarisation']})" if about["binarisation"] else ""
+    title = f"{samples} against {found.n:,} test rows of {about['data']}{how}"
+    print_table(title, ("", *names), rows, right=len(names))
+    classifier = about.get("classifier")
+    told = f"seed {about['seed']}; features: {about['features']}; weights: {weights}"
+    if classifier is not None:
+        accuracy = "unknown" if classifier["accuracy"] is None else f"{classifier['accuracy']:.2%}"
+        told += f"; classifier {classifier['sha256']}, validation accuracy {accuracy}"
+    say(f"{found.n:,} rows each; {told}.")
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

@@ -1,0 +1,238 @@
+"""The protocol: one table for any samples, and what it says of good ones, bad ones and copies."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import harmonium as hm
+from harmonium.cli import app
+from harmonium.datasets import TOYS, from_array
+from harmonium.errors import ArgumentError, ArgumentTypeError, DataError
+from harmonium.measures import MEASURES, _references, measure_samples
+from harmonium.random import Stream
+
+SIDE = 8
+
+
+def bars(n, seed=0):
+    """Return images of an upright or a level bar, in grey, as many of each, and which of both it is."""
+    number = np.arange(n)
+    images = np.random.default_rng(seed).integers(0, 60, (n, SIDE, SIDE)).astype(np.uint8)
+    for image, mark, place in zip(images, number % 2, number // 2 % SIDE, strict=True):
+        image[(slice(None), place) if mark else (place, slice(None))] = 250
+    return images, number % 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """Keep classifiers in a folder of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARMONIUM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def data(labelled=True, **options):
+    """Return a data set of bars."""
+    parts = {
+        split: bars(n, seed=100 + n) for split, n in {"train": 400, "validation": 96, "test": 208}.items()
+    }
+    rows = {split: images for split, (images, _) in parts.items()}
+    labels = {"labels": {split: marks for split, (_, marks) in parts.items()}} if labelled else {}
+    return from_array(rows.pop("train"), name="bars", **rows, **labels, **options)
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Return the measures of fresh bars."""
+    return measure_samples(bars(208, seed=1)[0], data(), parzen=True)
+
+
+def test_fair_samples_are_at_the_floor_and_below_the_ceiling(table):
+    floor, fair, ceiling = (table.rows[name] for name in ("floor", "samples", "ceiling"))
+    assert table.samples is fair
+    assert {*table.rows} == {"floor", "samples", "ceiling", "k-means"}
+    assert max(fair["frechet"], floor["frechet"]) < 0.5 * ceiling["frechet"]
+    assert max(fair["random_frechet"], floor["random_frechet"]) < ceiling["random_frechet"]
+    assert min(floor["coverage"], fair["coverage"]) > ceiling["coverage"] + 0.3
+    assert ceiling["classifier"] > 0.9 > 0.65 > fair["classifier"]
+    assert ceiling["classifier_p"] < 1e-10
+    assert abs(fair["memorised"] - 0.5) < 5 * fair["memorised_error"]
+    assert (fair["modes"], fair["class_kl"] < 0.05) == (2, True)
+    assert {*fair} <= {*MEASURES}
+    assert fair["parzen"] > ceiling["parzen"]
+    assert {*table.rows["k-means"]} == {"parzen", "parzen_error"}
+
+
+def test_a_table_tells_all_that_its_numbers_depend_on(table):
+    content = json.loads(json.dumps(table.to_dict()))
+    about = content["about"]
+    assert (content["n"], about["data"], about["binarisation"], about["seed"]) == (208, "bars", None, 0)
+    assert about["features"] == "classifier"
+    assert len(about["classifier"]["sha256"]) == 16
+    assert about["classifier"]["accuracy"] > 0.8
+    assert about["random nets"] == [0, 1, 2, 3, 4]
+    lines = str(table).splitlines()
+    assert lines[0].split() == ["floor", "samples", "ceiling", "k-means"]
+    assert len(lines) == 1 + len(table.samples)
+
+
+def test_copies_and_lost_classes_are_found():
+    set_ = data()
+    copies = measure_samples(set_.train, set_)
+    seen = _references.some(set_.train, 208, Stream(0).child("measures").child("seen"))
+    assert copies.n == 208
+    assert measure_samples(seen, set_).samples["memorised"] == 1
+    upright = measure_samples(bars(400, seed=1)[0][bars(400, seed=1)[1] == 1], set_)
+    assert upright.samples["class_variation"] > 0.35
+    assert upright.samples["class_kl"] > 0.4 > 0.05 > upright.rows["floor"]["class_kl"]
+    assert upright.samples["recall"] < upright.rows["floor"]["recall"]
+
+
+def test_the_same_arguments_make_the_same_table():
+    first, again, other = (measure_samples(bars(60, seed=2)[0], data(), n=60, seed=s) for s in (0, 0, 1))
+    assert first.rows == again.rows
+    assert first.rows["floor"] != other.rows["floor"]
+
+
+def test_without_labels_a_random_net_serves():
+    found = measure_samples(bars(100, seed=1)[0], data(labelled=False), n=100)
+    assert found.about["features"] == "random net"
+    assert "class_kl" not in found.samples
+    assert found.samples["frechet"] < found.rows["ceiling"]["frechet"]
+
+
+def test_toys_are_compared_by_their_values():
+    toy = from_array(TOYS["ring"].sample(300, Stream(0))[0], test=TOYS["ring"].sample(200, Stream(1))[0])
+    fair, _ = TOYS["ring"].sample(200, Stream(2))
+    found = measure_samples(fair, toy)
+    assert found.about["features"] == "values"
+    assert "random_frechet" not in found.samples
+    assert found.samples["precision"] > 0.9 > 0.6 > found.rows["ceiling"]["precision"]
+
+
+def test_a_model_is_drawn_from_and_bits_are_held_against_bits():
+    bits = data(binarisation="sampled")
+    rbm = hm.RBM(SIDE * SIDE, 4)
+    found = measure_samples(rbm, bits, n=100, steps=2)
+    rows = hm.sample(rbm, 100, steps=2, seed=0)
+    assert found.rows == measure_samples(rows, bits, n=100).rows
+    assert found.about["binarisation"] == "sampled"
+    means = measure_samples(rbm, data(binarisation="none"), n=100, steps=2, means=True)
+    assert means.about["classifier"]["sha256"] != found.about["classifier"]["sha256"]
+    with pytest.raises(DataError, match=r"samples: got 0\.\d+ in row 0, column 0 .*expected values 0 or 1"):
+        measure_samples(rbm, bits, n=100, steps=2, means=True)
+    with pytest.raises(ArgumentError, match="steps: it is for a model to draw from"):
+        measure_samples(rows, bits, steps=2)
+
+
+def test_samples_that_do_not_fit_are_refused():
+    set_ = data(binarisation="none")
+    good = bars(50, seed=1)[0] / 255
+    for samples, message in (
+        (good[:, :4], r"samples: got shape \(50, 4, 8\), expected \(rows, 64\) as in bars"),
+        (good[:5], "at least 20 rows"),
+        (2 * good, r"samples: got .* in row 0, .*expected values from 0 to 1"),
+        (np.full((50, 64), np.nan), r"samples: got nan in row 0, column 0"),
+    ):
+        with pytest.raises(DataError, match=message):
+            measure_samples(samples, set_)
+    with pytest.raises(DataError, match="data: got 0 test rows in array"):
+        measure_samples(good, from_array(good))
+    with pytest.raises(ArgumentTypeError, match="data: got ndarray, expected a Dataset"):
+        measure_samples(good, good)
+    with pytest.raises(ArgumentTypeError, match="samples: got"):
+        measure_samples("rows", set_)
+    with pytest.raises(ArgumentError, match="n: got 3"):
+        measure_samples(good, set_, n=3)
+
+
+# --- rows that stand beside samples ---------------------------------------------------------------
+
+
+def test_independent_rows_have_the_columns_and_not_the_rows():
+    x = np.random.default_rng(0).integers(0, 3, 4000)
+    rows = torch.from_numpy(np.stack([x, x, 2 - x], 1))
+    drawn = _references.independent(rows, 3000, Stream(0)).double()
+    shares = torch.stack([(drawn == value).double().mean(0) for value in range(3)])
+    expected = torch.stack([(rows == value).double().mean(0) for value in range(3)])
+    assert (shares - expected).abs().max() < 4 * 0.5 / 3000**0.5
+    assert torch.corrcoef(drawn.T)[0, 1:].abs().max() < 4 / 3000**0.5
+
+
+def test_centroids_are_the_means_of_their_rows():
+    groups = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+    noise = torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
+    rows = groups.repeat(100, 1) + noise
+    centres = _references.centroids(rows, 12, Stream(0))
+    for centre in centres:
+        assert (groups - centre).norm(dim=1).min() < 4
+    few = _references.centroids(groups, 3, Stream(0))
+    assert sorted(few.tolist()) == sorted(groups.tolist())
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+def command(*words):
+    return CliRunner().invoke(app, [*map(str, words)])
+
+
+def test_the_command_measures_a_file_and_a_run(tmp_path):
+    images, marks = bars(304)
+    np.savez(tmp_path / "bars.npz", x=images, y=marks)
+    np.save(tmp_path / "samples.npy", bars(40, seed=1)[0])
+    settings = ["--set", "data.test=100", "--set", "data.validation=50"]
+    words = [tmp_path / "samples.npy", "--data", tmp_path / "bars.npz", *settings]
+    done = command("measure", *words, "--n", 40, "--out", tmp_path / "table.json")
+    assert done.exit_code == 0, done.output
+    assert "40 rows each; seed 0; features: classifier; weights: given as samples" in done.stdout
+    content = json.loads((tmp_path / "table.json").read_text())
+    expected = measure_samples(
+        bars(40, seed=1)[0], hm.datasets.load(tmp_path / "bars.npz", test=100, validation=50), n=40
+    )
+    assert content["rows"] == json.loads(json.dumps(expected.rows))
+    run = ["train", "rbm", "--data", tmp_path / "bars.npz", "--out", tmp_path / "run", "--set", "hidden=4"]
+    sampled = ["--set", "data.binarisation=sampled", "--set", "epochs=1", "--set", "rule.chains=30"]
+    assert command(*run, *settings, *sampled).exit_code == 0
+    done = command("measure", tmp_path / "run", "--n", 30, "--steps", 2, "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert (found["n"], found["weights"], found["about"]["binarisation"]) == (30, "averaged", "sampled")
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "code"),
+    [
+        (("samples.npy",), "--data: got none", 2),
+        (("none.npy", "--data", "digits"), "got no samples, expected a run folder", 1),
+        (("samples.npy", "--data", "digits", "--out", "samples.npy"), "is there already", 1),
+        (("samples.npy", "--data", "digits", "--inception", "samples.npy"), "sha256: got None", 2),
+        (("odd.npz", "--data", "digits"), "damaged, expected a plain array", 1),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(tmp_path, monkeypatch, words, message, code):
+    monkeypatch.chdir(tmp_path)
+    np.save("samples.npy", np.zeros((30, 64)))
+    np.savez("odd.npz", a=np.zeros(3), b=np.zeros(3))
+    done = command("measure", *words)
+    assert done.exit_code == code
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_command_packs_images(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "photos").mkdir()
+    for number, image in enumerate(bars(12)[0]):
+        Image.fromarray(image).save(tmp_path / "photos" / f"{number}.png")
+    words = ("--set", "size=4", "--set", "test=2", "--out", tmp_path / "packed")
+    done = command("data", tmp_path / "photos", *words)
+    assert done.exit_code == 0, done.output
+    assert "train: 9, validation: 1, test: 2" in done.stdout
+    ours = hm.datasets.load(tmp_path / "packed")
+    assert torch.equal(ours.train, hm.datasets.load(tmp_path / "photos", size=4, test=2).train)
+    assert command("data", "--out", tmp_path / "other").exit_code == 2
