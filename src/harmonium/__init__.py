@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         log_partition,
     )
     from .models import (
+        DBM,
         DBN,
         MLP,
         RBM,
@@ -65,6 +66,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CD",
+    "DBM",
     "DBN",
     "MLP",
     "PCD",
@@ -159,6 +161,7 @@ _ROOMS = {
         "log_partition",
     ],
     "models": [
+        "DBM",
         "DBN",
         "MLP",
         "RBM",

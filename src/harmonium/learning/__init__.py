@@ -1,6 +1,6 @@
 """How to learn: rules that turn a batch into gradients, by name in ``RULES``."""
 
-from ._contrastive import CD, PCD
+from ._contrastive import CD, PCD, chain_rows
 from ._discriminative import Discriminative, Hybrid
 from ._exact import ExactLikelihood
 from ._fast import FastPCD
@@ -65,5 +65,6 @@ __all__ = [
     "TemperedPCD",
     "TrajectoryTempering",
     "WakeSleep",
+    "chain_rows",
     "reconstruction_errors",
 ]

@@ -115,7 +115,7 @@ def _check_rows(model: DBN | PairwiseModel, rows: Tensor, means: bool) -> None:
         return
     model.visible.validate(rows, means=means)
     if not model.hidden_sums_out():
-        check_count(model, choose_side(model, ("visible",))[0], len(rows))
+        check_count(model, choose_side(model, model.observed_blocks())[0], len(rows))
 
 
 def _around(result: LogLikelihood, values: Tensor) -> LogLikelihood:

@@ -11,11 +11,13 @@ from ._classification import (
     predict,
     predict_proba,
 )
+from ._dbm import DBM
 from ._dbn import DBN
 from ._enumeration import CEILING, check_count, choose_side, configurations, count_states, log_sum
 from ._files import MODELS, check_fit, load, model_from_config, save
 from ._layers import as_layer
 from ._masks import local_mask, random_mask
+from ._mean_field import MeanField, mean_field
 from ._mlp import ACTIVATIONS, MLP, Autoencoder
 from ._pairwise import PairwiseModel
 from ._rbm import RBM
@@ -23,6 +25,7 @@ from ._rbm import RBM
 __all__ = [
     "ACTIVATIONS",
     "CEILING",
+    "DBM",
     "DBN",
     "MLP",
     "MODELS",
@@ -33,6 +36,7 @@ __all__ = [
     "Coupling",
     "EnergyModel",
     "GenerativeModel",
+    "MeanField",
     "Model",
     "PairwiseModel",
     "State",
@@ -51,6 +55,7 @@ __all__ = [
     "load",
     "local_mask",
     "log_sum",
+    "mean_field",
     "model_from_config",
     "predict",
     "predict_proba",

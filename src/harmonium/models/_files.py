@@ -14,12 +14,13 @@ from ..errors import FileError, choose
 from ..files import load_tensors, save_tensors
 from ._base import Model, check_model
 from ._boltzmann import BoltzmannMachine
+from ._dbm import DBM
 from ._dbn import DBN
 from ._mlp import MLP, Autoencoder
 from ._rbm import RBM
 
 MODELS: dict[str, type[Model]] = {
-    model.kind: model for model in (RBM, BoltzmannMachine, DBN, MLP, Autoencoder)
+    model.kind: model for model in (RBM, BoltzmannMachine, DBN, DBM, MLP, Autoencoder)
 }
 """The models by name."""
 

@@ -61,9 +61,11 @@ class PairwiseModel(EnergyModel):
                 return matrix + matrix.T
         return None
 
-    def field(self, block: str, state: State, beta: Tensor | None = None) -> Tensor:
+    def field(
+        self, block: str, state: State, beta: Tensor | None = None, start: Tensor | None = None
+    ) -> Tensor:
         bias = self.layer(block).bias
-        field: Tensor | None = None
+        field = start
         for other, matrix in self._neighbours(block):
             if other in state:
                 x = state[other]
@@ -103,11 +105,11 @@ class PairwiseModel(EnergyModel):
             self.visible.check_shape(rows, "v")
             if not bool(rows.isfinite().all()):
                 raise DataError("v: got a value that is not finite, expected numbers")
-        return {"visible": self.visible.statistics(rows)}
+        return self.observed(self.visible.statistics(rows))
 
     def hidden_sums_out(self) -> bool:
         """Return whether all hidden units are independent given the visible ones."""
-        return choose_side(self, ("visible",))[0] == ()
+        return choose_side(self, self.observed_blocks())[0] == ()
 
     def moments(
         self, state: State, weight: Tensor, out: dict[str, Tensor] | None = None
@@ -120,7 +122,7 @@ class PairwiseModel(EnergyModel):
             mask = self.mask(coupling)
             result[coupling.name] = moment if mask is None else moment.mul_(mask)
         for block in self.blocks():
-            prefix = f"{block}."
+            prefix = f"{self.place(block)}."
             own = {k.removeprefix(prefix): t for k, t in room.items() if k.startswith(prefix)}
             for name, moment in self.layer(block).moments(state[block], weight, own).items():
                 result[prefix + name] = moment

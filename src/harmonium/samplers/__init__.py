@@ -5,7 +5,6 @@ from ._base_rates import base_biases
 from ._blocks import draw_block
 from ._diagnostics import autocorrelation_time, effective_sample_size, split_rhat
 from ._gibbs import Gibbs
-from ._mean_field import mean_field
 from ._sample import sample
 from ._sampler import Info, Sampler
 from ._tempering import Tempering
@@ -23,7 +22,6 @@ __all__ = [
     "descend",
     "draw_block",
     "effective_sample_size",
-    "mean_field",
     "sample",
     "split_rhat",
 ]

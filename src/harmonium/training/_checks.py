@@ -81,12 +81,12 @@ def check_init(options: Options, model: Model) -> None:
         return
     if not isinstance(model, PairwiseModel):
         raise invalid("init", options.init, f"'base-rates', as a {model.kind} starts as it is")
-    if len(model.blocks()) == 1:
+    if not model.hidden_blocks():
         raise invalid("init", options.init, "'base-rates', as the model has no hidden units")
     if not bool(model.base_rates.isnan().any()):
         raise invalid("init", options.init, "'base-rates', as the model has been trained already")
     names = [coupling.name for coupling in model.couplings() if coupling.lower != coupling.upper]
-    for name in [*names, *(f"{block}.bias" for block in model.blocks())]:
+    for name in [*names, *(f"{model.place(block)}.bias" for block in model.blocks())]:
         if not model.get_parameter(name).requires_grad:
             raise invalid("init", options.init, f"'base-rates', as {name} is frozen")
 
@@ -150,7 +150,7 @@ def check_likelihood(options: Options, model: Model, rows: int) -> None:
     if options.likelihood_every and not isinstance(model, GenerativeModel):
         raise invalid("likelihood_every", options.likelihood_every, f"0, as a {model.kind} has none")
     if options.likelihood_every and isinstance(model, PairwiseModel) and not model.hidden_sums_out():
-        check_count(model, choose_side(model, ("visible",))[0], rows)
+        check_count(model, choose_side(model, model.observed_blocks())[0], rows)
 
 
 _HASHES = {
