@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ScoreMatching,
         TemperedPCD,
         TrajectoryTempering,
+        VariationalPCD,
         WakeSleep,
     )
     from .likelihood import (
@@ -104,6 +105,7 @@ __all__ = [
     "TemperedPCD",
     "Tempering",
     "TrajectoryTempering",
+    "VariationalPCD",
     "WakeSleep",
     "conditional_log_likelihood",
     "datasets",
@@ -151,6 +153,7 @@ _ROOMS = {
         "ScoreMatching",
         "TemperedPCD",
         "TrajectoryTempering",
+        "VariationalPCD",
         "WakeSleep",
     ],
     "likelihood": [

@@ -14,6 +14,7 @@ from ._supervised import CrossEntropy, Reconstruction, reconstruction_errors
 from ._tap import TAP
 from ._tempered import TemperedPCD
 from ._trajectory import TrajectoryTempering
+from ._variational import VariationalPCD
 from ._wake_sleep import WakeSleep
 
 RULES: dict[str, type[Rule]] = {
@@ -36,6 +37,7 @@ RULES: dict[str, type[Rule]] = {
         Hybrid,
         CrossEntropy,
         Reconstruction,
+        VariationalPCD,
         WakeSleep,
     )
 }
@@ -64,6 +66,7 @@ __all__ = [
     "ScoreMatching",
     "TemperedPCD",
     "TrajectoryTempering",
+    "VariationalPCD",
     "WakeSleep",
     "chain_rows",
     "reconstruction_errors",

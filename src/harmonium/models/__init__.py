@@ -13,7 +13,7 @@ from ._classification import (
 )
 from ._dbm import DBM
 from ._dbn import DBN
-from ._enumeration import CEILING, check_count, choose_side, configurations, count_states, log_sum
+from ._enumeration import CEILING, choose_side, configurations, count_states, log_sum
 from ._files import MODELS, check_fit, load, model_from_config, save
 from ._layers import as_layer
 from ._masks import local_mask, random_mask
@@ -41,7 +41,6 @@ __all__ = [
     "PairwiseModel",
     "State",
     "as_layer",
-    "check_count",
     "check_fit",
     "check_model",
     "choose_side",

@@ -30,6 +30,7 @@ from ..random import Stream
 from ..units import Categorical, Unit, unit_from_config
 from ._base import Coupling, State
 from ._layers import SCALE, as_classes, as_layers, as_masks, check_pair, pair_mask, with_label
+from ._mean_field import mean_field
 from ._pairwise import PairwiseModel
 
 
@@ -144,6 +145,21 @@ class DBM(PairwiseModel):
     def shown(self, state: State) -> Tensor:
         return state["visible"] if self.label is None else torch.cat((state["visible"], state["label"]), -1)
 
+    def validate(self, rows: Tensor, *, means: bool = False, name: str = "data") -> None:
+        unit = self.layers[0] if self._bare(rows) else self.visible
+        unit.validate(rows, means=means, name=name)
+
+    def states(self, rows: Tensor) -> State:
+        """Return what rows tell, as ever; rows that lack the label tell of the visible units alone."""
+        if self._bare(rows):
+            return {"visible": self.layers[0].statistics(rows)}
+        return super().states(rows)
+
+    def _bare(self, rows: Tensor) -> bool:
+        """Return whether rows of data lack the label."""
+        below = self.layers[0]
+        return self.label is not None and rows.ndim == 2 and rows.shape[1] in (below.size, below.width)
+
     def layer(self, block: str) -> Unit:
         unit = self.label if block == "label" else self.layers[_number(block)]
         assert unit is not None
@@ -164,6 +180,31 @@ class DBM(PairwiseModel):
             return None
         mask: Tensor | None = getattr(self, f"mask{coupling.name.removeprefix('weights.')}")
         return mask
+
+    def encode(self, v: Any) -> Tensor:
+        """Return the last hidden layer's expected statistics by mean field, shape (rows, width).
+
+        Arguments:
+            v: Rows of data, as :meth:`free_energy` takes them; a label may be missing.
+
+        Raises:
+            ArgumentTypeError: The rows are no numbers.
+            DataError: They have another shape, or a value that the visible units cannot take.
+        """
+        return mean_field(self, self.given(v)).means[f"hidden{self.depth}"]
+
+    def reconstruct(self, v: Any) -> Tensor:
+        """Return the visible means given the first hidden layer's by mean field, shape (rows, width).
+
+        Arguments:
+            v: Rows of data, as :meth:`free_energy` takes them; a label may be missing.
+
+        Raises:
+            ArgumentTypeError: The rows are no numbers.
+            DataError: They have another shape, or a value that the visible units cannot take.
+        """
+        means = mean_field(self, self.given(v)).means
+        return self.layers[0].mean(self.field("visible", means))
 
     @torch.no_grad()
     def initialise(self, mean: Tensor) -> None:

@@ -97,14 +97,22 @@ class PairwiseModel(EnergyModel):
         return -self.log_sum(self.given(v))
 
     def given(self, v: Any) -> State:
-        """Return the visible state of rows that :meth:`free_energy` is given, checked."""
+        """Return the observed states of rows that :meth:`free_energy` is given, checked."""
         rows = as_rows("v", v)
         if not rows.requires_grad:
-            self.visible.validate(rows, means=True, name="v")
+            self.validate(rows, means=True, name="v")
         else:
             self.visible.check_shape(rows, "v")
             if not bool(rows.isfinite().all()):
                 raise DataError("v: got a value that is not finite, expected numbers")
+        return self.states(rows)
+
+    def validate(self, rows: Tensor, *, means: bool = False, name: str = "data") -> None:
+        """Check rows of data; see :meth:`Unit.validate`."""
+        self.visible.validate(rows, means=means, name=name)
+
+    def states(self, rows: Tensor) -> State:
+        """Return what rows of data, values or statistics, tell of the blocks; nothing is checked."""
         return self.observed(self.visible.statistics(rows))
 
     def hidden_sums_out(self) -> bool:

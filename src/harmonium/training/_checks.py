@@ -28,7 +28,7 @@ from torch import Tensor
 from ..datasets import Dataset
 from ..errors import ArgumentError, ArgumentTypeError, FileError, choose, invalid, show
 from ..learning import RULES, Rule
-from ..models import GenerativeModel, Model, PairwiseModel, check_count, choose_side
+from ..models import GenerativeModel, Model, PairwiseModel
 from ..units import Gaussian, Mixed, Unit
 from ._events import require
 from ._options import Options
@@ -141,16 +141,14 @@ def _fixed_width(part: Unit) -> Tensor:
     return torch.full((part.width,), torch.nan, dtype=torch.float64)
 
 
-def check_likelihood(options: Options, model: Model, rows: int) -> None:
-    """Check that the likelihood which is to be estimated on the way can be.
+def check_likelihood(options: Options, model: Model) -> None:
+    """Check that there is a likelihood, if it is to be estimated on the way.
 
     Raises:
-        ArgumentError: The model has none, or hidden units that are coupled have too many states to sum over.
+        ArgumentError: The model has none.
     """
     if options.likelihood_every and not isinstance(model, GenerativeModel):
         raise invalid("likelihood_every", options.likelihood_every, f"0, as a {model.kind} has none")
-    if options.likelihood_every and isinstance(model, PairwiseModel) and not model.hidden_sums_out():
-        check_count(model, choose_side(model, model.observed_blocks())[0], rows)
 
 
 _HASHES = {

@@ -89,6 +89,7 @@ class EnergyMonitor(Monitor):
             scores += ["error", "accuracy"]
         if self.options.likelihood_every:
             scores += ["log_likelihood", "log_likelihood_lower", "log_likelihood_upper"]
+            scores += [] if model.hidden_sums_out() else ["bound"]
         return scores
 
     @torch.no_grad()
@@ -118,6 +119,8 @@ class EnergyMonitor(Monitor):
                 record[f"{split}/log_likelihood"] = result.mean
                 record[f"{split}/log_likelihood_lower"] = result.lower
                 record[f"{split}/log_likelihood_upper"] = result.upper
+                if result.bound is not None:
+                    record[f"{split}/bound"] = result.bound
         return record
 
     def scores(self, model: PairwiseModel, rows: Tensor) -> dict[str, float]:
