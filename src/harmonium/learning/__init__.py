@@ -4,6 +4,7 @@ from ._contrastive import CD, PCD, chain_rows
 from ._discriminative import Discriminative, Hybrid
 from ._exact import ExactLikelihood
 from ._fast import FastPCD
+from ._multi_prediction import MultiPrediction
 from ._noise_contrastive import NoiseContrastive
 from ._probability_flow import ProbabilityFlow
 from ._pseudolikelihood import Pseudolikelihood
@@ -31,6 +32,7 @@ RULES: dict[str, type[Rule]] = {
         ProbabilityFlow,
         ScoreMatching,
         DenoisingScoreMatching,
+        MultiPrediction,
         NoiseContrastive,
         TAP,
         Discriminative,
@@ -57,6 +59,7 @@ __all__ = [
     "FastPCD",
     "Hybrid",
     "Metrics",
+    "MultiPrediction",
     "NoiseContrastive",
     "ProbabilityFlow",
     "Pseudolikelihood",
