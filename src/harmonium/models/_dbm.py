@@ -71,9 +71,10 @@ class DBM(PairwiseModel):
         given = as_masks(masks, len(units) - 1)
         self.layers = cast(Sequence[Unit], nn.ModuleList(copy.deepcopy(unit) for unit in units))
         self.label = None if classes is None else Categorical(1, classes)
-        weights = []
         for number, (lower, upper) in enumerate(pairwise(units)):
             _check(number, lower, upper)
+        weights = []
+        for number, (lower, upper) in enumerate(pairwise(units)):
             weights.append(SCALE * Stream(seed, f"weight {number}").normal(lower.width, upper.width))
             mask = None if given[number] is None else pair_mask(number, given[number], lower, upper)
             self.register_buffer(f"mask{number}", mask)
