@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         ExactLikelihood,
         FastPCD,
         Hybrid,
+        MultiPrediction,
         NoiseContrastive,
         ProbabilityFlow,
         Pseudolikelihood,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         ScoreMatching,
         TemperedPCD,
         TrajectoryTempering,
+        VariationalPCD,
         WakeSleep,
     )
     from .likelihood import (
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     )
     from .measures import Measures, measure_samples
     from .models import (
+        DBM,
         DBN,
         GAN,
         MLP,
@@ -68,6 +71,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CD",
+    "DBM",
     "DBN",
     "GAN",
     "MLP",
@@ -96,6 +100,7 @@ __all__ = [
     "LogPartition",
     "Measures",
     "Mixed",
+    "MultiPrediction",
     "NoiseContrastive",
     "ProbabilityFlow",
     "Pseudolikelihood",
@@ -108,6 +113,7 @@ __all__ = [
     "TemperedPCD",
     "Tempering",
     "TrajectoryTempering",
+    "VariationalPCD",
     "WakeSleep",
     "conditional_log_likelihood",
     "datasets",
@@ -151,6 +157,7 @@ _ROOMS = {
         "ExactLikelihood",
         "FastPCD",
         "Hybrid",
+        "MultiPrediction",
         "NoiseContrastive",
         "ProbabilityFlow",
         "Pseudolikelihood",
@@ -159,6 +166,7 @@ _ROOMS = {
         "ScoreMatching",
         "TemperedPCD",
         "TrajectoryTempering",
+        "VariationalPCD",
         "WakeSleep",
     ],
     "likelihood": [
@@ -170,6 +178,7 @@ _ROOMS = {
     ],
     "measures": ["Measures", "measure_samples"],
     "models": [
+        "DBM",
         "DBN",
         "GAN",
         "MLP",

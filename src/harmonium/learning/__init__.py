@@ -2,10 +2,11 @@
 
 from ._adversarial import Adversarial
 from ._augment import AUGMENTATIONS, augment
-from ._contrastive import CD, PCD
+from ._contrastive import CD, PCD, chain_rows
 from ._discriminative import Discriminative, Hybrid
 from ._exact import ExactLikelihood
 from ._fast import FastPCD
+from ._multi_prediction import MultiPrediction
 from ._noise_contrastive import NoiseContrastive
 from ._payoffs import PAYOFFS, Payoffs
 from ._probability_flow import ProbabilityFlow
@@ -17,6 +18,7 @@ from ._supervised import CrossEntropy, Reconstruction, reconstruction_errors
 from ._tap import TAP
 from ._tempered import TemperedPCD
 from ._trajectory import TrajectoryTempering
+from ._variational import VariationalPCD
 from ._wake_sleep import WakeSleep
 
 RULES: dict[str, type[Rule]] = {
@@ -33,12 +35,14 @@ RULES: dict[str, type[Rule]] = {
         ProbabilityFlow,
         ScoreMatching,
         DenoisingScoreMatching,
+        MultiPrediction,
         NoiseContrastive,
         TAP,
         Discriminative,
         Hybrid,
         CrossEntropy,
         Reconstruction,
+        VariationalPCD,
         WakeSleep,
         Adversarial,
     )
@@ -62,6 +66,7 @@ __all__ = [
     "FastPCD",
     "Hybrid",
     "Metrics",
+    "MultiPrediction",
     "NoiseContrastive",
     "Payoffs",
     "ProbabilityFlow",
@@ -72,7 +77,9 @@ __all__ = [
     "ScoreMatching",
     "TemperedPCD",
     "TrajectoryTempering",
+    "VariationalPCD",
     "WakeSleep",
     "augment",
+    "chain_rows",
     "reconstruction_errors",
 ]

@@ -14,7 +14,7 @@ References:
 
 from __future__ import annotations
 
-__all__ = ["CD", "PCD", "ChainRule", "GibbsRule"]
+__all__ = ["CD", "PCD", "ChainRule", "GibbsRule", "chain_rows"]
 
 from typing import Annotated, ClassVar
 
@@ -30,6 +30,12 @@ from ._moment_rule import PRESENT, MomentRule, named, part
 from ._rule import Batch
 
 _CHAIN = "chain."
+
+
+def chain_rows(model: PairwiseModel, state: State) -> Tensor | None:
+    """Return the persistent chains of a rule's state as rows of data, shape (chains, size), or None."""
+    chain = part(state, _CHAIN)
+    return model.visible.values(model.shown(chain)) if chain else None
 
 
 class ChainRule(MomentRule):
@@ -103,13 +109,13 @@ class CD(GibbsRule):
     def negative(
         self, model: PairwiseModel, data: State, fields: State, state: State, stream: Stream
     ) -> tuple[State, State]:
-        values = data["visible"]
-        start = {block: model.layer(block).sample_(field, stream) for block, field in fields.items()}
-        for block in model.blocks()[1:]:
+        start = {block: data[block] for block in model.observed_blocks()}
+        start |= {block: model.layer(block).sample_(field, stream) for block, field in fields.items()}
+        for block in model.hidden_blocks():
             if block not in start:
                 start[block] = self.drawn(model, block, data[block], stream)
         clamp = absent(part(data, PRESENT))
-        chain = Gibbs().init(model, len(values), stream, {"visible": values, **start}, clamp)
+        chain = Gibbs().init(model, len(data["visible"]), stream, start, clamp)
         sample, _ = self.walk(model, chain, stream)
         return sample, {}
 
@@ -147,7 +153,7 @@ class PCD(GibbsRule):
     @torch.no_grad()
     def init(self, model: Model, stream: Stream) -> State:
         assert isinstance(model, PairwiseModel)
-        start = model.visible.sample_(base_biases(model)["visible"].repeat(self.chains, 1), stream)
+        start = model.layer("visible").sample_(base_biases(model)["visible"].repeat(self.chains, 1), stream)
         chain = Gibbs().init(model, self.chains, stream, {"visible": start})
         return {**super().init(model, stream), **named(_CHAIN, chain)}
 
@@ -156,8 +162,8 @@ class PCD(GibbsRule):
     ) -> tuple[State, State]:
         chain = part(state, _CHAIN)
         if self.dropout:
-            v = chain["visible"]
-            clamp = absent(self.present(model, len(v), stream))
-            chain = Gibbs().init(model, len(v), stream, {"visible": v}, clamp)
+            seen = {block: chain[block] for block in model.observed_blocks()}
+            clamp = absent(self.present(model, self.chains, stream))
+            chain = Gibbs().init(model, self.chains, stream, seen, clamp)
         sample, chain = self.walk(model, chain, stream)
         return sample, named(_CHAIN, {block: chain[block] for block in model.blocks()})

@@ -40,7 +40,7 @@ def check_dropout(model: PairwiseModel, dropout: float) -> None:
     Raises:
         ArgumentError: There are no hidden units, or they are coupled among each other.
     """
-    if len(model.blocks()) == 1:
+    if not model.hidden_blocks():
         raise invalid("dropout", dropout, "0, as the model has no hidden units")
     if not model.hidden_sums_out():
         raise invalid("dropout", dropout, "0, as hidden units are coupled among each other")
@@ -49,7 +49,7 @@ def check_dropout(model: PairwiseModel, dropout: float) -> None:
 def draw_present(model: PairwiseModel, rows: int, dropout: float, stream: Stream) -> State:
     """Draw which hidden units take part, 1 or 0 for each column, shape (rows, width), by block."""
     found = {}
-    for block in model.blocks()[1:]:
+    for block in model.hidden_blocks():
         layer = model.layer(block)
         there = stream.uniform(rows, layer.size, device=model.device) >= dropout
         found[block] = layer.expand(there).to(model.dtype)

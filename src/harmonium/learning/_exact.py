@@ -60,7 +60,7 @@ class ExactLikelihood(MomentRule):
         super().check(model)
         assert isinstance(model, PairwiseModel)
         width = sum(model.layer(block).width for block in model.blocks())
-        for given, rows in (((), 1), (("visible",), _ROWS)):
+        for given, rows in (((), 1), (model.observed_blocks(), _ROWS)):
             side, _ = choose_side(model, given)
             states, most = count_states(model, side), _MOST // (width * rows)
             if side and states > most:
@@ -73,7 +73,7 @@ class ExactLikelihood(MomentRule):
     def positive(self, model: PairwiseModel, values: Tensor, stream: Stream) -> tuple[State, State]:
         if model.hidden_sums_out():
             return super().positive(model, values, stream)
-        return _completed(model, {"visible": values}), {}
+        return _completed(model, model.observed(values)), {}
 
     def negative(
         self, model: PairwiseModel, data: State, fields: State, state: State, stream: Stream

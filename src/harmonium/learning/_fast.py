@@ -90,7 +90,7 @@ def _slow(model: Model) -> dict[str, nn.Parameter]:
     """Return the couplings and biases that are trained, by name."""
     assert isinstance(model, PairwiseModel)
     names = [coupling.name for coupling in model.couplings()]
-    names += [f"{block}.bias" for block in model.blocks()]
+    names += [f"{model.place(block)}.bias" for block in model.blocks()]
     return {name: p for name in names if (p := model.get_parameter(name)).requires_grad}
 
 

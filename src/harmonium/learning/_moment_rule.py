@@ -24,9 +24,9 @@ from pydantic import Field
 from torch import Tensor
 
 from ..errors import invalid
-from ..models import Model, PairwiseModel, State
+from ..models import Model, PairwiseModel, State, mean_field
 from ..random import Stream
-from ..samplers import Gibbs, mean_field
+from ..samplers import Gibbs
 from ._moments import centre, follow_offsets, likelihood_gradient
 from ._rule import Apply, Batch, Metrics, Rule
 from ._sparsity import check_target, first_activity, pull
@@ -115,13 +115,12 @@ class MomentRule(Rule):
             values: Visible statistics, shape (rows, width).
             stream: Where the random bits come from.
         """
-        data = {"visible": values}
+        data = model.observed(values)
         if model.hidden_sums_out():
-            hidden = model.blocks()[1:]
-            fields = {block: model.field(block, data) for block in hidden}
+            fields = {block: model.field(block, data) for block in model.hidden_blocks()}
             return data | {b: model.layer(b).expected_statistics(f) for b, f in fields.items()}, fields
         if self.data_phase == "mean-field":
-            return mean_field(model, data, steps=self.data_steps), {}
+            return data | mean_field(model, data, steps=self.data_steps).means, {}
         gibbs = Gibbs()
         chain = gibbs.init(model, len(values), stream, data, clamp=data)
         chain = gibbs.run(model, chain, stream, self.data_steps)

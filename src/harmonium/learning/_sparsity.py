@@ -34,7 +34,7 @@ def check_target(model: PairwiseModel, target: float) -> None:
     Raises:
         ArgumentError: There are no hidden units, some are categorical, or no field gives them the mean.
     """
-    blocks = model.blocks()[1:]
+    blocks = model.hidden_blocks()
     if not blocks:
         raise invalid("sparsity_target", target, "None, as the model has no hidden units")
     for block in blocks:
@@ -52,7 +52,7 @@ def check_target(model: PairwiseModel, target: float) -> None:
 @torch.no_grad()
 def first_activity(model: PairwiseModel) -> State:
     """Return the mean statistics of hidden units that nothing feeds."""
-    layers = {block: model.layer(block) for block in model.blocks()[1:]}
+    layers = {block: model.layer(block) for block in model.hidden_blocks()}
     return {block: layer.expected_statistics(layer.bias.detach()) for block, layer in layers.items()}
 
 
@@ -86,7 +86,7 @@ def pull(
         seen = torch.where(count > 0, (weight @ data[block]) / count, mean)
         followed[block] = torch.lerp(mean, seen, (rate * total).clamp(max=1))
         excess = cost * (followed[block] - target)
-        _gradient(model, f"{block}.bias").add_(excess * total)
+        _gradient(model, f"{model.place(block)}.bias").add_(excess * total)
         for coupling in model.couplings():
             if coupling.upper == block and coupling.lower != block:
                 mask = model.mask(coupling)

@@ -73,8 +73,7 @@ class TemperedPCD(ChainRule):
         assert isinstance(model, PairwiseModel)
         betas = torch.linspace(1, self.smallest_beta, self.replicas, dtype=torch.float64)
         state = Tempering(betas).init(model, self.chains, stream)
-        visible = Tempering().chains(model, state)["visible"]
-        return {**super().init(model, stream), **named(_REPLICA, state), "chain.visible": visible}
+        return {**super().init(model, stream), **named(_REPLICA, state), **_seen(model, state)}
 
     def negative(
         self, model: PairwiseModel, data: State, fields: State, state: State, stream: Stream
@@ -83,7 +82,7 @@ class TemperedPCD(ChainRule):
         if self.adapt and bool((replicas["swaps"] >= self.adapt * self.steps).all()):
             replicas = Tempering().adapt(replicas)
         sample, replicas = self.walk(model, replicas, stream)
-        return sample, {**named(_REPLICA, replicas), "chain.visible": sample["visible"]}
+        return sample, {**named(_REPLICA, replicas), **_seen(model, replicas)}
 
     def walk(self, model: PairwiseModel, chain: State, stream: Stream) -> tuple[State, State]:
         sampler = Tempering()
@@ -104,3 +103,9 @@ class TemperedPCD(ChainRule):
         trips = replicas["trips"].sum() / self.chains
         own = {"swap_rate": rates.nanmean(), "least_swap_rate": rates.nan_to_num(1.0).min()}
         return state, {**metrics, **own, "round_trips": trips}
+
+
+def _seen(model: PairwiseModel, replicas: State) -> State:
+    """Return what rows of data would tell of the chains."""
+    chains = Tempering().chains(model, replicas)
+    return named("chain.", {block: chains[block] for block in model.observed_blocks()})

@@ -54,6 +54,7 @@ class Base:
         ArgumentError: A base rate is one that no field gives, such as 0 or 1 of bits.
     """
 
+    @torch.no_grad()
     def __init__(self, model: PairwiseModel, *, clamped: bool = False) -> None:
         layers = {block: model.layer(block) for block in model.blocks()}
         self.biases = base_biases(model)

@@ -15,14 +15,18 @@ from torch.nn.functional import pad
 
 from ..datasets import Dataset
 from ..errors import ArgumentTypeError, invalid, show
-from ..models import DBN, GenerativeModel, PairwiseModel, check_count, choose_side
+from ..models import DBN, GenerativeModel, PairwiseModel, choose_side
 from ..random import Stream
 from ..units import as_rows
+from ._exact import LIMIT
 from ._log_partition import log_partition as estimate_log_partition
 from ._network import weigh_paths
+from ._paths import Paths
+from ._posterior import weigh_posterior
 from ._results import LogLikelihood, LogPartition
 
 _ROWS = 2048
+_SAMPLES = 100
 
 
 @torch.no_grad()
@@ -38,8 +42,9 @@ def log_likelihood(
 ) -> LogLikelihood:
     r"""Estimate the mean of :math:`\log p(v) = -F(v) - \log Z` over rows, in nats per row.
 
-    Of a deep belief network, whose hidden layers do not sum out, it is the mean over rows of the logarithm of
-    an importance-sampled mean, low by about half its variance; beside it stands the variational bound.
+    Where hidden units do not sum out, as in a deep model, and cannot be enumerated either, it is the mean
+    over rows of the logarithm of an importance-sampled mean, low by about half its variance; beside it stands
+    the variational bound.
 
     Arguments:
         model: The model.
@@ -48,15 +53,15 @@ def log_likelihood(
         log_partition: An estimate of log Z to use; made here if not given.
         means: Accept means where states are due (binarisation ``none``; the result is then no
             log-likelihood of data that exist).
-        samples: Of the hidden layers of a deep model, for each row; 100 if not given.
+        samples: Of hidden layers that do not sum out, for each row; 100 if not given, or none where they
+            are few enough to be enumerated.
         seed: The seed of all that is drawn.
         options: Arguments of :func:`harmonium.log_partition`: ``method``, ``runs``, ``betas``, ...
 
     Raises:
         ArgumentTypeError: The model, the data or the estimate is none.
         DataError: A value does not fit the visible units.
-        ArgumentError: An option is out of range, or comes beside ``log_partition``; or hidden units that
-            are coupled have too many states to sum over.
+        ArgumentError: An option is out of range, or comes beside ``log_partition``.
     """
     if not isinstance(model, (DBN, PairwiseModel)):
         raise ArgumentTypeError(f"model: got {show(model)}, expected a model such as an RBM or a DBN")
@@ -68,12 +73,11 @@ def log_likelihood(
     if isinstance(data, Dataset):
         binarisation, means = data.binarisation, means or data.binarisation == "none"
         data = data.test
-    if isinstance(model, DBN):
-        count = 100 if samples is None else samples
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+    if samples is not None:
+        if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
             raise invalid("samples", samples, "a positive number")
-    elif samples is not None:
-        raise invalid("samples", samples, f"None, as the hidden units of a {model.kind} sum out")
+        if isinstance(model, PairwiseModel) and model.hidden_sums_out():
+            raise invalid("samples", samples, f"None, as the hidden units of this {model.kind} sum out")
     rows = as_rows("data", data, "an array or a tensor of numbers, or a Dataset")
     _check_rows(model, rows, means)
     if log_partition is None:
@@ -91,31 +95,42 @@ def log_likelihood(
         binarisation=binarisation,
         log_partition=log_partition,
     )
-    if not isinstance(model, DBN):
+    if isinstance(model, PairwiseModel) and model.hidden_sums_out():
         return _around(result, _log_sums(model, rows))
-    v, label = model.split(rows.to(model.device))
-    paths = weigh_paths(model, v, label, count, Stream(seed, "importance"))
+    paths = _paths(model, rows, samples, Stream(seed, "importance"))
     n = len(rows)
     return replace(
         _around(result, paths.estimate),
         standard_error=math.hypot(result.standard_error, float(paths.estimate_error.norm()) / n),
         bound=float(paths.bound.mean()) - log_partition.upper,
         bound_standard_error=float(paths.bound_error.norm()) / n,
-        importance_samples=count if model.depth > 1 else 0,
+        importance_samples=(samples or _SAMPLES) if bool(paths.effective.isfinite().all()) else 0,
         importance_ess=float(paths.effective.mean()),
     )
 
 
 def _check_rows(model: DBN | PairwiseModel, rows: Tensor, means: bool) -> None:
-    if isinstance(model, DBN):
-        below = model.visible
-        if model.classes is not None and rows.ndim == 2 and rows.shape[1] == below.size - 1:
-            rows = pad(rows, (0, 1))
-        below.validate(rows, means=means)
+    if isinstance(model, PairwiseModel):
+        model.validate(rows, means=means)
         return
-    model.visible.validate(rows, means=means)
-    if not model.hidden_sums_out():
-        check_count(model, choose_side(model, ("visible",))[0], len(rows))
+    below = model.visible
+    if model.classes is not None and rows.ndim == 2 and rows.shape[1] == below.size - 1:
+        rows = pad(rows, (0, 1))
+    below.validate(rows, means=means)
+
+
+def _paths(model: DBN | PairwiseModel, rows: Tensor, samples: int | None, stream: Stream) -> Paths:
+    """Return what is known of rows whose hidden units do not sum out, up to log Z."""
+    if isinstance(model, DBN):
+        v, label = model.split(rows.to(model.device))
+        return weigh_paths(model, v, label, samples or _SAMPLES, stream)
+    double = copy.deepcopy(model).double()
+    _, cost = choose_side(double, tuple(double.states(rows[:1].to(model.device))))
+    if samples is not None or cost * len(rows) > LIMIT:
+        return weigh_posterior(double, rows.to(model.device), samples or _SAMPLES, stream)
+    bound = weigh_posterior(double, rows.to(model.device), 1, stream).bound
+    none = torch.zeros_like(bound)
+    return Paths(bound, none, _log_sums(model, rows), none, torch.full_like(bound, math.inf))
 
 
 def _around(result: LogLikelihood, values: Tensor) -> LogLikelihood:
@@ -142,5 +157,4 @@ def _check_estimate(estimate: object) -> None:
 def _log_sums(model: PairwiseModel, rows: Tensor) -> Tensor:
     """Return the free energies of rows with the opposite sign, computed in float64 in blocks."""
     double = copy.deepcopy(model).double()
-    states = (double.visible.statistics(block.to(model.device)) for block in rows.split(_ROWS))
-    return torch.cat([double.log_sum({"visible": s}) for s in states])
+    return torch.cat([double.log_sum(double.states(block.to(model.device))) for block in rows.split(_ROWS)])

@@ -139,7 +139,7 @@ def _annealed(model: PairwiseModel, settings: Annealing, method: str) -> LogPart
     if settings.chains is None:
         chains = _resample(last, forward, stream.child("resample"))
     else:
-        chains = {"visible": settings.chains[: settings.runs]}
+        chains = model.observed(settings.chains[: settings.runs])
     chains, diagnostics = _equilibrate(model, chains, settings.equilibrate, stream.child("chains"))
     say("annealing in reverse")
     reverse, _ = anneal(model, base, betas.flip(0), chains, stream.child("reverse"))
@@ -222,7 +222,8 @@ def _equilibrate(
     for step in range(steps):
         state, _ = gibbs.step(model, state, stream)
         if step >= steps // 2 and step % every == 0:
-            draws.append(-model.log_sum({"visible": state["visible"]}) if free else model.energy(state))
+            seen = {block: state[block] for block in model.observed_blocks()}
+            draws.append(-model.log_sum(seen) if free else model.energy(state))
     if len(draws) < 4:
         return state, {}
     energies = torch.stack(draws).cpu()

@@ -21,33 +21,18 @@ References:
 
 from __future__ import annotations
 
-__all__ = ["Paths", "weigh_paths"]
+__all__ = ["weigh_paths"]
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..models import DBN
 from ..random import Stream
+from ._paths import Paths, weighed
 
 _BLOCK = 4096
-
-
-class Paths(NamedTuple):
-    """What paths through the recognition network tell of rows, up to log Z; nats, float64."""
-
-    bound: Tensor
-    """The variational bound of each row, shape (rows)."""
-    bound_error: Tensor
-    """Its Monte-Carlo errors."""
-    estimate: Tensor
-    """The logarithm of each row's mean weight, shape (rows)."""
-    estimate_error: Tensor
-    """Its Monte-Carlo errors, to first order."""
-    effective: Tensor
-    """The effective sample size of each row's weights, shape (rows)."""
 
 
 @torch.no_grad()
@@ -87,17 +72,4 @@ def _weigh(model: DBN, v: Tensor, label: Tensor | None, samples: int, stream: St
     path[0] = v.repeat_interleave(samples, 0)
     many = None if label is None else label.repeat_interleave(samples, 0)
     log_weight = (model.log_joint(path, many) - log_q).view(len(v), samples)
-    share = log_weight.softmax(1)
-    return Paths(
-        bound=log_weight.mean(1),
-        bound_error=_error(log_weight),
-        estimate=log_weight.logsumexp(1) - math.log(samples),
-        estimate_error=_error(samples * share),
-        effective=1 / share.square().sum(1),
-    )
-
-
-def _error(x: Tensor) -> Tensor:
-    """Return the standard error of the mean of each row; a single value tells nothing of it."""
-    n = x.shape[1]
-    return x.std(1) / math.sqrt(n) if n > 1 else torch.full_like(x[:, 0], math.inf)
+    return weighed(log_weight)

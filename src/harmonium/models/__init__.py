@@ -11,12 +11,14 @@ from ._classification import (
     predict,
     predict_proba,
 )
+from ._dbm import DBM
 from ._dbn import DBN
-from ._enumeration import CEILING, check_count, choose_side, configurations, count_states, log_sum
+from ._enumeration import CEILING, choose_side, configurations, count_states, log_sum
 from ._files import MODELS, check_fit, check_same, load, model_from_config, save
 from ._gan import GAN, LAWS
 from ._layers import as_layer
 from ._masks import local_mask, random_mask
+from ._mean_field import MeanField, mean_field
 from ._mlp import ACTIVATIONS, MLP, Autoencoder
 from ._networks import NETWORKS, Family
 from ._pairwise import PairwiseModel
@@ -25,6 +27,7 @@ from ._rbm import RBM
 __all__ = [
     "ACTIVATIONS",
     "CEILING",
+    "DBM",
     "DBN",
     "GAN",
     "LAWS",
@@ -39,11 +42,11 @@ __all__ = [
     "EnergyModel",
     "Family",
     "GenerativeModel",
+    "MeanField",
     "Model",
     "PairwiseModel",
     "State",
     "as_layer",
-    "check_count",
     "check_fit",
     "check_model",
     "check_same",
@@ -58,6 +61,7 @@ __all__ = [
     "load",
     "local_mask",
     "log_sum",
+    "mean_field",
     "model_from_config",
     "predict",
     "predict_proba",

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Coupling", "EnergyModel", "GenerativeModel", "Model", "State", "check_model"]
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import torch
@@ -79,12 +80,39 @@ class EnergyModel(GenerativeModel):
     def blocks(self) -> tuple[str, ...]:
         """Return the names of the blocks, the visible one first."""
 
+    def observed_blocks(self) -> tuple[str, ...]:
+        """Return the names of the blocks whose states a row of data tells."""
+        return ("visible",)
+
+    def hidden_blocks(self) -> tuple[str, ...]:
+        """Return the names of the other blocks."""
+        observed = self.observed_blocks()
+        return tuple(block for block in self.blocks() if block not in observed)
+
+    def observed(self, s: Tensor) -> State:
+        """Return the states that rows of data tell, by block.
+
+        Arguments:
+            s: The rows' statistics, shape (*, width).
+        """
+        return {"visible": s}
+
+    def shown(self, state: State) -> Tensor:
+        """Return the statistics of rows of data whose states are given, the reverse of :meth:`observed`."""
+        return state["visible"]
+
     @abstractmethod
     def layer(self, block: str) -> Unit:
         """Return the units of a block."""
 
+    def place(self, block: str) -> str:
+        """Return the name of the module that holds a block's units."""
+        return block
+
     @abstractmethod
-    def field(self, block: str, state: State, beta: Tensor | None = None) -> Tensor:
+    def field(
+        self, block: str, state: State, beta: Tensor | None = None, start: Tensor | None = None
+    ) -> Tensor:
         """Return the field of a block given the others, shape (rows, width).
 
         Arguments:
@@ -92,11 +120,24 @@ class EnergyModel(GenerativeModel):
             state: The states of the other blocks, as far as they are to count; and of the block itself,
                 where its units are coupled among each other.
             beta: One inverse temperature for each row, shape (rows); 1 if not given.
+            start: A field that blocks which are not in ``state`` have made already, shape (rows, width); the
+                bias if not given.
         """
 
     @abstractmethod
     def couplings(self) -> tuple[Coupling, ...]:
         """Return which blocks are coupled, and by what."""
+
+    def outward(self, known: Collection[str]) -> list[str]:
+        """Return all blocks, the known ones first, each other one after one that it is coupled to."""
+        found, rest = list(known), [block for block in self.blocks() if block not in known]
+        while rest:
+            pairs = [{c.lower, c.upper} for c in self.couplings()]
+            reached = set().union(*(pair for pair in pairs if not pair.isdisjoint(found)))
+            near = [block for block in rest if block in reached] or rest[:1]
+            found += near
+            rest = [block for block in rest if block not in near]
+        return found
 
     def lateral(self, block: str) -> Tensor | None:
         """Return the symmetric matrix of the couplings within a block, or None if there are none."""

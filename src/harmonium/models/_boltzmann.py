@@ -211,7 +211,7 @@ class BoltzmannMachine(PairwiseModel):
 
         Raises:
             ArgumentError: There are no hidden units, or they are coupled among each other (their
-                expectation has no closed form: see :func:`harmonium.samplers.mean_field`).
+                expectation has no closed form: see :func:`harmonium.models.mean_field`).
             ArgumentTypeError: The rows are no numbers.
             DataError: They have another shape, or a value that the visible units cannot take.
         """

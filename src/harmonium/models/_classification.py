@@ -20,7 +20,7 @@ __all__ = ["Classified", "classify", "error_rate", "has_label", "label_columns",
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import torch
 from torch import Tensor
@@ -29,6 +29,8 @@ from torch.nn.functional import log_softmax, pad, softmax
 from ..errors import ArgumentError, DataError, invalid
 from ..units import Categorical, Mixed, Unit, as_rows
 from ._base import Coupling, Model, check_model
+from ._dbm import DBM
+from ._mean_field import mean_field
 from ._mlp import MLP
 from ._pairwise import PairwiseModel
 
@@ -54,7 +56,12 @@ class Classified(NamedTuple):
 
 def has_label(model: Model) -> bool:
     """Return whether a model can classify: see :func:`predict_proba`."""
-    return isinstance(model, MLP) or _fault(model) is None
+    return isinstance(model, MLP) or _labelled(model) or _fault(model) is None
+
+
+def _labelled(model: Model) -> TypeGuard[DBM]:
+    """Return whether a model has the label as a layer of its own."""
+    return isinstance(model, DBM) and model.label is not None
 
 
 def label_columns(model: Model) -> slice:
@@ -91,11 +98,14 @@ def classify(model: PairwiseModel, s: Tensor) -> Classified:
 
 @torch.no_grad()
 def predict_proba(model: Model, rows: Any) -> Tensor:
-    """Return the exact probabilities of the label's classes given rows, shape (rows, classes), float64.
+    """Return the probabilities of the label's classes given rows, shape (rows, classes), float64.
+
+    They are exact, but for those of a deep Boltzmann machine, which are what mean field says of its label.
 
     Arguments:
         model: A model whose visible layer is ``hm.Mixed(..., hm.Categorical(1, classes))``, and whose hidden
-            units are independent given it; or a classifier, an :class:`harmonium.MLP`.
+            units are independent given it; a :class:`harmonium.DBM` with classes; or a classifier, an
+            :class:`harmonium.MLP`.
         rows: Values of the visible units, or their means, without the label, shape (rows, size - 1); or with
             a last column for the label, which is not looked at; or statistics, shape (rows, width).
 
@@ -107,7 +117,8 @@ def predict_proba(model: Model, rows: Any) -> Tensor:
     check_model(model, Model)
     if isinstance(model, MLP):
         return _of_network(model, rows)
-    columns, unit = label_columns(model), model.visible
+    columns = None if _labelled(model) else label_columns(model)
+    unit = model.visible
     assert isinstance(model, PairwiseModel)
     x = as_rows("rows", rows)
     if x.ndim != 2 or x.shape[1] not in (unit.size - 1, unit.size, unit.width):
@@ -120,6 +131,10 @@ def predict_proba(model: Model, rows: Any) -> Tensor:
     parts = []
     for block in x.split(max(1, _BLOCK // widest)):
         s = unit.statistics(block.to(model.device)).clone()
+        if columns is None:
+            given = {"visible": model.observed(s)["visible"]}
+            parts.append(mean_field(model, given).means["label"].double())
+            continue
         s[:, columns] = 0
         parts.append(classify(model, s).log_p.exp())
     return torch.cat(parts)
@@ -154,7 +169,8 @@ def error_rate(model: Model, rows: Any) -> float:
     """
     check_model(model, Model)
     unit = model.visible
-    ends = unit.width - model.classes if isinstance(model, MLP) else label_columns(model).start
+    classes = model.classes if isinstance(model, MLP) or _labelled(model) else None
+    ends = label_columns(model).start if classes is None else unit.width - classes
     labelled = as_rows("rows", rows)
     unit.validate(labelled, means=True, name="rows")
     codes = labelled[:, -1].long() if labelled.shape[1] == unit.size else labelled[:, ends:].argmax(1)

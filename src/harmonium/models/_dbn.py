@@ -34,11 +34,11 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from .. import kernels
-from ..errors import ArgumentError, ArgumentTypeError, HarmoniumWarning, invalid, show
+from ..errors import ArgumentError, HarmoniumWarning, invalid
 from ..random import Stream
-from ..units import Categorical, Gaussian, Mixed, Unit, as_rows, unit_from_config
+from ..units import Gaussian, Mixed, Unit, as_rows, unit_from_config
 from ._base import GenerativeModel
-from ._layers import SCALE, as_layer, as_mask, warn_of_idle
+from ._layers import SCALE, as_classes, as_layers, as_masks, pair_mask, with_label
 from ._mlp import MLP, Autoencoder
 from ._rbm import RBM
 
@@ -77,14 +77,10 @@ class DBN(GenerativeModel):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        units = _units(layers)
-        if classes is not None and (isinstance(classes, bool) or not isinstance(classes, int) or classes < 2):
-            raise invalid("classes", classes, "at least two classes, or None")
-        self.classes = classes
+        units = as_layers(layers)
+        self.classes = as_classes(classes)
         self._units = [unit.config() for unit in units]
-        given = [None] * (len(units) - 1) if masks is None else list(masks)
-        if len(given) != len(units) - 1:
-            raise invalid("masks", len(given), f"{len(units) - 1}, one for each pair of layers")
+        given = as_masks(masks, len(units) - 1)
         rbms = []
         for number, ((lower, upper), mask) in enumerate(zip(pairwise(units), given, strict=True)):
             labelled = classes is not None and number == len(units) - 2
@@ -146,7 +142,7 @@ class DBN(GenerativeModel):
         below = self.rbms[0].visible
         if self.classes is None or self.depth == 1:
             return below
-        return _with_label(below, self.classes)
+        return with_label(below, self.classes)
 
     @property
     def device(self) -> torch.device:
@@ -418,35 +414,14 @@ def _to_means(unit: Unit, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]
     return weight / unit.precision, bias / unit.precision
 
 
-def _units(layers: Any) -> list[Unit]:
-    if isinstance(layers, str) or not isinstance(layers, Sequence):
-        raise ArgumentTypeError(f"layers: got {show(layers)}, expected a list such as [784, 500, 2000]")
-    if len(layers) < 2:
-        raise invalid("layers", layers, "at least two layers, the visible one first")
-    names = ["visible", *(f"hidden {number}" for number in range(1, len(layers)))]
-    return [as_layer(name, units) for name, units in zip(names, layers, strict=True)]
-
-
 def _rbm(number: int, lower: Unit, upper: Unit, mask: Any, classes: int | None) -> RBM:
     """Return the RBM of two neighbouring layers, the lower one with a label if there are classes."""
-    ends = (f"layer {number}", f"layer {number + 1}")
-    below = copy.deepcopy(lower) if classes is None else _with_label(lower, classes)
+    below = copy.deepcopy(lower) if classes is None else with_label(lower, classes)
     try:
         rbm = RBM(below, copy.deepcopy(upper))
     except ArgumentError as error:
         raise ArgumentError(f"layers {number} and {number + 1}: {error}") from None
     if mask is not None:
-        name = f"masks[{number}]"
-        wide = as_mask(mask, lower, upper, name=name, ends=ends)
-        warn_of_idle(name, ends, lower, wide.bool().any(1))
-        warn_of_idle(name, ends[::-1], upper, wide.bool().any(0))
+        wide = pair_mask(number, mask, lower, upper)
         rbm.weight_mask = torch.cat((wide, wide.new_ones(rbm.visible.width - len(wide), wide.shape[1])))
     return rbm
-
-
-def _with_label(unit: Unit, classes: int) -> Mixed:
-    """Return a copy of a layer with a label as its last part."""
-    parts = unit.parts if isinstance(unit, Mixed) else [unit]
-    mixed = Mixed(*parts, Categorical(1, classes).to(unit.bias))
-    mixed.bias.data[: unit.width] = unit.bias.detach()
-    return mixed

@@ -9,7 +9,7 @@ cheapest is made.
 
 from __future__ import annotations
 
-__all__ = ["CEILING", "check_count", "choose_side", "configurations", "count_states", "log_sum"]
+__all__ = ["CEILING", "choose_side", "configurations", "count_states", "log_sum"]
 
 import math
 from collections.abc import Collection
@@ -70,7 +70,7 @@ def log_sum(model: EnergyModel, state: State, side: tuple[str, ...]) -> Tensor:
         return _log_weight(model, state, others)
     states = count_states(model, side)
     rows = len(next(iter(state.values()))) if state else 1
-    check_count(model, side, rows)
+    _check_count(model, side, rows)
     widest = max(model.layer(block).width for block in model.blocks())
     step = max(1, _BLOCK // (widest * rows))
     parts = []
@@ -83,7 +83,7 @@ def log_sum(model: EnergyModel, state: State, side: tuple[str, ...]) -> Tensor:
     return torch.stack(parts).logsumexp(0)
 
 
-def check_count(model: EnergyModel, side: tuple[str, ...], rows: int = 1) -> None:
+def _check_count(model: EnergyModel, side: tuple[str, ...], rows: int = 1) -> None:
     """Check that blocks can be enumerated, for each of some rows.
 
     Raises:

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-__all__ = ["SCALE", "as_layer", "as_mask", "check_lateral", "check_pair", "initial_weight", "warn_of_idle"]
+__all__ = [
+    "SCALE",
+    "as_classes",
+    "as_layer",
+    "as_layers",
+    "as_mask",
+    "as_masks",
+    "check_lateral",
+    "check_pair",
+    "initial_weight",
+    "pair_mask",
+    "warn_of_idle",
+    "with_label",
+]
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import ArgumentTypeError, HarmoniumWarning, check_memory, invalid
+from ..errors import ArgumentTypeError, HarmoniumWarning, check_memory, invalid, show
 from ..random import Stream
-from ..units import Bernoulli, Unit, as_rows
+from ..units import Bernoulli, Categorical, Mixed, Unit, as_rows
 
 SCALE = 0.01
 
@@ -35,6 +49,40 @@ def as_layer(name: str, units: int | Unit) -> Unit:
     if units < 1:
         raise invalid(name, units, "a positive number of units, or a layer")
     return Bernoulli(units)
+
+
+def as_layers(layers: Any) -> list[Unit]:
+    """Return the layers of a deep model, from the visible one up; see :func:`as_layer`.
+
+    Raises:
+        ArgumentError: There are fewer than two, or one is none.
+        ArgumentTypeError: They are no list.
+    """
+    if isinstance(layers, str) or not isinstance(layers, Sequence):
+        raise ArgumentTypeError(f"layers: got {show(layers)}, expected a list such as [784, 500, 2000]")
+    if len(layers) < 2:
+        raise invalid("layers", layers, "at least two layers, the visible one first")
+    names = ["visible", *(f"hidden {number}" for number in range(1, len(layers)))]
+    return [as_layer(name, units) for name, units in zip(names, layers, strict=True)]
+
+
+def as_classes(classes: Any) -> int | None:
+    """Return the number of a label's classes, or None for no label.
+
+    Raises:
+        ArgumentError: It is neither.
+    """
+    if classes is not None and (isinstance(classes, bool) or not isinstance(classes, int) or classes < 2):
+        raise invalid("classes", classes, "at least two classes, or None")
+    return classes
+
+
+def with_label(unit: Unit, classes: int) -> Mixed:
+    """Return a copy of a layer with a label as its last part."""
+    parts = unit.parts if isinstance(unit, Mixed) else [unit]
+    mixed = Mixed(*parts, Categorical(1, classes).to(unit.bias))
+    mixed.bias.data[: unit.width] = unit.bias.detach()
+    return mixed
 
 
 def check_pair(visible: Unit, hidden: Unit) -> None:
@@ -98,6 +146,31 @@ def as_mask(
     if given.shape != shape:
         raise invalid(name, tuple(given.shape), expected)
     return lower.expand(upper.expand(given).T).T.to(lower.bias.dtype)
+
+
+def as_masks(masks: Any, pairs: int) -> list[Any]:
+    """Return the mask of each pair of neighbouring layers, or None for each.
+
+    Raises:
+        ArgumentError: There are more or fewer than there are pairs.
+    """
+    given = [None] * pairs if masks is None else list(masks)
+    if len(given) != pairs:
+        raise invalid("masks", len(given), f"{pairs}, one for each pair of layers")
+    return given
+
+
+def pair_mask(number: int, mask: Any, lower: Unit, upper: Unit) -> Tensor:
+    """Return a deep model's mask between layers ``number`` and ``number + 1``, as :func:`as_mask` does.
+
+    Raises:
+        ArgumentError: The mask has another shape.
+    """
+    name, ends = f"masks[{number}]", (f"layer {number}", f"layer {number + 1}")
+    wide = as_mask(mask, lower, upper, name=name, ends=ends)
+    warn_of_idle(name, ends, lower, wide.bool().any(1))
+    warn_of_idle(name, ends[::-1], upper, wide.bool().any(0))
+    return wide
 
 
 def warn_of_idle(name: str, ends: tuple[str, str], unit: Unit, coupled: Tensor) -> None:

@@ -61,9 +61,11 @@ class PairwiseModel(EnergyModel):
                 return matrix + matrix.T
         return None
 
-    def field(self, block: str, state: State, beta: Tensor | None = None) -> Tensor:
+    def field(
+        self, block: str, state: State, beta: Tensor | None = None, start: Tensor | None = None
+    ) -> Tensor:
         bias = self.layer(block).bias
-        field: Tensor | None = None
+        field = start
         for other, matrix in self._neighbours(block):
             if other in state:
                 x = state[other]
@@ -95,19 +97,27 @@ class PairwiseModel(EnergyModel):
         return -self.log_sum(self.given(v))
 
     def given(self, v: Any) -> State:
-        """Return the visible state of rows that :meth:`free_energy` is given, checked."""
+        """Return the observed states of rows that :meth:`free_energy` is given, checked."""
         rows = as_rows("v", v)
         if not rows.requires_grad:
-            self.visible.validate(rows, means=True, name="v")
+            self.validate(rows, means=True, name="v")
         else:
             self.visible.check_shape(rows, "v")
             if not bool(rows.isfinite().all()):
                 raise DataError("v: got a value that is not finite, expected numbers")
-        return {"visible": self.visible.statistics(rows)}
+        return self.states(rows)
+
+    def validate(self, rows: Tensor, *, means: bool = False, name: str = "data") -> None:
+        """Check rows of data; see :meth:`Unit.validate`."""
+        self.visible.validate(rows, means=means, name=name)
+
+    def states(self, rows: Tensor) -> State:
+        """Return what rows of data, values or statistics, tell of the blocks; nothing is checked."""
+        return self.observed(self.visible.statistics(rows))
 
     def hidden_sums_out(self) -> bool:
         """Return whether all hidden units are independent given the visible ones."""
-        return choose_side(self, ("visible",))[0] == ()
+        return choose_side(self, self.observed_blocks())[0] == ()
 
     def moments(
         self, state: State, weight: Tensor, out: dict[str, Tensor] | None = None
@@ -120,7 +130,7 @@ class PairwiseModel(EnergyModel):
             mask = self.mask(coupling)
             result[coupling.name] = moment if mask is None else moment.mul_(mask)
         for block in self.blocks():
-            prefix = f"{block}."
+            prefix = f"{self.place(block)}."
             own = {k.removeprefix(prefix): t for k, t in room.items() if k.startswith(prefix)}
             for name, moment in self.layer(block).moments(state[block], weight, own).items():
                 result[prefix + name] = moment

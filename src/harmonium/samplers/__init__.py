@@ -6,7 +6,6 @@ from ._blocks import draw_block
 from ._diagnostics import autocorrelation_time, effective_sample_size, split_rhat
 from ._generate import generate, interpolate
 from ._gibbs import Gibbs
-from ._mean_field import mean_field
 from ._sample import sample
 from ._sampler import Info, Sampler
 from ._tempering import Tempering
@@ -26,7 +25,6 @@ __all__ = [
     "effective_sample_size",
     "generate",
     "interpolate",
-    "mean_field",
     "sample",
     "split_rhat",
 ]

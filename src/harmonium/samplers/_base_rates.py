@@ -14,8 +14,8 @@ from ..models import EnergyModel, State
 def base_biases(model: EnergyModel) -> State:
     """Return the biases of each block's units where they are independent, by the block's name.
 
-    The visible ones give the data's base rates, or are the model's own where those are not known; hidden
-    ones are zero.
+    Those of observed units give the data's base rates, or are the model's own where those are not known;
+    hidden ones are zero.
 
     Raises:
         ArgumentError: A base rate is one that no field gives, such as 0 or 1 of bits.
@@ -26,4 +26,4 @@ def base_biases(model: EnergyModel) -> State:
     if not bool(bias.isfinite().all()):
         raise ArgumentError("base_rates: got one that no field gives, expected means between the states")
     biases = {block: torch.zeros_like(model.layer(block).bias) for block in model.blocks()}
-    return {**biases, "visible": bias}
+    return {**biases, **model.observed(bias)}

@@ -51,19 +51,19 @@ class Gibbs(Sampler):
     ) -> State:
         state = dict(start or {})
         if isinstance(clamp, Tensor):
-            clamp = {"visible": clamp}
+            clamp = model.observed(clamp)
         state |= {CLAMP + block: values for block, values in (clamp or {}).items()}
         if beta is not None:
             state[_BETA] = beta
-        first, *rest = model.blocks()
-        if not any(block in state for block in model.blocks()):
-            unit = model.layer(first)
-            state[first] = unit.sample_(unit.noise_field(n), stream)
+        known = [block for block in model.blocks() if block in state]
+        if not known:
+            known = [model.blocks()[0]]
+            unit = model.layer(known[0])
+            state[known[0]] = unit.sample_(unit.noise_field(n), stream)
         for block in model.blocks():
             hold(block, state)
-        for block in [*rest, first]:
-            if block not in state:
-                _draw(model, block, state, stream)
+        for block in model.outward(known)[len(known) :]:
+            _draw(model, block, state, stream)
         return state
 
     @torch.no_grad()

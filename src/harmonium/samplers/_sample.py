@@ -90,13 +90,14 @@ def sample(
     walk = _Walk(stream, steps, progress)
     if isinstance(model, DBN):
         return _of_network(model, n, chain, walk, first, held, beta, means)
-    begin: State | None = None if first is None else {"visible": first}
+    begin: State | None = None if first is None else model.observed(first)
     state = walk(chain, model, chain.init(model, n, stream, begin, held, beta))
     if isinstance(chain, Tempering):
         state = chain.chains(model, state)
     if not means:
-        return unit.values(state["visible"])
-    mean = unit.mean(model.field("visible", state, beta), beta)
+        return unit.values(model.shown(state))
+    blocks = model.observed_blocks()
+    mean = model.shown({b: model.layer(b).mean(model.field(b, state, beta), beta) for b in blocks})
     return mean if held is None else torch.where(held.isnan(), mean, held)
 
 

@@ -103,7 +103,7 @@ class Tempering(Sampler):
         """
         replicas = len(self.betas)
         if isinstance(clamp, Tensor):
-            clamp = {"visible": clamp}
+            clamp = model.observed(clamp)
         given = {**(start or {}), **{CLAMP + block: values for block, values in (clamp or {}).items()}}
         if beta is not None:
             given["target"] = beta
@@ -167,14 +167,15 @@ class Tempering(Sampler):
 def _fill(model: EnergyModel, state: State, stream: Stream) -> None:
     """Draw the blocks that the state lacks, given the others; the first one, if need be, from the base."""
     base = base_biases(model)
-    first, *rest = model.blocks()
-    if not any(block in state for block in model.blocks()):
-        state[first] = model.layer(first).sample_(base[first].repeat(len(state["rung"]), 1), stream)
+    known = [block for block in model.blocks() if block in state]
+    if not known:
+        known = [model.blocks()[0]]
+        bias = base[known[0]].repeat(len(state["rung"]), 1)
+        state[known[0]] = model.layer(known[0]).sample_(bias, stream)
     for block in model.blocks():
         hold(block, state)
-    for block in [*rest, first]:
-        if block not in state:
-            _draw(model, base, block, state, stream)
+    for block in model.outward(known)[len(known) :]:
+        _draw(model, base, block, state, stream)
 
 
 def _draw(model: EnergyModel, base: State, block: str, state: State, stream: Stream) -> Tensor | None:

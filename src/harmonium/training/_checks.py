@@ -28,7 +28,7 @@ from torch import Tensor
 from ..datasets import Dataset
 from ..errors import ArgumentError, ArgumentTypeError, FileError, choose, invalid, show
 from ..learning import RULES, Rule
-from ..models import GenerativeModel, Model, PairwiseModel, check_count, choose_side
+from ..models import GenerativeModel, Model, PairwiseModel
 from ..units import Gaussian, Mixed, Unit
 from ._events import require
 from ._options import Options
@@ -81,12 +81,12 @@ def check_init(options: Options, model: Model) -> None:
         return
     if not isinstance(model, PairwiseModel):
         raise invalid("init", options.init, f"'base-rates', as a {model.kind} starts as it is")
-    if len(model.blocks()) == 1:
+    if not model.hidden_blocks():
         raise invalid("init", options.init, "'base-rates', as the model has no hidden units")
     if not bool(model.base_rates.isnan().any()):
         raise invalid("init", options.init, "'base-rates', as the model has been trained already")
     names = [coupling.name for coupling in model.couplings() if coupling.lower != coupling.upper]
-    for name in [*names, *(f"{block}.bias" for block in model.blocks())]:
+    for name in [*names, *(f"{model.place(block)}.bias" for block in model.blocks())]:
         if not model.get_parameter(name).requires_grad:
             raise invalid("init", options.init, f"'base-rates', as {name} is frozen")
 
@@ -141,17 +141,14 @@ def _fixed_width(part: Unit) -> Tensor:
     return torch.full((part.width,), torch.nan, dtype=torch.float64)
 
 
-def check_likelihood(options: Options, model: Model, rows: int) -> None:
-    """Check that the likelihood which is to be estimated on the way can be.
+def check_likelihood(options: Options, model: Model) -> None:
+    """Check that there is a likelihood, if it is to be estimated on the way.
 
     Raises:
-        ArgumentError: The model tells none, or hidden units that are coupled have too many states to sum
-            over.
+        ArgumentError: The model tells none.
     """
     if options.likelihood_every and (not isinstance(model, GenerativeModel) or model.implicit):
         raise invalid("likelihood_every", options.likelihood_every, f"0, as a {model.kind} has none")
-    if options.likelihood_every and isinstance(model, PairwiseModel) and not model.hidden_sums_out():
-        check_count(model, choose_side(model, ("visible",))[0], rows)
 
 
 _HASHES = {

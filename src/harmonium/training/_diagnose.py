@@ -21,9 +21,9 @@ from torch import Tensor
 
 from ..datasets import Dataset
 from ..errors import invalid
-from ..models import DBN, GAN, MLP, Autoencoder, Model, PairwiseModel, check_model
+from ..models import DBN, GAN, MLP, Autoencoder, Model, PairwiseModel, check_model, mean_field
 from ..random import Stream
-from ..samplers import Gibbs, autocorrelation_time, effective_sample_size, mean_field, split_rhat
+from ..samplers import Gibbs, autocorrelation_time, effective_sample_size, split_rhat
 from ..units import Unit
 from ._source import open_source
 from .fit import History
@@ -126,13 +126,14 @@ def _run_chains(model: PairwiseModel, values: Tensor | None, steps: int, seed: i
     if values is None:
         return {}
     gibbs, stream, free = Gibbs(), Stream(seed, "diagnose"), model.hidden_sums_out()
-    state = {"visible": model.visible.statistics(values[:_CHAINS].to(model.device))}
-    state = gibbs.init(model, len(state["visible"]), stream, state)
+    start = model.observed(model.visible.statistics(values[:_CHAINS].to(model.device)))
+    state = gibbs.init(model, len(start["visible"]), stream, start)
     state = gibbs.run(model, state, stream, steps // 2)
     draws = []
     for _ in range(steps - steps // 2):
         state, _ = gibbs.step(model, state, stream)
-        draws.append(-model.log_sum({"visible": state["visible"]}) if free else model.energy(state))
+        seen = {block: state[block] for block in start}
+        draws.append(-model.log_sum(seen) if free else model.energy(state))
     energies = torch.stack(draws).cpu()
     return {
         "rhat": split_rhat(energies),
@@ -198,9 +199,8 @@ def _activity(model: DBN | PairwiseModel, rows: Tensor) -> list[tuple[Unit, Tens
     """Return the hidden layers, each with its mean statistics given the rows, shape (width)."""
     s = model.visible.statistics(rows.to(model.device))
     if isinstance(model, PairwiseModel):
-        blocks = model.blocks()[1:]
-        means = mean_field(model, {"visible": s}) if blocks else {}
-        return [(model.layer(block), means[block].mean(0)) for block in blocks]
+        means = mean_field(model, model.observed(s)).means if model.hidden_blocks() else {}
+        return [(model.layer(block), mean.mean(0)) for block, mean in means.items()]
     x, label = model.split(s)
     found = []
     for layer, rbm in enumerate(model.rbms):

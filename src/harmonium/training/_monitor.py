@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..learning import chain_rows
 from ..likelihood import log_likelihood, log_partition
-from ..models import PairwiseModel, State, error_rate, has_label
+from ..models import PairwiseModel, State, error_rate, has_label, mean_field
 from ..random import Stream
-from ..samplers import mean_field
 from ._options import Options
 
 Record = dict[str, Any]
@@ -80,7 +80,7 @@ class EnergyMonitor(Monitor):
     """
 
     def kinds(self, model: PairwiseModel) -> list[str]:
-        scores = ["reconstruction_error", "hidden_mean"] if "hidden" in model.blocks() else []
+        scores = ["reconstruction_error", "hidden_mean"] if model.hidden_blocks() else []
         if model.hidden_sums_out():
             scores.append("free_energy")
         if self._has_pseudo_likelihood(model):
@@ -89,6 +89,7 @@ class EnergyMonitor(Monitor):
             scores += ["error", "accuracy"]
         if self.options.likelihood_every:
             scores += ["log_likelihood", "log_likelihood_lower", "log_likelihood_upper"]
+            scores += [] if model.hidden_sums_out() else ["bound"]
         return scores
 
     @torch.no_grad()
@@ -97,8 +98,9 @@ class EnergyMonitor(Monitor):
         if "validation/free_energy" in record:
             gap = record["validation/free_energy"] - record["train/free_energy"]
             record["free_energy_gap"] = gap
-        if "chain.visible" in state and model.hidden_sums_out():
-            energy = -model.log_sum({"visible": state["chain.visible"]})
+        chains = chain_rows(model, state)
+        if chains is not None and model.hidden_sums_out():
+            energy = -model.log_sum(model.observed(model.visible.statistics(chains)))
             record["chains/free_energy"] = float(energy.mean())
             record["chains/free_energy_std"] = float(energy.std()) if len(energy) > 1 else 0.0
         return record
@@ -106,9 +108,9 @@ class EnergyMonitor(Monitor):
     @torch.no_grad()
     def likelihood(self, model: PairwiseModel, state: State, seed: int) -> Record:
         options: dict[str, Any] = dict(self.options.likelihood)
-        chains = state.get("chain.visible")
+        chains = chain_rows(model, state)
         if chains is not None:
-            options.setdefault("chains", model.visible.values(chains))
+            options.setdefault("chains", chains)
         log_z = log_partition(model, seed=seed, **options)
         record: Record = {"log_partition": log_z.to_dict()}
         for split, rows in self.probes.items():
@@ -117,18 +119,21 @@ class EnergyMonitor(Monitor):
                 record[f"{split}/log_likelihood"] = result.mean
                 record[f"{split}/log_likelihood_lower"] = result.lower
                 record[f"{split}/log_likelihood_upper"] = result.upper
+                if result.bound is not None:
+                    record[f"{split}/bound"] = result.bound
         return record
 
     def scores(self, model: PairwiseModel, rows: Tensor) -> dict[str, float]:
         s = model.visible.statistics(rows.to(model.device))
-        scores = {}
-        if "hidden" in model.blocks():
-            means = mean_field(model, {"visible": s})
-            error = (model.visible.mean(model.field("visible", means)) - s).square().mean()
-            scores["reconstruction_error"] = float(error)
-            scores["hidden_mean"] = float(means["hidden"].mean())
+        seen, scores = model.observed(s), {}
+        if model.hidden_blocks():
+            means = mean_field(model, seen).means
+            known = {**seen, **means}
+            guess = {block: model.layer(block).mean(model.field(block, known)) for block in seen}
+            scores["reconstruction_error"] = float((model.shown(guess) - s).square().mean())
+            scores["hidden_mean"] = float(torch.cat(list(means.values()), 1).mean())
         if model.hidden_sums_out():
-            scores["free_energy"] = -float(model.log_sum({"visible": s}).mean())
+            scores["free_energy"] = -float(model.log_sum(seen).mean())
         if self._has_pseudo_likelihood(model):
             scores["pseudo_likelihood"] = pseudo_likelihood(model, s)
         if has_label(model):

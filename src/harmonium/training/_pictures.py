@@ -52,7 +52,7 @@ class Pictures:
         unit = model.visible
         if isinstance(model, PairwiseModel) and "chain.visible" in state:
             chains = {block: state[f"chain.{block}"][:_IMAGES] for block in model.blocks()}
-            images = unit.mean(model.field("visible", chains))
+            images = model.layer("visible").mean(model.field("visible", chains))
         else:
             assert isinstance(model, GenerativeModel)
             n = len(self.rows)

@@ -67,7 +67,7 @@ class Run:
         self.source, train, held_out, states = opened
         self.hashes = {} if folder is None else hashes(opened, data)
         held_out = held_out[: options.probe]
-        check_likelihood(options, model, max(len(train), len(held_out)))
+        check_likelihood(options, model)
         self.monitor = monitor(model, Opened(self.source, train, held_out, states), options)
         self.score = watched_score(options, self.monitor.names(model))
         shape = image_shape(data, model) if options.samples_every else None

@@ -17,8 +17,8 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import invalid
-from ..learning import PCD, Rule
-from ..models import DBN, Model, State, check_model
+from ..learning import PCD, Rule, chain_rows
+from ..models import DBN, Model, PairwiseModel, State, check_model
 from ._checks import check_callback, check_is_rule
 from ._monitor import matrices
 from ._options import Options
@@ -187,8 +187,10 @@ def _train(run: Run, callback: Callback | None) -> History:
 
 def _chains(model: Model, state: State) -> Tensor | None:
     """Return the values of the chains that persist, of a deep belief network those of its top RBM."""
-    machine, name = (model.top, "top.visible") if isinstance(model, DBN) else (model, "chain.visible")
-    return machine.visible.values(state[name]) if name in state else None
+    if isinstance(model, PairwiseModel):
+        return chain_rows(model, state)
+    name = "top.visible"
+    return model.top.visible.values(state[name]) if isinstance(model, DBN) and name in state else None
 
 
 @contextmanager

@@ -1,0 +1,99 @@
+r"""Multi-prediction: each row's missing units, predicted by mean field from those that are given.
+
+In each update a random part S of a row's units is given, and the others, with the hidden ones, follow by a
+few sweeps of mean field; the loss is that of the prediction,
+
+.. math:: -\sum_{i \notin S} \log q_i(v_i), \qquad q = \text{mean field given } v_S,
+
+and its gradient goes back through all sweeps. A machine that is trained so needs neither chains nor layers
+that are trained one by one; it knows how to fill in what is missing, a label among it. It is no maximum
+likelihood, and its samples need not be good.
+
+References:
+    | Multi-prediction deep Boltzmann machines (Goodfellow, Mirza, Courville & Bengio, 2013)
+"""
+
+from __future__ import annotations
+
+__all__ = ["MultiPrediction"]
+
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..errors import invalid
+from ..models import Model, PairwiseModel, State
+from ..random import Stream
+from ..units import Unit
+from ._loss_rule import LossRule
+from ._rule import Batch
+
+
+class MultiPrediction(LossRule):
+    """Creates the rule that learns to predict any part of a row from the rest.
+
+    Arguments:
+        sweeps: Of mean field, in each update.
+        known: The probability that a unit of a row is given; a label counts as one unit.
+
+    Raises:
+        ArgumentError: An argument is out of range.
+    """
+
+    name: ClassVar[str] = "multi-prediction"
+    sweeps: Annotated[int, Field(ge=1, description="sweeps of mean field in each update")] = 6
+    known: Annotated[float, Field(ge=0, lt=1, description="probability that a unit of a row is given")] = 0.5
+
+    def check(self, model: Model) -> None:
+        if not isinstance(model, PairwiseModel) or not model.hidden_blocks():
+            raise invalid("rule", self.name, f"a rule that fits a {model.kind} without hidden units")
+        if any(model.lateral(block) is not None for block in model.blocks()):
+            raise invalid("rule", self.name, "a rule that fits units coupled within a layer, such as 'pcd'")
+        for block in model.observed_blocks():
+            if not model.layer(block).discrete:
+                raise invalid("rule", self.name, f"a rule that fits {model.layer(block).kind} units")
+
+    def loss(self, model: Model, batch: Batch, state: State, stream: Stream) -> Tensor:
+        assert isinstance(model, PairwiseModel)
+        data = model.observed(batch.values)
+        known = {block: self._known(model.layer(block), len(x), stream) for block, x in data.items()}
+        fields = _infer(model, data, known, self.sweeps)
+        losses = [_surprise(model.layer(b), x, fields[b], known[b]) for b, x in data.items()]
+        return batch.weights @ torch.stack(losses).sum(0).to(batch.weights)
+
+    def _known(self, unit: Unit, rows: int, stream: Stream) -> Tensor:
+        """Draw which columns are given, truth values of shape (rows, width)."""
+        return unit.expand(stream.uniform(rows, unit.size, device=unit.bias.device) < self.known)
+
+
+def _infer(model: PairwiseModel, data: State, known: State, sweeps: int) -> State:
+    """Return the fields of the observed blocks after some sweeps, their given units held."""
+    rows = len(data["visible"])
+    fields: State = {block: model.layer(block).bias.expand(rows, -1) for block in model.blocks()}
+    means: State = {}
+
+    def follow(block: str) -> None:
+        mean = model.layer(block).expected_statistics(fields[block])
+        means[block] = torch.where(known[block], data[block], mean) if block in known else mean
+
+    for block in fields:
+        follow(block)
+    order = [*model.outward(data)[len(data) :], *data]
+    for _ in range(sweeps):
+        for block in order:
+            fields[block] = model.field(block, means)
+            follow(block)
+    return fields
+
+
+def _surprise(unit: Unit, x: Tensor, field: Tensor, known: Tensor) -> Tensor:
+    """Return -log q of the units that are not given, shape (rows), float64.
+
+    A given unit is put where all fields vanish, and its part, which no parameter changes, taken off.
+    """
+    missing = (~known).to(x)
+    flat = unit.log_density(torch.zeros_like(x), torch.zeros_like(field))
+    share = known.sum(1) / known.shape[1]
+    return flat * share - unit.log_density(x * missing, field * missing)

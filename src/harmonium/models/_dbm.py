@@ -1,0 +1,234 @@
+r"""Deep Boltzmann machines: layers in a row, each coupled to the next, and nothing directed.
+
+.. math:: E(x_0, \dots, x_L) = \sum_{l=0}^{L} E_l(x_l) - \sum_{l=1}^{L} s(x_{l-1})^\top W_l\, s(x_l), \qquad
+    x_0 = v, \quad x_l = h_l
+
+Given all odd layers the even ones are independent, and the other way round, so that two fused steps draw the
+whole machine; and one of the two sums out, which leaves half of the layers to be sampled, annealed or
+enumerated. The posterior of the hidden layers given v is not a product, as it is in an RBM: each layer feels
+the one above as well. A label, if there is one, is coupled to the last hidden layer.
+
+References:
+    | Deep Boltzmann machines (Salakhutdinov & Hinton, 2009)
+    | An efficient learning procedure for deep Boltzmann machines (Salakhutdinov & Hinton, 2012)
+"""
+
+from __future__ import annotations
+
+__all__ = ["DBM"]
+
+import copy
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Self, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ArgumentError, check_memory
+from ..random import Stream
+from ..units import Categorical, Unit, unit_from_config
+from ._base import Coupling, State
+from ._layers import SCALE, as_classes, as_layers, as_masks, check_pair, pair_mask, with_label
+from ._mean_field import mean_field
+from ._pairwise import PairwiseModel
+
+
+class DBM(PairwiseModel):
+    """Creates a deep Boltzmann machine.
+
+    Its blocks are ``visible``, ``hidden1``, ``hidden2``, ... and, with classes, ``label``; a row of data then
+    ends in the label's code. They come in the order in which they are drawn, the even layers first.
+
+    Arguments:
+        layers: The layers from the visible one up, at least two; a number makes Bernoulli units.
+        classes: The number of the label's classes; no label if not given.
+        masks: For each pair of neighbouring layers which units may be coupled, truth values of shape (lower
+            units, upper units), or None for all.
+        seed: Draws the initial weights, N(0, 0.01^2).
+
+    Raises:
+        ArgumentError: There are too few layers, two that cannot be coupled, or a mask of another shape; or
+            there are more weights than memory holds.
+    """
+
+    kind = "dbm"
+    layers: Sequence[Unit]
+    weights: Sequence[nn.Parameter]
+    label: Categorical | None
+
+    def __init__(
+        self,
+        layers: Sequence[int | Unit],
+        *,
+        classes: int | None = None,
+        masks: Sequence[Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        units = as_layers(layers)
+        self.classes = as_classes(classes)
+        given = as_masks(masks, len(units) - 1)
+        self.layers = cast(Sequence[Unit], nn.ModuleList(copy.deepcopy(unit) for unit in units))
+        self.label = None if classes is None else Categorical(1, classes)
+        for number, (lower, upper) in enumerate(pairwise(units)):
+            _check(number, lower, upper)
+        weights = []
+        for number, (lower, upper) in enumerate(pairwise(units)):
+            weights.append(SCALE * Stream(seed, f"weight {number}").normal(lower.width, upper.width))
+            mask = None if given[number] is None else pair_mask(number, given[number], lower, upper)
+            self.register_buffer(f"mask{number}", mask)
+        self.weights = cast(Sequence[nn.Parameter], nn.ParameterList(weights))
+        if self.label is not None:
+            noise = Stream(seed, "label").normal(self.label.width, units[-1].width)
+            self.label_weight = nn.Parameter(SCALE * noise)
+        self.register_buffer("base_rates", torch.full((self.visible.width,), torch.nan))
+        self.project()
+
+    # --- configuration ----------------------------------------------------------------------------
+
+    def config(self) -> dict[str, Any]:
+        masks = [self.get_buffer(f"mask{number}") for number in range(self.depth)]
+        return {
+            "layers": [unit.config() for unit in self.layers],
+            "classes": self.classes,
+            "masked": [mask is not None for mask in masks],
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        units = [unit_from_config(unit) for unit in config["layers"]]
+        masks = [
+            torch.ones(lower.size, upper.size) if masked else None
+            for (lower, upper), masked in zip(pairwise(units), config["masked"], strict=True)
+        ]
+        return cls(units, classes=config["classes"], masks=masks)
+
+    # --- structure --------------------------------------------------------------------------------
+
+    @property
+    def depth(self) -> int:
+        """The number of hidden layers."""
+        return len(self.layers) - 1
+
+    @property
+    def visible(self) -> Unit:  # type: ignore[override]
+        """What a row of data is: the visible units, and the label if there is one."""
+        if self.label is None:
+            return self.layers[0]
+        unit = with_label(self.layers[0], self.label.width)
+        unit.bias.data[-self.label.width :] = self.label.bias.detach()
+        return unit
+
+    @property
+    def device(self) -> torch.device:
+        return self.layers[0].bias.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.layers[0].bias.dtype
+
+    def blocks(self) -> tuple[str, ...]:
+        names = ["visible", *(f"hidden{number}" for number in range(1, self.depth + 1)), "label"]
+        if self.label is None:
+            names.pop()
+        return (*names[::2], *reversed(names[1::2]))
+
+    def observed_blocks(self) -> tuple[str, ...]:
+        return ("visible",) if self.label is None else ("visible", "label")
+
+    def observed(self, s: Tensor) -> State:
+        if self.label is None:
+            return {"visible": s}
+        columns = self.layers[0].width
+        return {"visible": s[..., :columns].contiguous(), "label": s[..., columns:].contiguous()}
+
+    def shown(self, state: State) -> Tensor:
+        return state["visible"] if self.label is None else torch.cat((state["visible"], state["label"]), -1)
+
+    def validate(self, rows: Tensor, *, means: bool = False, name: str = "data") -> None:
+        unit = self.layers[0] if self._bare(rows) else self.visible
+        unit.validate(rows, means=means, name=name)
+
+    def states(self, rows: Tensor) -> State:
+        """Return what rows tell, as ever; rows that lack the label tell of the visible units alone."""
+        if self._bare(rows):
+            return {"visible": self.layers[0].statistics(rows)}
+        return super().states(rows)
+
+    def _bare(self, rows: Tensor) -> bool:
+        """Return whether rows of data lack the label."""
+        below = self.layers[0]
+        return self.label is not None and rows.ndim == 2 and rows.shape[1] in (below.size, below.width)
+
+    def layer(self, block: str) -> Unit:
+        unit = self.label if block == "label" else self.layers[_number(block)]
+        assert unit is not None
+        return unit
+
+    def place(self, block: str) -> str:
+        return block if block == "label" else f"layers.{_number(block)}"
+
+    def couplings(self) -> tuple[Coupling, ...]:
+        names = ["visible", *(f"hidden{number}" for number in range(1, self.depth + 1))]
+        found = [Coupling(a, b, f"weights.{n}") for n, (a, b) in enumerate(pairwise(names))]
+        if self.label is not None:
+            found.append(Coupling("label", names[-1], "label_weight"))
+        return tuple(found)
+
+    def mask(self, coupling: Coupling) -> Tensor | None:
+        if coupling.name == "label_weight":
+            return None
+        mask: Tensor | None = getattr(self, f"mask{coupling.name.removeprefix('weights.')}")
+        return mask
+
+    def encode(self, v: Any) -> Tensor:
+        """Return the last hidden layer's expected statistics by mean field, shape (rows, width).
+
+        Arguments:
+            v: Rows of data, as :meth:`free_energy` takes them; a label may be missing.
+
+        Raises:
+            ArgumentTypeError: The rows are no numbers.
+            DataError: They have another shape, or a value that the visible units cannot take.
+        """
+        return mean_field(self, self.given(v)).means[f"hidden{self.depth}"]
+
+    def reconstruct(self, v: Any) -> Tensor:
+        """Return the visible means given the first hidden layer's by mean field, shape (rows, width).
+
+        Arguments:
+            v: Rows of data, as :meth:`free_energy` takes them; a label may be missing.
+
+        Raises:
+            ArgumentTypeError: The rows are no numbers.
+            DataError: They have another shape, or a value that the visible units cannot take.
+        """
+        means = mean_field(self, self.given(v)).means
+        return self.layers[0].mean(self.field("visible", means))
+
+    @torch.no_grad()
+    def initialise(self, mean: Tensor) -> None:
+        self.base_rates.copy_(mean)
+        for block, own in self.observed(mean).items():
+            unit = self.layer(block)
+            if unit.bias.requires_grad and not bool(unit.bias.any()):
+                unit.bias.copy_(unit.natural(own))
+
+
+def _number(block: str) -> int:
+    """Return the number of a layer by its block's name."""
+    return int(block.removeprefix("hidden")) if block != "visible" else 0
+
+
+def _check(number: int, lower: Unit, upper: Unit) -> None:
+    """Check that two neighbouring layers may be coupled, and that memory holds their weights.
+
+    Raises:
+        ArgumentError: They may not, or it does not.
+    """
+    try:
+        check_pair(lower, upper)
+    except ArgumentError as error:
+        raise ArgumentError(f"layers {number} and {number + 1}: {error}") from None
+    check_memory(f"layers[{number + 1}]", upper.size, lower.width * upper.width)
