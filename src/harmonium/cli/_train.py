@@ -293,6 +293,8 @@ def as_means(source: str, arguments: dict[str, Any], given: dict[str, Any] | Non
     """
     grey = DATASETS[source].levels is not None if source in DATASETS else "binarisation" in arguments
     stated = "binarisation" in (arguments if given is None else given)
+    if any(arguments.get(name) is not None for name in ("patches", "transform")):
+        return arguments
     return {**arguments, "binarisation": "none"} if grey and not stated else arguments
 
 

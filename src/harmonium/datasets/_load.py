@@ -22,6 +22,7 @@ from ._files import SUFFIXES, read_csv, read_npy, read_npz
 from ._images import read_folder
 from ._named import DATASETS
 from ._rows import SPLITS, Rows, Size, check_positive, check_size, divide, narrow, refuse
+from ._transform import Transform
 
 Array = NDArray[Any] | Tensor
 
@@ -55,7 +56,7 @@ def load(
     skip_broken: bool = False,
     patches: int | None = None,
     patches_per_image: int | None = None,
-    transform: str | None = None,
+    transform: str | Transform | None = None,
     epsilon: float | None = None,
 ) -> Dataset:
     """Load a data set by its name in ``DATASETS``, from a file, or from a folder of images.
@@ -86,7 +87,8 @@ def load(
         skip_broken: Whether images of a folder that cannot be decoded are left out; ``source`` counts them.
         patches: The side, in pixels, of the square patches to cut from images.
         patches_per_image: How many patches to cut from each image, 1 by default.
-        transform: ``standardise`` or ``zca``: see :class:`Transform`.
+        transform: ``standardise`` or ``zca``, fitted on the training rows: see :class:`Transform`; or one
+            that has been fitted, such as a model's own.
         epsilon: The transform's regulariser, a share of the mean variance; by default 0, for ``zca`` 0.001.
 
     Raises:
@@ -138,7 +140,7 @@ def from_array(
     source: str = "An array in memory.",
     patches: int | None = None,
     patches_per_image: int | None = None,
-    transform: str | None = None,
+    transform: str | Transform | None = None,
     epsilon: float | None = None,
 ) -> Dataset:
     """Make a data set of an array or a tensor; by default all rows are for training, in order.
@@ -160,7 +162,8 @@ def from_array(
         patches: The side of the square patches to cut, where rows are images of shape (height, width) or
             (channels, height, width).
         patches_per_image: How many patches to cut from each image, 1 by default.
-        transform: ``standardise`` or ``zca``: see :class:`Transform`.
+        transform: ``standardise`` or ``zca``, fitted on the training rows: see :class:`Transform`; or one
+            that has been fitted, such as a model's own.
         epsilon: The transform's regulariser, a share of the mean variance; by default 0, for ``zca`` 0.001.
 
     Raises:

@@ -1,6 +1,6 @@
 """What a distribution is: energies, conditionals and free energies."""
 
-from ._base import Coupling, EnergyModel, GenerativeModel, Model, State, check_model
+from ._base import Coupling, EnergyModel, GenerativeModel, Model, State, check_model, check_transform
 from ._boltzmann import BoltzmannMachine, lattice
 from ._classification import (
     Classified,
@@ -13,7 +13,7 @@ from ._classification import (
 )
 from ._dbn import DBN
 from ._enumeration import CEILING, check_count, choose_side, configurations, count_states, log_sum
-from ._files import MODELS, check_fit, load, model_from_config, save
+from ._files import MODELS, check_fit, load, load_parameters, model_from_config, save
 from ._layers import as_layer
 from ._masks import local_mask, random_mask
 from ._mlp import ACTIVATIONS, MLP, Autoencoder
@@ -40,6 +40,7 @@ __all__ = [
     "check_count",
     "check_fit",
     "check_model",
+    "check_transform",
     "choose_side",
     "classify",
     "configurations",
@@ -49,6 +50,7 @@ __all__ = [
     "label_columns",
     "lattice",
     "load",
+    "load_parameters",
     "local_mask",
     "log_sum",
     "model_from_config",

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..models import DBN, MLP, Autoencoder, PairwiseModel
 from ._opened import OpenRun
-from ._words import Table, baseline, binarised, duration, number, own_name, short, units
+from ._words import Table, baseline, binarised, duration, number, own_name, own_units, short, units
 
 Evaluation = dict[str, Any]
 
@@ -102,6 +102,7 @@ def network_quality(run: OpenRun, found: Evaluation) -> Iterator[str]:
         f"{short(found['data_standard_error'])}."
     )
     yield text
+    yield from own_units(found)
     yield from baseline(found)
     growth = found.get("growth")
     if growth and len(growth) > 1:
