@@ -83,6 +83,7 @@ def main() -> None:
         "± rows": result.data_standard_error,
         "samples": result.importance_samples,
         "effective": result.importance_ess,
+        "low by": result.importance_bias,
         "trusted": result.trusted,
         "evaluation s": time.monotonic() - began,
     }

@@ -381,6 +381,8 @@ def test_the_bound_is_tight_where_the_recognition_network_is_exact(make):
     log_p, bound = likelihood(exact, v)
     np.testing.assert_allclose(bound, log_p, atol=1e-10)
     got = hm.log_likelihood(exact.model, rows, samples=3)
+    assert got.trusted
+    assert got.importance_bias < 1e-9
     assert got.mean == pytest.approx(log_p.mean(), abs=1e-9)
     assert got.bound == pytest.approx(log_p.mean(), abs=1e-9)
     assert got.bound_standard_error < 1e-9
@@ -444,6 +446,33 @@ def test_a_single_sample_tells_nothing_of_its_error():
     got = hm.log_likelihood(model, rows, samples=1)
     assert got.standard_error == got.bound_standard_error == math.inf
     assert got.bound == pytest.approx(got.mean)
+
+
+def test_the_estimate_is_low_by_what_it_says():
+    """Its bias over many repetitions, to first order."""
+    exact = Exact(network((4, 3, 3), scale=1.0, seed=3))
+    rows, v, _ = rows_of(exact, labelled=False)
+    log_p, _ = likelihood(exact, v)
+    got = hm.log_likelihood(exact.model, rows.repeat(1500, 1), samples=40)
+    shortfall = log_p.mean() - got.mean
+    assert shortfall > 8 * got.standard_error
+    assert got.importance_bias == pytest.approx(shortfall, rel=0.3)
+
+
+@pytest.mark.parametrize("scale", [0.5, 4.0])
+def test_an_estimate_of_few_samples_is_not_trusted(scale):
+    model = network((6, 5, 5), scale=scale, seed=1)
+    rows = (torch.arange(64)[:, None] >> torch.arange(6) & 1).double()
+    got = hm.log_likelihood(model, rows, samples=10)
+    assert got.trusted == (scale < 4)
+    assert (got.importance_bias > 0.1) == (scale == 4)
+    assert ("low by" in got.reason) == (scale == 4)
+
+
+def test_one_sample_does_not_tell_how_low_it_is():
+    got = hm.log_likelihood(network((4, 3, 3)), torch.zeros(2, 4), samples=1)
+    assert not got.trusted
+    assert got.reason.startswith("one sample of the hidden layers")
 
 
 def test_float32_gives_nearly_the_same_likelihood():

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..datasets import DATASETS, Dataset, Entry, load, pack, summary
 from ..errors import ArgumentError
+from ..report import with_transform
 from ..training import RunFolder
 from ._console import print_json, print_table
 from ._settings import data_keys, read, signature_keys
@@ -41,7 +42,8 @@ def named(source: str) -> str:
 def other_data(run: Path, source: str | None, arguments: dict[str, Any]) -> Dataset | None:
     """Load the data that are named in place of a run's own, if some are.
 
-    Where they are the ones that the run names, they are loaded as then, but for the arguments given now.
+    Where they are the ones that the run names, they are loaded as then, but for the arguments given now. The
+    rows of a run that has a transform are made by that one.
 
     Arguments:
         run: The run folder.
@@ -56,9 +58,10 @@ def other_data(run: Path, source: str | None, arguments: dict[str, Any]) -> Data
         raise ArgumentError(f"data.{name}: there is nothing to load, expected --data NAME_OR_PATH as well")
     if source is None:
         return None
-    own = RunFolder(run).config().get("data") or {}
+    folder = RunFolder(run)
+    own = folder.config().get("data") or {}
     before = own.get("arguments", {}) if own.get("source") == named(source) else {}
-    return load(source, **{**before, **arguments})
+    return load(source, **with_transform(folder, {**before, **arguments}))
 
 
 def _describe(name: str, pairs: list[str], as_json: bool) -> None:

@@ -32,7 +32,7 @@ _MEANS = (
     "the rows are means, not states (binarisation none), so the number is no log-likelihood of data "
     "that exist"
 )
-_DEEP = ("bound", "bound_standard_error", "importance_samples", "importance_ess")
+_DEEP = ("bound", "bound_standard_error", "importance_samples", "importance_ess", "importance_bias")
 
 
 def evaluate(
@@ -155,6 +155,9 @@ def _of_likelihood(
         result["bound_error"] = error
     else:
         result = {name: value for name, value in result.items() if name not in _DEEP}
+    transform = run.data.transform
+    if transform is not None:
+        result |= {"transform": str(transform), "log_determinant": transform.log_determinant}
     return {
         **result,
         "binarisation": run.data.binarisation,
@@ -264,6 +267,9 @@ def tell(run: OpenRun, found: dict[str, Any]) -> None:
     ]
     if isinstance(run.model, DBN):
         rows = [*_of_bound(found), ("estimate", *rows[0][1:]), *rows[1:]]
+    if found["log_determinant"] is not None:
+        own = f"the above are of rows by {found['transform']}; log-determinant {found['log_determinant']:.3f}"
+        rows.append(("in the rows' units", f"{found['mean'] + found['log_determinant']:.3f}", own))
     if found["baseline_log_likelihood"] is not None:
         floor = found["baseline_log_likelihood"]
         above = found["mean"] > floor

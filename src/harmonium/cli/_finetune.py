@@ -9,8 +9,8 @@ from pathlib import Path
 from ..datasets import load
 from ..errors import ArgumentError, FileError
 from ..learning import RULES
-from ..models import DBN, MLP, Autoencoder, Model
-from ..report import environment, open_entry, open_model
+from ..models import DBN, MLP, Autoencoder, Model, check_transform
+from ..report import environment, open_entry, open_model, with_transform
 from ..training import RunFolder
 from ._console import noted_warnings
 from ._settings import Keys, data_keys, option_keys, read, rule_keys, signature_keys, under
@@ -66,7 +66,8 @@ def understand_tuning(run: Path, pairs: list[str]) -> Wish:
         arguments["with_labels"] = network.classes is not None
     else:
         arguments = as_means(source, arguments, given)
-    data = load(source, **arguments)
+    data = load(source, **with_transform(folder, arguments))
+    check_transform(network, data)
     options = with_likelihood({k: v for k, v in values.items() if k in option_keys()})
     dropout = {k: v for k, v in values.items() if k in _dropout_keys()}
     with noted_warnings():

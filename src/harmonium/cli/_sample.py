@@ -62,7 +62,7 @@ def sample(
             replicas=replicas,
             progress=meter.step,
         )
-    _write(run, rows, out)
+    _write(run, run.untransformed(rows), out)
     if as_json:
         print_json({"out": str(out), "rows": len(rows), "columns": rows.shape[1], "means": means})
     else:
@@ -115,7 +115,7 @@ def _rows(run: OpenRun, n: int, seed: int) -> Tensor:
 def _write(run: OpenRun, rows: Tensor, out: Path) -> None:
     if out.suffix.lower() == ".png":
         assert run.image_shape is not None
-        save_grid(run.images(rows), run.image_shape, out, limits=run.limits, overwrite=True)
+        save_grid(run.images(rows), run.image_shape, out, limits=run.own_limits, overwrite=True)
         return
     values = _narrow(rows).numpy()
     memory = BytesIO()

@@ -38,7 +38,7 @@ from typing import Annotated, Any, NamedTuple, TypeAlias, get_type_hints
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from ..datasets import BINARISATIONS, load
+from ..datasets import BINARISATIONS, TRANSFORMS, load
 from ..errors import ArgumentError, choose
 from ..learning import RULES
 from ..likelihood import ESTIMATORS, log_likelihood, log_partition
@@ -205,6 +205,7 @@ def data_keys() -> Keys:
     """Return the keys of loading a data set."""
     keys = signature_keys(load, but=("source",))
     keys["binarisation"] = keys["binarisation"]._replace(choices=BINARISATIONS)
+    keys["transform"] = keys["transform"]._replace(hint=str | None, choices=TRANSFORMS)
     return keys
 
 

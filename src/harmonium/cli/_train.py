@@ -305,6 +305,8 @@ def as_means(source: str, arguments: dict[str, Any], given: dict[str, Any] | Non
     else:
         grey = "binarisation" in arguments or Path(source).is_dir()
     stated = "binarisation" in (arguments if given is None else given)
+    if any(arguments.get(name) is not None for name in ("patches", "transform")):
+        return arguments
     return {**arguments, "binarisation": "none"} if grey and not stated else arguments
 
 

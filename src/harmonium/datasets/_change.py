@@ -11,7 +11,7 @@ __all__ = ["Change"]
 from dataclasses import replace
 from typing import NamedTuple
 
-from ..errors import choose
+from ..errors import DataError, choose
 from ._dataset import Dataset
 from ._patches import cut
 from ._rows import check_positive, refuse
@@ -24,13 +24,13 @@ class Change(NamedTuple):
     Arguments:
         patches: The side of the patches.
         patches_per_image: How many are cut from each image; 1 if not given.
-        transform: A name in ``TRANSFORMS``.
-        epsilon: Its regulariser; its own if not given.
+        transform: A name in ``TRANSFORMS``, to be fitted; or one that has been.
+        epsilon: The regulariser of one to be fitted; its own if not given.
     """
 
     patches: int | None
     patches_per_image: int | None
-    transform: str | None
+    transform: str | Transform | None
     epsilon: float | None
 
     def __bool__(self) -> bool:
@@ -49,6 +49,9 @@ class Change(NamedTuple):
         if self.transform is None:
             refuse({"epsilon": self.epsilon}, "None unless a transform is stated")
             return
+        if isinstance(self.transform, Transform):
+            refuse({"epsilon": self.epsilon}, "None beside a transform that has been fitted")
+            return
         choose("transform", self.transform, TRANSFORMS)
         if self.epsilon is not None:
             check_epsilon(self.epsilon)
@@ -58,12 +61,17 @@ class Change(NamedTuple):
 
         Raises:
             ArgumentError: Patches do not fit into its rows.
-            DataError: Its training rows vary too little for the transform.
+            DataError: Its training rows vary too little for the transform, or it is one of other columns.
         """
         if self.patches is not None:
             dataset = cut(dataset, self.patches, self.patches_per_image or 1)
         if self.transform is None:
             return dataset
-        fitted = Transform.fit(self.transform, dataset.train, self.epsilon)
+        fitted = self.transform
+        if not isinstance(fitted, Transform):
+            fitted = Transform.fit(fitted, dataset.train, self.epsilon)
+        elif fitted.columns != dataset.columns:
+            got = f"rows of {dataset.columns} columns in {dataset.name}"
+            raise DataError(f"transform: got {got}, expected the {fitted.columns} that it was fitted on")
         train, validation, test = map(fitted.apply, (dataset.train, dataset.validation, dataset.test))
         return replace(dataset, train=train, validation=validation, test=test, transform=fitted)

@@ -24,6 +24,7 @@ from ._files import SUFFIXES, read_csv, read_npy, read_npz
 from ._named import DATASETS
 from ._pack import is_packed, read_packed
 from ._rows import SPLITS, TENTH, Rows, Size, check_size, divide, narrow, refuse
+from ._transform import Transform
 
 Array = NDArray[Any] | Tensor
 
@@ -57,7 +58,7 @@ def load(
     limit: int | None = None,
     patches: int | None = None,
     patches_per_image: int | None = None,
-    transform: str | None = None,
+    transform: str | Transform | None = None,
     epsilon: float | None = None,
 ) -> Dataset:
     """Load a data set by its name in ``DATASETS``, from a file, or from a folder or a database of images.
@@ -90,7 +91,8 @@ def load(
         limit: How many images of a folder or a database to take of each split at most, chosen by the seed.
         patches: The side, in pixels, of the square patches to cut from images.
         patches_per_image: How many patches to cut from each image, 1 by default.
-        transform: ``standardise`` or ``zca``: see :class:`Transform`.
+        transform: ``standardise`` or ``zca``, fitted on the training rows: see :class:`Transform`; or one
+            that has been fitted, such as a model's own.
         epsilon: The transform's regulariser, a share of the mean variance; by default 0, for ``zca`` 0.001.
 
     Raises:
@@ -143,7 +145,7 @@ def from_array(
     source: str = "An array in memory.",
     patches: int | None = None,
     patches_per_image: int | None = None,
-    transform: str | None = None,
+    transform: str | Transform | None = None,
     epsilon: float | None = None,
 ) -> Dataset:
     """Make a data set of an array or a tensor; by default all rows are for training, in order.
@@ -165,7 +167,8 @@ def from_array(
         patches: The side of the square patches to cut, where rows are images of shape (height, width) or
             (channels, height, width).
         patches_per_image: How many patches to cut from each image, 1 by default.
-        transform: ``standardise`` or ``zca``: see :class:`Transform`.
+        transform: ``standardise`` or ``zca``, fitted on the training rows: see :class:`Transform`; or one
+            that has been fitted, such as a model's own.
         epsilon: The transform's regulariser, a share of the mean variance; by default 0, for ``zca`` 0.001.
 
     Raises:

@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 
 from ..datasets import Dataset
 from ..errors import ArgumentTypeError, invalid, show
-from ..models import DBN, GenerativeModel, PairwiseModel, choose_side
+from ..models import DBN, GenerativeModel, PairwiseModel, check_transform, choose_side
 from ..random import Stream
 from ..units import as_rows
 from ._exact import LIMIT
@@ -27,6 +27,7 @@ from ._results import LogLikelihood, LogPartition
 
 _ROWS = 2048
 _SAMPLES = 100
+_LOW = 0.1
 
 
 @torch.no_grad()
@@ -69,6 +70,8 @@ def log_likelihood(
     if log_partition is not None and options:
         name, value = next(iter(options.items()))
         raise invalid(name, value, "no such argument beside log_partition=")
+    check_transform(model, data)
+    transform = data.transform if isinstance(data, Dataset) else model.transform
     binarisation = None
     if isinstance(data, Dataset):
         binarisation, means = data.binarisation, means or data.binarisation == "none"
@@ -94,18 +97,47 @@ def log_likelihood(
         reason=log_partition.reason,
         binarisation=binarisation,
         log_partition=log_partition,
+        log_determinant=None if transform is None else transform.log_determinant,
     )
     if isinstance(model, PairwiseModel) and model.hidden_sums_out():
         return _around(result, _log_sums(model, rows))
     paths = _paths(model, rows, samples, Stream(seed, "importance"))
     n = len(rows)
+    bias, doubt = _shortfall(paths.effective, samples or _SAMPLES)
     return replace(
         _around(result, paths.estimate),
+        trusted=result.trusted and not doubt,
+        reason="; ".join(filter(None, (result.reason, doubt))),
         standard_error=math.hypot(result.standard_error, float(paths.estimate_error.norm()) / n),
         bound=float(paths.bound.mean()) - log_partition.upper,
         bound_standard_error=float(paths.bound_error.norm()) / n,
         importance_samples=(samples or _SAMPLES) if bool(paths.effective.isfinite().all()) else 0,
         importance_ess=float(paths.effective.mean()),
+        importance_bias=bias,
+    )
+
+
+def _shortfall(effective: Tensor, samples: int) -> tuple[float, str]:
+    r"""Return by how much the logarithm of a mean weight is low, and why not to trust it, if not to.
+
+    To first order it is half the relative variance of the mean, :math:`\frac12 (1/\mathrm{ESS} - 1/K)`. Where
+    one of K samples has all the weight, that is near one half, and the truth may be much further off.
+
+    Arguments:
+        effective: The effective number of each row's samples, shape (rows); infinite where none are drawn.
+        samples: Of each row.
+    """
+    if bool(effective.isinf().all()):
+        return 0.0, ""
+    bias = 0.5 * float((1 / effective - 1 / samples).clamp(min=0).mean())
+    if samples == 1:
+        return bias, "one sample of the hidden layers for each row does not tell how low the estimate is"
+    if bias <= _LOW:
+        return bias, ""
+    return bias, (
+        f"of {samples:,} samples of the hidden layers for each row about {float(effective.mean()):.2g} carry "
+        f"the weight, so that the estimate is low by {bias:.2g} nats or more; take more samples "
+        "(the bound is not concerned)"
     )
 
 

@@ -67,6 +67,11 @@ class LogLikelihood:
     """How many samples of the hidden layers each row's mean weight comes from; none where they sum out."""
     importance_ess: float = float("inf")
     """The mean effective number of those samples. Where it is small, the estimate is low."""
+    importance_bias: float = 0.0
+    """By how much the estimate is low, in nats per row, to first order; more where few samples count."""
+    log_determinant: float | None = None
+    """What is added to these numbers, of transformed rows, for those of rows in their own units; None where
+    no transform is known."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as JSON values."""

@@ -1,6 +1,6 @@
 """What a distribution is: energies, conditionals and free energies."""
 
-from ._base import Coupling, EnergyModel, GenerativeModel, Model, State, check_model
+from ._base import Coupling, EnergyModel, GenerativeModel, Model, State, check_model, check_transform
 from ._boltzmann import BoltzmannMachine, lattice
 from ._classification import (
     Classified,
@@ -14,7 +14,7 @@ from ._classification import (
 from ._dbm import DBM
 from ._dbn import DBN
 from ._enumeration import CEILING, choose_side, configurations, count_states, log_sum
-from ._files import MODELS, check_fit, check_same, load, model_from_config, save
+from ._files import MODELS, check_fit, check_same, load, load_parameters, model_from_config, save
 from ._gan import GAN, LAWS
 from ._layers import as_layer
 from ._masks import local_mask, random_mask
@@ -50,6 +50,7 @@ __all__ = [
     "check_fit",
     "check_model",
     "check_same",
+    "check_transform",
     "choose_side",
     "classify",
     "configurations",
@@ -59,6 +60,7 @@ __all__ = [
     "label_columns",
     "lattice",
     "load",
+    "load_parameters",
     "local_mask",
     "log_sum",
     "mean_field",

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["Coupling", "EnergyModel", "GenerativeModel", "Model", "State", "check_model"]
+__all__ = [
+    "Coupling",
+    "EnergyModel",
+    "GenerativeModel",
+    "Model",
+    "State",
+    "check_model",
+    "check_transform",
+]
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
@@ -11,7 +19,8 @@ from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ..errors import ArgumentTypeError, show
+from ..datasets import Dataset, Transform
+from ..errors import ArgumentTypeError, DataError, show
 from ..units import Unit
 
 State: TypeAlias = dict[str, Tensor]
@@ -33,6 +42,9 @@ class Model(nn.Module, ABC):
     kind: ClassVar[str]
     visible: Unit
     """What a row is: the units whose values it holds, a label included."""
+    transform: Transform | None = None
+    """What made the rows that the model was trained on of rows in their own units, labels apart; its file
+    holds it. None where they were not transformed, or where nothing is known of it, as of mere rows."""
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
@@ -181,6 +193,24 @@ class EnergyModel(GenerativeModel):
             weight: The rows' weights, of either sign, shape (rows).
             out: Memory for some of the results, by name.
         """
+
+
+def check_transform(model: Model, data: object) -> None:
+    """Check that a data set is made as the one that a model was trained on; of mere rows nothing is known.
+
+    Raises:
+        DataError: Its rows are in their own units, or another transform made them.
+    """
+    own = model.transform
+    if own is None or not isinstance(data, Dataset) or own.same(data.transform):
+        return
+    got = "rows in their own units" if data.transform is None else f"rows transformed by {data.transform}"
+    if data.transform is not None and data.transform.config() == own.config():
+        got += " as other rows have it"
+    raise DataError(
+        f"data: got {got}, expected those of the model's own transform ({own}); "
+        "hm.datasets.load(..., transform=model.transform) makes them"
+    )
 
 
 def check_model(model: object, family: type) -> None:

@@ -333,6 +333,7 @@ class DBN(GenerativeModel):
                 if mask is not None:
                     model.set_mask(number, mask[: weight.shape[0]])
             model.linears[-1].weight.mul_(_NEW)
+        model.transform = self.transform
         return model
 
     def to_autoencoder(self) -> Autoencoder:
@@ -358,6 +359,7 @@ class DBN(GenerativeModel):
                 weight, bias = _to_means(unit, rbm.weight[:rows].T, rbm.visible.bias[:rows])
                 linear.weight.copy_(weight.T)
                 linear.bias.copy_(bias)
+        model.transform = self.transform
         return model
 
     def _upward(self) -> list[tuple[Tensor, Tensor]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MODELS", "check_fit", "check_same", "load", "model_from_config", "save"]
+__all__ = ["MODELS", "check_fit", "check_same", "load", "load_parameters", "model_from_config", "save"]
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..datasets import Transform
 from ..errors import FileError, choose
 from ..files import load_tensors, save_tensors
 from ._base import Model, check_model
@@ -25,16 +26,23 @@ MODELS: dict[str, type[Model]] = {
 }
 """The models by name."""
 
+_TRANSFORM = "transform:"
+"""What the names of a transform's tensors begin with."""
+
 
 def save(model: Model, path: str | Path) -> None:
-    """Write a model to a safetensors file.
+    """Write a model to a safetensors file, with the transform of the rows that it was trained on.
 
     Raises:
         ArgumentTypeError: ``model`` is no model.
         FileError: The folder cannot be written.
     """
     check_model(model, Model)
-    save_tensors(path, "model", model.state_dict(), {"kind": model.kind, "config": model.config()})
+    tensors, content = dict(model.state_dict()), {"kind": model.kind, "config": model.config()}
+    if model.transform is not None:
+        content["transform"] = model.transform.config()
+        tensors |= {f"{_TRANSFORM}{name}": t for name, t in model.transform.state().items()}
+    save_tensors(path, "model", tensors, content)
 
 
 def load(path: str | Path, model: Model | None = None) -> Model:
@@ -49,6 +57,7 @@ def load(path: str | Path, model: Model | None = None) -> Model:
         FileError: The file is missing, damaged, written by a newer version, or of another model.
     """
     tensors, content = load_tensors(path, "model")
+    tensors, transform = _part(path, tensors, content)
     if model is not None:
         check_same(path, model, content)
     else:
@@ -57,6 +66,7 @@ def load(path: str | Path, model: Model | None = None) -> Model:
         model.double()
     check_fit(path, model, tensors)
     model.load_state_dict(tensors)
+    model.transform = transform
     return model
 
 
@@ -71,6 +81,28 @@ def check_same(path: str | Path, model: object, content: dict[str, Any]) -> None
     assert isinstance(model, Model)
     if (content.get("kind"), content.get("config")) != (model.kind, model.config()):
         raise FileError(f"{path}: it is of another model than the {model.kind} that is given")
+
+
+def load_parameters(path: str | Path) -> dict[str, Tensor]:
+    """Read the parameters of a model that :func:`save` wrote.
+
+    Raises:
+        FileError: The file is missing, damaged, or written by a newer version.
+    """
+    return _part(path, *load_tensors(path, "model"))[0]
+
+
+def _part(path: str | Path, tensors: dict[str, Tensor], content: Any) -> tuple[dict[str, Tensor], Any]:
+    """Return a file's parameters and the transform beside them, or None."""
+    own = {name: t for name, t in tensors.items() if not name.startswith(_TRANSFORM)}
+    config = content.get("transform") if isinstance(content, dict) else None
+    if config is None:
+        return own, None
+    state = {name.removeprefix(_TRANSFORM): t for name, t in tensors.items() if name not in own}
+    try:
+        return own, Transform.from_state(config, state)
+    except (TypeError, ValueError) as error:
+        raise FileError(f"{path}: its transform is none that this harmonium knows ({error})") from error
 
 
 def check_fit(path: str | Path, model: Model, tensors: dict[str, Tensor]) -> None:

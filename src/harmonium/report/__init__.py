@@ -8,7 +8,16 @@ bound of a deep belief network grew with its layers.
 
 from ._draws import draw
 from ._growth import bound_growth, cut
-from ._opened import EVALUATION, OpenRun, environment, open_data, open_entry, open_model, open_run
+from ._opened import (
+    EVALUATION,
+    OpenRun,
+    environment,
+    open_data,
+    open_entry,
+    open_model,
+    open_run,
+    with_transform,
+)
 from ._write import write_report
 
 __all__ = [
@@ -22,5 +31,6 @@ __all__ = [
     "open_entry",
     "open_model",
     "open_run",
+    "with_transform",
     "write_report",
 ]

@@ -27,7 +27,7 @@ from ._networks import (
     widths,
 )
 from ._opened import OpenRun, environment
-from ._words import Table, baseline, binarised, duration, minus, number, short, units
+from ._words import Table, baseline, binarised, duration, minus, number, own_units, short, units
 
 _SPLITS = ("test", "validation", "train")
 _MODELS = {
@@ -189,6 +189,7 @@ def _quality(run: OpenRun) -> Iterator[str]:
             f"{short(found['data_standard_error'])}."
         )
     yield text
+    yield from own_units(found)
     yield from baseline(found)
     if found.get("error") is not None:
         yield f"It takes a wrong label for the most probable one of {found['error']:.2%} of these rows."

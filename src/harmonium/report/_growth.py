@@ -98,4 +98,5 @@ def cut(model: DBN, depth: int) -> DBN:
     part = DBN.from_config({**config, "layers": layers, "masked": masked, "classes": None})
     kept = {name: value for name, value in model.state_dict().items() if int(name.split(".")[1]) < depth}
     part.to(model.device, model.dtype).load_state_dict(kept)
+    part.transform = model.transform
     return part

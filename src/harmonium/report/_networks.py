@@ -19,7 +19,7 @@ from typing import Any
 from ..models import DBN, GAN, MLP, Autoencoder, PairwiseModel
 from ._games import game_numbers, game_quality, game_tiles, game_verdict
 from ._opened import OpenRun
-from ._words import Table, baseline, binarised, duration, number, own_name, short, units
+from ._words import Table, baseline, binarised, duration, number, own_name, own_units, short, units
 
 Evaluation = dict[str, Any]
 
@@ -109,6 +109,7 @@ def network_quality(run: OpenRun, found: Evaluation) -> Iterator[str]:
         f"{short(found['data_standard_error'])}."
     )
     yield text
+    yield from own_units(found)
     yield from baseline(found)
     growth = found.get("growth")
     if growth and len(growth) > 1:

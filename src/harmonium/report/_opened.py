@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["EVALUATION", "OpenRun", "environment", "open_data", "open_entry", "open_model", "open_run"]
+__all__ = [
+    "EVALUATION",
+    "OpenRun",
+    "environment",
+    "open_data",
+    "open_entry",
+    "open_model",
+    "open_run",
+    "with_transform",
+]
 
 import json
 import platform
@@ -17,7 +26,7 @@ from torch import Tensor
 from ..datasets import Dataset, load
 from ..errors import FileError
 from ..files import read_json
-from ..models import DBN, Model
+from ..models import DBN, Model, check_transform
 from ..models import load as load_model
 from ..training import RunFolder, changed_splits
 from ..training.pretrain import GREEDY
@@ -67,9 +76,14 @@ class OpenRun:
             return 0.0, unit.states - 1.0
         if unit.support() is not None:
             return 0.0, 1.0
-        values = self.images(self.data.fixed("train", 1000)).float().flatten()
-        low, high = torch.quantile(values[: 2**23], torch.tensor([_TAIL, 1 - _TAIL])).tolist()
-        return (low, high) if low < high else (low, low + 1)
+        return _usual(self.images(self.data.fixed("train", 1000)))
+
+    @property
+    def own_limits(self) -> tuple[float, float]:
+        """The same of rows in the units that the data came in."""
+        if self.data.transform is None:
+            return self.limits
+        return _usual(self.images(self.untransformed(self.data.fixed("train", 1000))))
 
     @property
     def plain(self) -> bool:
@@ -102,6 +116,13 @@ class OpenRun:
         """
         return _chains(RunFolder(self.folder.path / f"layer-{number}"), "state:chain.visible", unit)
 
+    def untransformed(self, rows: Tensor) -> Tensor:
+        """Return rows in the units that the data came in, shape (rows, size); labels stay what they are."""
+        transform = self.data.transform
+        if transform is None:
+            return rows
+        return torch.cat((transform.invert(self.images(rows)), rows[:, self.data.columns :].cpu()), 1)
+
     def images(self, rows: Tensor) -> Tensor:
         """Return rows without their labels, shape (rows, columns)."""
         return rows[:, : self.data.columns]
@@ -128,6 +149,7 @@ def open_run(path: str | Path, data: Dataset | None = None, *, same: bool = True
     Raises:
         FileError: The folder is no run, is damaged, holds no model yet, or names no data; or the data have
             changed since.
+        DataError: Another transform made the data's rows than those that the run began with.
     """
     folder = RunFolder(path)
     config = folder.config()
@@ -136,6 +158,7 @@ def open_run(path: str | Path, data: Dataset | None = None, *, same: bool = True
         data = open_data(folder)
         if same:
             _check_same(folder, config, data)
+    check_transform(model, data)
     greedy = config["rule"].get("name") == GREEDY
     layers = range(1, model.depth + 1) if greedy and isinstance(model, DBN) else ()
     places = [RunFolder(folder.path / f"layer-{number}") for number in layers]
@@ -172,13 +195,30 @@ def open_model(folder: RunFolder) -> Model:
 
 
 def open_data(folder: RunFolder) -> Dataset:
-    """Load the data set that the configuration of a run names.
+    """Load the data set that the configuration of a run names, by the run's own transform if it has one.
 
     Raises:
         FileError: It names none, or the data are not where they were.
     """
     source, arguments = open_entry(folder)
-    return load(source, **arguments)
+    return load(source, **with_transform(folder, arguments))
+
+
+def with_transform(folder: RunFolder, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments of loading data with the transform that a run has kept in place of one to be fitted.
+
+    Where others are asked for, they stay, and the data that they make are refused later.
+
+    Arguments:
+        folder: The run folder.
+        arguments: Those of :func:`harmonium.datasets.load`.
+    """
+    own = folder.transform()
+    rest = {name: value for name, value in arguments.items() if name not in ("transform", "epsilon")}
+    kind, epsilon = arguments.get("transform"), arguments.get("epsilon")
+    if own is None or kind not in (None, own.kind) or epsilon not in (None, own.epsilon):
+        return arguments
+    return {**rest, "transform": own}
 
 
 def open_entry(folder: RunFolder) -> tuple[str, dict[str, Any]]:
@@ -217,6 +257,13 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
     }
+
+
+def _usual(rows: Tensor) -> tuple[float, float]:
+    """Return the ends between which all but a few values of rows lie."""
+    values = rows.float().flatten()[: 2**23]
+    low, high = torch.quantile(values, torch.tensor([_TAIL, 1 - _TAIL])).tolist()
+    return (low, high) if low < high else (low, low + 1)
 
 
 def _records(path: Path) -> list[dict[str, Any]]:

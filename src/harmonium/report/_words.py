@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["Table", "baseline", "binarised", "duration", "minus", "number", "own_name", "short", "units"]
+__all__ = [
+    "Table",
+    "baseline",
+    "binarised",
+    "duration",
+    "minus",
+    "number",
+    "own_name",
+    "own_units",
+    "short",
+    "units",
+]
 
 import re
 from collections.abc import Iterator
@@ -63,4 +74,15 @@ def baseline(found: dict[str, Any]) -> Iterator[str]:
         yield (
             f"A model in which all units are independent reaches {floor:.2f}; the machine is "
             f"{abs(gain):.2f} nats a row {'better' if gain > 0 else 'worse'} than that."
+        )
+
+
+def own_units(found: dict[str, Any]) -> Iterator[str]:
+    """Say what a log-likelihood of transformed rows is in the units that the rows came in."""
+    determinant = found.get("log_determinant")
+    if determinant is not None and "transform" in found:
+        yield (
+            f"These are densities of rows transformed by {found['transform']}. In the units that the rows "
+            f"came in, the mean is {found['mean'] + determinant:.2f}: the transform's log-determinant, "
+            f"{determinant:.2f}, is added."
         )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["Run"]
+__all__ = ["Run", "take_transform"]
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..datasets import Dataset
 from ..errors import FileError, TrainingError, show
 from ..learning import Rule
-from ..models import Model, PairwiseModel, save
+from ..models import Model, PairwiseModel, check_transform, save
 from ..random import Stream
 from ..units import Unit
 from ._checks import (
@@ -60,6 +61,8 @@ class Run:
         check_rule(rule, model)
         check_output(options, folder)
         check_init(options, model)
+        check_transform(model, data)
+        self.data = data
         self.model, self.rule, self.options, self.folder = model, rule, options, folder
         root = Stream(options.seed, "fit")
         self.stream = root.child("chains")
@@ -102,6 +105,7 @@ class Run:
             self.folder.create({**own, **config})
         try:
             self._begin()
+            take_transform(self.model, self.data, self.folder)
         except BaseException:
             if self.folder is not None:
                 self.close()
@@ -153,6 +157,8 @@ class Run:
             FileError: There is no good checkpoint, or the data are others.
         """
         assert self.folder is not None
+        self.model.transform = self.folder.transform()
+        check_transform(self.model, self.data)
         check_hashes(self.folder, self.hashes)
         tensors, content = self.folder.load()
         try:
@@ -303,6 +309,14 @@ class Run:
         """Close what is open."""
         if self.events is not None:
             self.events.close()
+
+
+def take_transform(model: Model, data: Any, folder: RunFolder | None) -> None:
+    """Let a model, and its run folder, know of what made the rows that it is trained on."""
+    if isinstance(data, Dataset) and data.transform is not None:
+        model.transform = data.transform
+    if folder is not None:
+        folder.keep_transform(model.transform)
 
 
 def default_rate(model: Model) -> float:

@@ -1,8 +1,9 @@
 """Run folders and checkpoints: a run that was killed goes on bit for bit.
 
 A run is a folder of plain files: ``config.json``, ``metrics.jsonl``, ``checkpoints/`` and, at its end,
-``model.safetensors``. A checkpoint holds the model, the averages, the optimisers, the rule's state with
-its chains, the streams' steps, the place in the epoch, the log's length and torch's own generator.
+``model.safetensors``; and where its rows were transformed, ``transform.safetensors``. A checkpoint holds the
+model, the averages, the optimisers, the rule's state with its chains, the streams' steps, the place in the
+epoch, the log's length and torch's own generator.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..datasets import Transform
 from ..errors import ArgumentTypeError, FileError, show
 from ..files import (
     VERSION,
@@ -51,6 +53,7 @@ class RunFolder:
         self.config_path = self.path / "config.json"
         self.log_path = self.path / "metrics.jsonl"
         self.model_path = self.path / "model.safetensors"
+        self.transform_path = self.path / "transform.safetensors"
         self.samples_path = self.path / "samples"
         self.checkpoints_path = self.path / "checkpoints"
         self.events_path = self.path / "tensorboard"
@@ -87,10 +90,29 @@ class RunFolder:
         """Remove what :meth:`create` has just made, and the run that could not begin in it."""
         for part in (self.checkpoints_path, self.samples_path, self.events_path):
             shutil.rmtree(part, ignore_errors=True)
-        for part in (self.config_path, self.log_path):
+        for part in (self.config_path, self.log_path, self.transform_path):
             part.unlink(missing_ok=True)
         if self._fresh:
             self.path.rmdir()
+
+    def keep_transform(self, transform: Transform | None) -> None:
+        """Write down what made the run's rows of rows in their own units, if anything did."""
+        if transform is not None:
+            save_tensors(self.transform_path, "transform", transform.state(), transform.config())
+
+    def transform(self) -> Transform | None:
+        """Return what made the run's rows of rows in their own units; None where nothing did.
+
+        Raises:
+            FileError: The file is damaged, or of a newer version.
+        """
+        if not self.transform_path.is_file():
+            return None
+        state, config = load_tensors(self.transform_path, "transform")
+        try:
+            return Transform.from_state(config, state)
+        except (TypeError, ValueError) as error:
+            raise FileError(f"{self.transform_path}: none that this harmonium knows ({error})") from error
 
     def config(self) -> dict[str, Any]:
         """Return the configuration.

@@ -29,16 +29,16 @@ from typing import Any
 import torch
 
 from ..errors import ArgumentError, ArgumentTypeError, FileError, HarmoniumError, choose, invalid, show
-from ..files import load_tensors, to_json, write_bytes
+from ..files import to_json, write_bytes
 from ..learning import PCD, RULES, Rule
-from ..models import DBN, RBM, check_fit, save
+from ..models import DBN, RBM, check_fit, check_transform, load_parameters, save
 from ..random import Stream
 from ._checks import check_callback, check_config, check_finite, check_hashes, check_is_rule, check_rule
 from ._lifted import LayerData, hashes, open_data
 from ._log import read
 from ._options import Options
 from ._rebuild import check_changes, described, is_function_note, plain, remake
-from ._run import Run
+from ._run import Run, take_transform
 from .checkpoint import RunFolder
 from .fit import Callback, History, fit, go_on
 
@@ -111,6 +111,7 @@ def pretrain(
         callback=callback,
     )
     folder = None if out is None else RunFolder(out)
+    check_transform(model, data)
     stack.check(folder)
     if folder is not None:
         own = stack.config()
@@ -118,9 +119,12 @@ def pretrain(
         folder.create({**own, **(config or {})}, parts=False)
         try:
             save(model, folder.path / _START)
+            take_transform(model, data, folder)
         except BaseException:
             folder.clear()
             raise
+    else:
+        take_transform(model, data, None)
     return stack.train(folder)
 
 
@@ -180,6 +184,8 @@ def resume_pretraining(
             for own, given in zip(fresh, noted["layers"], strict=True)
         ],
     )
+    model.transform = folder.transform()
+    check_transform(model, data)
     check_hashes(folder, stack.hashes())
     stack.check(folder)
     if changes:
@@ -310,7 +316,7 @@ def _recall(rbm: RBM, folder: RunFolder) -> list[dict[str, Any]]:
 
 def _restore(model: DBN | RBM, path: Path) -> None:
     """Give a model the parameters in a file."""
-    tensors, _ = load_tensors(path, "model")
+    tensors = load_parameters(path)
     check_fit(path, model, tensors)
     model.load_state_dict(tensors)
 

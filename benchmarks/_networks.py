@@ -1,0 +1,76 @@
+"""What the benchmarks of networks share: pretraining once for all, and classifiers that start from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import harmonium as hm
+from harmonium.models import error_rate
+
+LAYERS = [784, 500, 500, 2000]
+NAMES = ("layer", "epoch", "seconds", "train/free_energy", "train/error", "validation/error", "weight/norm")
+
+
+def pretrained(out: str, layers: list[int], epochs: int, seed: int = 0) -> tuple[hm.DBN, float]:
+    """Return a network pretrained on 60,000 training images without their labels, and the seconds it took.
+
+    Bits are drawn afresh from the grey levels at each presentation, and an upper RBM is shown the means of
+    the layer below, since those are what a classifier passes on. No RBM starts as the one below upside down:
+    its units would give back what lies two layers below, which is good for a bound and no new feature. The
+    run folder is used again if it is there, and resumed if it was interrupted.
+
+    Arguments:
+        out: The run folder.
+        layers: The sizes of all layers, from the visible one up.
+        epochs: Of each RBM.
+        seed: Of everything random.
+    """
+    data = hm.datasets.load("mnist", validation=0)
+    if Path(out).exists():
+        history = hm.resume(out, data, callback=show)
+    else:
+        history = hm.pretrain(
+            hm.DBN(layers, seed=seed),
+            data,
+            hm.CD(),
+            out=out,
+            means=True,
+            upside_down=False,
+            epochs=epochs,
+            batch_size=100,
+            lr=0.1,
+            weight_decay=2e-4,
+            seed=seed,
+            callback=show,
+        )
+    model = history.model
+    assert isinstance(model, hm.DBN)
+    if history.stopped == "interrupted":
+        raise SystemExit(f"{out}: interrupted; the same command goes on")
+    if sizes(model) != layers:
+        raise SystemExit(f"{out}: its layers are others than {layers}; name another folder")
+    ends = {record["layer"]: record["seconds"] for record in history.records}
+    return model, sum(ends.values())
+
+
+def sizes(model: hm.DBN) -> list[int]:
+    """Return the sizes of all layers, from the visible one up."""
+    return [model.visible.size, *(rbm.hidden.size for rbm in model.rbms)]
+
+
+def wrong(model: hm.MLP, rows: torch.Tensor) -> float:
+    """Return the share of rows that a classifier gets wrong, in per cent."""
+    return 100 * error_rate(model, rows)
+
+
+def chosen(history: hm.History) -> int:
+    """Return the first epoch with the fewest wrong validation labels, which is the one that is kept."""
+    return min(history.records, key=lambda record: (record["validation/error"], record["epoch"]))["epoch"]
+
+
+def show(record: dict[str, Any]) -> None:
+    """Print an epoch's record."""
+    print({name: record[name] for name in NAMES if record.get(name) is not None}, flush=True)
