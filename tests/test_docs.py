@@ -208,7 +208,7 @@ def test_help_has_an_example_that_can_be_typed(name, no_data):
         "harmonium tarin rbm --data digits --out run --set hidden=8",
         "harmonium train rbm --data digits --set hidden=8",
         "harmonium train rbm --data digits --out run",
-        "harmonium train dbm --data digits --out run --set hidden=8",
+        "harmonium train dbx --data digits --out run --set hidden=8",
         "harmonium train rbm --data digit --out run --set hidden=8",
         "harmonium train rbm --data digits --out run --set hidden=8 --set epoch=3",
         "harmonium train rbm --data digits --out run --set hidden=8 --set rule=cd --set rule.chains=5",

@@ -47,7 +47,9 @@ class MultiPrediction(LossRule):
     known: Annotated[float, Field(ge=0, lt=1, description="probability that a unit of a row is given")] = 0.5
 
     def check(self, model: Model) -> None:
-        if not isinstance(model, PairwiseModel) or not model.hidden_blocks():
+        if not isinstance(model, PairwiseModel):
+            raise invalid("rule", self.name, f"a rule that fits a {model.kind}")
+        if not model.hidden_blocks():
             raise invalid("rule", self.name, f"a rule that fits a {model.kind} without hidden units")
         if any(model.lateral(block) is not None for block in model.blocks()):
             raise invalid("rule", self.name, "a rule that fits units coupled within a layer, such as 'pcd'")
