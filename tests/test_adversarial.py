@@ -468,6 +468,7 @@ def test_colour_changes_brightness_saturation_and_contrast():
 
 # --- runs ---------------------------------------------------------------------------------------
 
+LONG = {"epochs": 3, "averaging": 1.0}
 CASES = {
     "perceptrons with dropout": ({"network": "mlp", **TINY, "dropout": 0.5}, {"discriminator_steps": 2}),
     "convolutions": ({"network": "dcgan", "width": 4, "latent": 3}, {"augment": ["translation", "cutout"]}),
@@ -485,7 +486,7 @@ def test_a_killed_run_resumes_bit_for_bit(case, tmp_path):
         data = torch.cat((data, (torch.arange(len(data)) % 2)[:, None]), 1)
     rule, model = hm.Adversarial(**options), GAN.of(shape=(8, 8), **network)
     torch.manual_seed(5)
-    whole = train(model, data, rule, out=tmp_path / "run", checkpoint_every=1e-9, keep=50, epochs=3)
+    whole = train(model, data, rule, out=tmp_path / "run", checkpoint_every=1e-9, keep=50, **LONG)
     assert len(whole.records) == 3
     back_to(tmp_path / "run", 4)
     torch.manual_seed(6)
