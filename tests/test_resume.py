@@ -578,11 +578,13 @@ def test_a_second_signal_acts_as_ever(tmp_path, nursery):
     text = f"""
         class Twice(hm.PCD):
             def update(self, *arguments):
+                caught = signal.getsignal(signal.SIGINT)
                 signal.raise_signal(signal.SIGINT)
-                while signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+                while signal.getsignal(signal.SIGINT) is caught:
                     pass
                 signal.raise_signal(signal.SIGINT)
                 return super().update(*arguments)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             hm.fit(hm.RBM(6, 4), bits(), Twice(), **{LONG})
         except KeyboardInterrupt:
