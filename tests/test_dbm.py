@@ -1191,3 +1191,12 @@ def test_what_is_held_or_begun_with_is_checked():
         hm.sample(model, 2, clamp=torch.tensor(free))
     with pytest.raises(DataError, match=r"^start: got shape \(2, 6\), expected \(rows, 7\)"):
         hm.sample(model, 2, start=torch.zeros(2, 6))
+
+
+def test_a_labelled_row_is_not_taken_for_the_statistics_of_one_without():
+    """One unit of two states has as many columns more as a label has."""
+    model = hm.DBM([hm.Mixed(hm.Bernoulli(3), hm.Categorical(1, 2)), 3], classes=2, seed=1)
+    rows = torch.tensor(list(product((0.0, 1.0), repeat=5)))
+    z = hm.log_partition(model, "exact")
+    each = [hm.log_likelihood(model, row[None], log_partition=z).mean for row in rows]
+    assert np.exp(each).sum() == pytest.approx(1.0)

@@ -158,8 +158,10 @@ class DBM(PairwiseModel):
 
     def _bare(self, rows: Tensor) -> bool:
         """Return whether rows of data lack the label."""
-        below = self.layers[0]
-        return self.label is not None and rows.ndim == 2 and rows.shape[1] in (below.size, below.width)
+        if self.label is None or rows.ndim != 2:
+            return False
+        below, columns = self.layers[0], rows.shape[1]
+        return columns == below.size or (columns == below.width and columns != below.size + 1)
 
     def layer(self, block: str) -> Unit:
         unit = self.label if block == "label" else self.layers[_number(block)]
