@@ -100,7 +100,8 @@ def trial(
     else:
         model = hm.MLP(args.layers, 10, activation=kind, seed=seed, **dropout)
     began = time.monotonic()
-    history = hm.finetune(model, rows, seed=seed, averaging=0.1, **options)
+    labelled = hm.datasets.from_array(rows[:, :-1], binarisation="none", labels=rows[:, -1].long())
+    history = hm.finetune(model, labelled, seed=seed, averaging=0.1, **options)
     return {
         "labels": len(rows),
         "weights": kind,
