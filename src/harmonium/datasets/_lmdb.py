@@ -18,6 +18,7 @@ __all__ = ["Database", "is_database", "list_database"]
 
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -66,7 +67,30 @@ def list_database(folder: Path) -> Iterator[Album]:
         yield Album(splits, names if len(names) > 1 else None, str(folder))
 
 
-class Database(Sequence[Picture]):
+class _Pictures(Sequence[Picture], ABC):
+    """Abstract sequence of pictures that are opened by their numbers."""
+
+    @abstractmethod
+    def at(self, number: int) -> Picture:
+        """Return the picture of a number from 0 on.
+
+        Raises:
+            IndexError: There is none.
+        """
+
+    @overload
+    def __getitem__(self, number: int) -> Picture: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[Picture]: ...
+
+    def __getitem__(self, number: int | slice) -> Picture | list[Picture]:
+        if isinstance(number, slice):
+            return [self[i] for i in range(*number.indices(len(self)))]
+        return self.at(number)
+
+
+class Database(_Pictures):
     """Opens a database of images, which are its items in the order of their keys.
 
     Arguments:
@@ -103,15 +127,7 @@ class Database(Sequence[Picture]):
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    @overload
-    def __getitem__(self, number: int) -> Picture: ...
-
-    @overload
-    def __getitem__(self, number: slice) -> list[Picture]: ...
-
-    def __getitem__(self, number: int | slice) -> Picture | list[Picture]:
-        if isinstance(number, slice):
-            return [self[i] for i in range(*number.indices(len(self)))]
+    def at(self, number: int) -> Picture:
         if not 0 <= number < len(self):
             raise IndexError(number)
         key = self._text[self._ends[number] : self._ends[number + 1]].tobytes()
@@ -167,7 +183,7 @@ class Database(Sequence[Picture]):
         return np.array([entries, info["last_txnid"], info["last_pgno"]], np.int64)
 
 
-class _Chain(Sequence[Picture]):
+class _Chain(_Pictures):
     """The pictures of several databases, one after the other."""
 
     def __init__(self, parts: Sequence[Database]) -> None:
@@ -177,15 +193,7 @@ class _Chain(Sequence[Picture]):
     def __len__(self) -> int:
         return self.ends[-1]
 
-    @overload
-    def __getitem__(self, number: int) -> Picture: ...
-
-    @overload
-    def __getitem__(self, number: slice) -> list[Picture]: ...
-
-    def __getitem__(self, number: int | slice) -> Picture | list[Picture]:
-        if isinstance(number, slice):
-            return [self[i] for i in range(*number.indices(len(self)))]
+    def at(self, number: int) -> Picture:
         part = int(np.searchsorted(self.ends, number, "right")) - 1
         return self.parts[part][number - self.ends[part]]
 
