@@ -27,9 +27,9 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError, check_memory
 from ..random import Stream
-from ..units import Categorical, Unit, unit_from_config
+from ..units import Categorical, Unit
 from ._base import Coupling, State
-from ._layers import SCALE, as_classes, as_layers, as_masks, check_pair, pair_mask, with_label
+from ._layers import SCALE, as_classes, as_layers, as_masks, check_pair, described, pair_mask, with_label
 from ._mean_field import mean_field
 from ._pairwise import PairwiseModel
 
@@ -97,11 +97,7 @@ class DBM(PairwiseModel):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        units = [unit_from_config(unit) for unit in config["layers"]]
-        masks = [
-            torch.ones(lower.size, upper.size) if masked else None
-            for (lower, upper), masked in zip(pairwise(units), config["masked"], strict=True)
-        ]
+        units, masks = described(config)
         return cls(units, classes=config["classes"], masks=masks)
 
     # --- structure --------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ from ..errors import ArgumentError, HarmoniumWarning, invalid
 from ..random import Stream
 from ..units import Gaussian, Mixed, Unit, as_rows, unit_from_config
 from ._base import GenerativeModel
-from ._layers import SCALE, as_classes, as_layers, as_masks, pair_mask, with_label
+from ._layers import SCALE, as_classes, as_layers, as_masks, described, pair_mask, with_label
 from ._mlp import MLP, Autoencoder
 from ._rbm import RBM
 
@@ -104,11 +104,7 @@ class DBN(GenerativeModel):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        units = [unit_from_config(unit) for unit in config["layers"]]
-        masks = [
-            torch.ones(lower.size, upper.size) if masked else None
-            for (lower, upper), masked in zip(pairwise(units), config["masked"], strict=True)
-        ]
+        units, masks = described(config)
         model = cls(units, classes=config["classes"], masks=masks)
         if config["untied"]:
             model.untie()

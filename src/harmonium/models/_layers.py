@@ -11,6 +11,7 @@ __all__ = [
     "as_masks",
     "check_lateral",
     "check_pair",
+    "described",
     "initial_weight",
     "pair_mask",
     "warn_of_idle",
@@ -19,6 +20,7 @@ __all__ = [
 
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -26,7 +28,7 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentTypeError, HarmoniumWarning, check_memory, invalid, show
 from ..random import Stream
-from ..units import Bernoulli, Categorical, Mixed, Unit, as_rows
+from ..units import Bernoulli, Categorical, Mixed, Unit, as_rows, unit_from_config
 
 SCALE = 0.01
 
@@ -153,11 +155,21 @@ def as_masks(masks: Any, pairs: int) -> list[Any]:
 
     Raises:
         ArgumentError: There are more or fewer than there are pairs.
+        ArgumentTypeError: They are no list.
     """
+    if masks is not None and (isinstance(masks, str) or not isinstance(masks, Sequence)):
+        raise ArgumentTypeError(f"masks: got {show(masks)}, expected a list of a mask or None for each pair")
     given = [None] * pairs if masks is None else list(masks)
     if len(given) != pairs:
         raise invalid("masks", len(given), f"{pairs}, one for each pair of layers")
     return given
+
+
+def described(config: dict[str, Any]) -> tuple[list[Unit], list[Tensor | None]]:
+    """Return the layers that a deep model's configuration tells of, and masks of ones where it is masked."""
+    units = [unit_from_config(unit) for unit in config["layers"]]
+    pairs = zip(pairwise(units), config["masked"], strict=True)
+    return units, [torch.ones(a.size, b.size) if masked else None for (a, b), masked in pairs]
 
 
 def pair_mask(number: int, mask: Any, lower: Unit, upper: Unit) -> Tensor:
