@@ -1200,3 +1200,46 @@ def test_a_labelled_row_is_not_taken_for_the_statistics_of_one_without():
     z = hm.log_partition(model, "exact")
     each = [hm.log_likelihood(model, row[None], log_partition=z).mean for row in rows]
     assert np.exp(each).sum() == pytest.approx(1.0)
+
+
+SUMMED = (
+    "pseudolikelihood",
+    "ratio-matching",
+    "probability-flow",
+    "noise-contrastive",
+    "trajectory-tempering",
+)
+BESIDE = ("discriminative", "hybrid")
+
+
+@pytest.mark.parametrize("name", [*SUMMED, *BESIDE])
+def test_rules_that_know_no_label_of_its_own_layer_say_so(name):
+    message = (
+        "a layer of its own, such as 'pcd'" if name in SUMMED else "got a label that is a layer of its own"
+    )
+    with pytest.raises(ArgumentError, match=message):
+        hm.fit(hm.DBM([6, 4], classes=3), LABELLED_ROWS, hm.RULES[name](), epochs=1)
+
+
+CHAINED = ("cd", "pcd", "fast-pcd", "tempered-pcd", "exact", "variational-pcd", "multi-prediction")
+
+
+@pytest.mark.parametrize("name", CHAINED)
+def test_rules_learn_one_hidden_layer_below_a_label(name):
+    model = hm.DBM([6, 4], classes=3)
+    history = hm.fit(model, LABELLED_ROWS, hm.RULES[name](), epochs=1, batch_size=10)
+    assert history.records[-1]["weight/update"] > 0
+
+
+def test_components_are_not_for_a_label_that_is_a_layer():
+    model = hm.DBM([6, 4, 3], classes=3)
+    with pytest.raises(
+        ArgumentError, match="init: got 'pca', expected 'base-rates', as the model has its label"
+    ):
+        hm.fit(model, LABELLED_ROWS, hm.PCD(), epochs=1, init="pca")
+
+
+@pytest.mark.parametrize("family", [hm.DBM, hm.DBN])
+def test_masks_that_are_no_list_are_named(family):
+    with pytest.raises(ArgumentTypeError, match="masks: got 3, expected a list"):
+        family([4, 3, 2], masks=3)

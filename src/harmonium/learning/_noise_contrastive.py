@@ -39,7 +39,7 @@ from ..random import Stream
 from ..units import Unit
 from ._loss_rule import LossRule
 from ._moment_rule import named, part
-from ._rule import Apply, Batch, Metrics
+from ._rule import Apply, Batch, Metrics, check_sums_out
 
 _LOG_Z = "log_partition"
 _NOISE = "noise."
@@ -66,9 +66,7 @@ class NoiseContrastive(LossRule):
     def check(self, model: Model) -> None:
         if not isinstance(model, PairwiseModel):
             raise invalid("rule", self.name, f"a rule that fits a {model.kind}")
-        if not model.hidden_sums_out():
-            expected = "a rule that fits hidden units which depend on each other given the visible ones"
-            raise invalid("rule", self.name, expected)
+        check_sums_out(self.name, model)
 
     @torch.no_grad()
     def init(self, model: Model, stream: Stream) -> State:

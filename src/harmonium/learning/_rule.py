@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Apply", "Batch", "Metrics", "Rule"]
+__all__ = ["Apply", "Batch", "Metrics", "Rule", "check_sums_out"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from torch import Tensor
 
+from ..errors import invalid
 from ..models import Model, PairwiseModel, State
 from ..random import Stream
 from ..settings import Settings
@@ -84,3 +85,17 @@ class Rule(Settings, ABC):
             state: The rule's state, as for :meth:`parameters`.
         """
         return {k: p for group in self.parameters(model, state).values() for k, p in group.items()}
+
+
+def check_sums_out(name: str, model: PairwiseModel) -> None:
+    """Check that hidden units sum out, and that rows tell of the visible block alone.
+
+    Raises:
+        ArgumentError: Hidden units depend on each other given data, or a label is a layer of its own.
+    """
+    if not model.hidden_sums_out():
+        expected = "a rule that fits hidden units which depend on each other given the visible ones"
+        raise invalid("rule", name, expected)
+    if len(model.observed_blocks()) > 1:
+        expected = "a rule that fits a label which is a layer of its own, such as 'pcd'"
+        raise invalid("rule", name, expected)

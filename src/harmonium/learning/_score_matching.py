@@ -38,7 +38,7 @@ from ..models import Model, PairwiseModel, State
 from ..random import Stream
 from ..units import Gaussian, Unit
 from ._loss_rule import LossRule
-from ._rule import Batch
+from ._rule import Batch, check_sums_out
 
 
 class ScoreRule(LossRule):
@@ -51,9 +51,7 @@ class ScoreRule(LossRule):
             kind = model.visible.kind
             expected = f"a rule for {kind} visible units, such as 'pcd': only Gaussian ones have a score"
             raise invalid("rule", self.name, expected)
-        if not model.hidden_sums_out():
-            expected = "a rule that fits hidden units which depend on each other given the visible ones"
-            raise invalid("rule", self.name, expected)
+        check_sums_out(self.name, model)
 
     @abstractmethod
     def costs(self, model: PairwiseModel, v: Tensor, stream: Stream) -> Tensor:

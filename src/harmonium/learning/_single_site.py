@@ -34,7 +34,7 @@ from ..models import Model, PairwiseModel, State
 from ..random import Stream
 from ..units import Bernoulli, Gaussian, Mixed, Spin, Unit
 from ._loss_rule import LossRule
-from ._rule import Batch
+from ._rule import Batch, check_sums_out
 
 
 class SingleSiteRule(LossRule):
@@ -55,9 +55,7 @@ class SingleSiteRule(LossRule):
         if real:
             expected = f"a rule that fits {real[0]} visible units, whose values cannot be listed"
             raise invalid("rule", self.name, expected)
-        if not model.hidden_sums_out():
-            expected = "a rule that fits hidden units which depend on each other given the visible ones"
-            raise invalid("rule", self.name, expected)
+        check_sums_out(self.name, model)
 
     def loss(self, model: Model, batch: Batch, state: State, stream: Stream) -> Tensor:
         assert isinstance(model, PairwiseModel)

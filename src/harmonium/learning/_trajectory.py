@@ -45,7 +45,7 @@ from ._ladder import (
     trade,
 )
 from ._moment_rule import MomentRule, named, part
-from ._rule import Apply, Batch, Metrics
+from ._rule import Apply, Batch, Metrics, check_sums_out
 
 _LADDER = "ladder."
 _TOP = "top."
@@ -102,8 +102,7 @@ class TrajectoryTempering(MomentRule):
     def check(self, model: Model) -> None:
         super().check(model)
         assert isinstance(model, PairwiseModel)
-        if not model.hidden_sums_out():
-            raise invalid("rule", self.name, "one that fits hidden units that are coupled, such as 'pcd'")
+        check_sums_out(self.name, model)
 
     @torch.no_grad()
     def init(self, model: Model, stream: Stream) -> State:

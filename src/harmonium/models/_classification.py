@@ -199,6 +199,9 @@ def _fault(model: Model) -> ArgumentError | None:
         return invalid("model", unit, expected)
     if len(model.blocks()) == 1:
         return ArgumentError("model: got no hidden units, expected some beside a label")
+    if len(model.observed_blocks()) > 1:
+        expected = "one beside the visible units: hm.Mixed(..., hm.Categorical(1, classes))"
+        return ArgumentError(f"model: got a label that is a layer of its own, expected {expected}")
     if model.lateral("visible") is not None or not model.hidden_sums_out():
         return ArgumentError("model: got units coupled within a layer, expected hidden units that sum out")
     return None

@@ -83,6 +83,8 @@ def check_init(options: Options, model: Model) -> None:
         raise invalid("init", options.init, f"'base-rates', as a {model.kind} starts as it is")
     if not model.hidden_blocks():
         raise invalid("init", options.init, "'base-rates', as the model has no hidden units")
+    if len(model.observed_blocks()) > 1:
+        raise invalid("init", options.init, "'base-rates', as the model has its label as a layer of its own")
     if not bool(model.base_rates.isnan().any()):
         raise invalid("init", options.init, "'base-rates', as the model has been trained already")
     names = [coupling.name for coupling in model.couplings() if coupling.lower != coupling.upper]
