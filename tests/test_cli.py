@@ -20,7 +20,7 @@ from harmonium.cli._train import understand
 from harmonium.training import RunFolder
 from harmonium.training._source import fingerprints
 
-COMMANDS = ("train", "resume", "finetune", "evaluate", "sample", "data", "demo")
+COMMANDS = ("train", "resume", "finetune", "evaluate", "sample", "measure", "data", "demo")
 DEEP = ["hidden=[10,6]", "epochs=[2,1]", "lr=[0.1,0.05]", "batch_size=200", "rule.chains=20", "seed=5"]
 SMALL = ["hidden=8", "epochs=2", "batch_size=200", "rule.chains=20", "lr=0.1", "seed=5"]
 QUICK = ["runs=20", "betas=100", "equilibrate=20"]
@@ -218,7 +218,10 @@ def test_what_is_mistyped_is_one_line_and_code_2(arguments, line, tmp_path, monk
         (["evaluate", "RUN", "--set", "runs=1"], "runs: got 1"),
         (["evaluate", "RUN", "--set", "data.seed=1"], "data.seed: there is nothing to load, expected --data"),
         (["evaluate", "RUN", "--data", "digit"], "did you mean 'digits'?"),
-        (["evaluate", "RUN", "--set", "samples=3"], "samples: only for a deep belief network"),
+        (
+            ["evaluate", "RUN", "--set", "samples=3"],
+            "samples: only for a deep model, and the hidden units of this rbm sum out",
+        ),
         (["evaluate", "RUN", "--growth"], "growth: only for a deep belief network"),
         (
             ["sample", "RUN", "--out", "x.npy", "--label", "3"],
@@ -868,3 +871,32 @@ def test_public_names_are_those_that_type_checkers_see():
         assert value is (getattr(sys.modules[room], name) if module else sys.modules[room])
     with pytest.raises(AttributeError, match="no attribute 'fti'"):
         _ = hm.fti
+
+
+# --- deep Boltzmann machines ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_deep_boltzmann_machine_by_command(tmp_path, labelled):
+    run = tmp_path / "dbm"
+    pairs = [
+        "hidden=[8,6]",
+        "epochs=1",
+        "batch_size=200",
+        "rule=variational-pcd",
+        "rule.chains=20",
+        "rule.steps=1",
+    ]
+    pairs += [f"data.with_labels={str(labelled).lower()}"]
+    succeed("train", "dbm", "--data", "digits", "--out", run, *sets(pairs))
+    model = hm.load(run / "model.safetensors")
+    assert [layer.size for layer in model.layers] == [64, 8, 6]
+    assert model.classes == (10 if labelled else None)
+    found = succeed("evaluate", run, *sets([*QUICK, "samples=5"]))
+    assert found["bound"] <= found["mean"] + 4 * (found["standard_error"] + found["bound_error"])
+    assert (found["error"] is not None) == labelled
+    page = (run / "report.html").read_text()
+    assert "A deep Boltzmann machine with 64 Bernoulli units as its visible layer" in page
+    succeed("sample", run, "--out", tmp_path / "x.png", "--n", "4", "--steps", "2")
+    assert (tmp_path / "x.png").stat().st_size > 0
+    assert "growth: only for a deep belief network" in refuse(2, "evaluate", run, "--growth", "--no-report")

@@ -258,7 +258,7 @@ def test_an_open_network_has_the_records_of_all_layers_and_the_chains_of_the_top
     assert run.chains.shape == (20, 10)
     kept = RunFolder(deep / "layer-2").load()[0]["state:chain.visible"]
     assert torch.equal(run.chains.float(), kept)
-    assert run.chains_of(1, run.model.rbms[0].visible).shape == (20, 64)
+    assert run.chains_of(1, run.model.rbms[0]).shape == (20, 64)
 
 
 def test_draws_go_down_from_the_chains_that_training_left(deep):

@@ -141,7 +141,7 @@ def train(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="The kind of model: rbm, boltzmann, dbn, gan, mlp or autoencoder."
+            metavar="MODEL", help="The kind of model: rbm, boltzmann, dbn, dbm, gan, mlp or autoencoder."
         ),
     ],
     data: Annotated[
@@ -171,7 +171,8 @@ def train(
     ends training after the update at hand and saves what there is; harmonium resume goes on from there.
 
     A dbn takes a list of layers, as --set "hidden=[500,500,2000]", and is trained layer by layer; a setting
-    of the fit may be a list as well, with a value for each. An mlp (classifier) and an autoencoder begin
+    of the fit may be a list as well, with a value for each. A dbm has layers too, and learns all at once,
+    best by --set rule=variational-pcd. An mlp (classifier) and an autoencoder begin
     with random weights; they take grey values as they are (data.binarisation=none) unless told. So does a
     gan, whose two networks are of a family, as --set network=dcgan, and play for --set rule.loss=hinge.
     """

@@ -129,9 +129,13 @@ def _check_settings(run: OpenRun, settings: dict[str, Any], growth: bool) -> Non
             others.append("method")
         for name in others:
             raise ArgumentError(f"{name}: a model of kind {model.kind} has no likelihood to estimate")
-    elif not isinstance(model, DBN):
-        for name in (*({"samples"} & settings.keys()), *(["growth"] if growth else [])):
-            raise ArgumentError(f"{name}: only for a deep belief network, and this is a {model.kind}")
+        return
+    if growth and not isinstance(model, DBN):
+        raise ArgumentError(f"growth: only for a deep belief network, and this is a {model.kind}")
+    if "samples" in settings and isinstance(model, PairwiseModel) and model.hidden_sums_out():
+        raise ArgumentError(
+            f"samples: only for a deep model, and the hidden units of this {model.kind} sum out"
+        )
 
 
 def _of_likelihood(
@@ -150,7 +154,7 @@ def _of_likelihood(
         ).to_dict()
         rest = {"top": log_z, "means": means, "progress": progress, **samples, **used}
         grown = {"growth": bound_growth(run, rows, **rest)} if growth else {}
-    if isinstance(model, DBN):
+    if result["bound"] is not None:
         error = math.hypot(result["bound_standard_error"], log_z.upper_standard_error)
         result["bound_error"] = error
     else:
@@ -265,7 +269,7 @@ def tell(run: OpenRun, found: dict[str, Any]) -> None:
         ("lower end", f"{found['lower']:.3f}", f"± {_error(z['upper_standard_error'])}"),
         ("upper end", f"{found['upper']:.3f}", f"± {_error(z['lower_standard_error'])}"),
     ]
-    if isinstance(run.model, DBN):
+    if "bound" in found:
         rows = [*_of_bound(found), ("estimate", *rows[0][1:]), *rows[1:]]
     if found["log_determinant"] is not None:
         own = f"the above are of rows by {found['transform']}; log-determinant {found['log_determinant']:.3f}"
@@ -303,7 +307,7 @@ def _typed(source: str | None, pairs: list[str]) -> list[str]:
 
 
 def _of_bound(found: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return what a deep belief network tells besides its estimate."""
+    """Return what a deep model tells besides its estimate."""
     rows = [("bound", f"{found['bound']:.3f}", f"± {_error(found['bound_error'])} Monte Carlo")]
     if found["importance_samples"]:
         worth = f"of {found['importance_samples']:,} for each row"

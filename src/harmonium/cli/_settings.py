@@ -68,7 +68,7 @@ _NO_SETTING = (
     "settings",
 )
 _CLOSE = 0.5
-_LAYERS = "Of a dbn, an mlp or an autoencoder those of all its hidden layers, as [500,500,2000]."
+_LAYERS = "Of a dbn, a dbm, an mlp or an autoencoder those of all its hidden layers, as [500,500,2000]."
 _PARTS = "A mixed layer lists its parts: mixed:bernoulli:784+categorical:1x10."
 _MASKS = (
     "What each hidden layer sees of the one below: random:INPUTS, local:SIZE of an image, the path of an "

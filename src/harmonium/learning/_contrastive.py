@@ -32,9 +32,9 @@ from ._rule import Batch
 _CHAIN = "chain."
 
 
-def chain_rows(model: PairwiseModel, state: State) -> Tensor | None:
+def chain_rows(model: PairwiseModel, state: State, prefix: str = _CHAIN) -> Tensor | None:
     """Return the persistent chains of a rule's state as rows of data, shape (chains, size), or None."""
-    chain = part(state, _CHAIN)
+    chain = part(state, prefix)
     return model.visible.values(model.shown(chain)) if chain else None
 
 

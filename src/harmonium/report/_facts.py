@@ -34,6 +34,7 @@ _MODELS = {
     "rbm": ("RBM", "restricted Boltzmann machine"),
     "boltzmann": ("Boltzmann machine",) * 2,
     "dbn": ("DBN", "deep belief network"),
+    "dbm": ("DBM", "deep Boltzmann machine"),
     "gan": ("GAN", "generative adversarial network"),
     "mlp": ("MLP", "classifier"),
     "autoencoder": ("Autoencoder", "autoencoder"),
@@ -41,6 +42,8 @@ _MODELS = {
 _RULES = {
     "pcd": "persistent contrastive divergence",
     "cd": "contrastive divergence",
+    "variational-pcd": "variational stochastic maximum likelihood",
+    "multi-prediction": "predicting parts of each row from the rest",
     "discriminative": "the gradient of -log p(label given the rest)",
     "hybrid": "the gradient of -log p(label given the rest) and a share of that of -log p",
 }
@@ -144,7 +147,8 @@ def _training(run: OpenRun) -> str:
     if not isinstance(model, PairwiseModel):
         return network_training(run)
     layers = [
-        f"{units(model.layer(block))} as its {block} layer{_within(run, block)}" for block in model.blocks()
+        f"{units(model.layer(block))} as its {block} layer{_within(run, block)}"
+        for block in model.outward(("visible",))
     ]
     _, name = _MODELS.get(model.kind, (model.kind,) * 2)
     epochs, seconds = len(run.records), _last(run, "seconds")

@@ -62,7 +62,7 @@ def bound_growth(
         part = cut(model, depth)
         log_z = top if depth == model.depth else None
         if log_z is None:
-            chains = run.chains_of(depth, part.top.visible)
+            chains = run.chains_of(depth, part.top)
             log_z = log_partition(part, chains=chains, seed=seed, progress=progress, **options)
         result = log_likelihood(part, pixels, log_partition=log_z, means=means, samples=samples, seed=seed)
         assert result.bound is not None

@@ -45,7 +45,7 @@ def widths(run: OpenRun) -> list[int]:
     if isinstance(model, GAN):
         return [model.latent, model.columns]
     assert isinstance(model, PairwiseModel)
-    return [model.layer(block).size for block in model.blocks()]
+    return [model.layer(block).size for block in model.outward(("visible",))]
 
 
 def network_training(run: OpenRun) -> str:

@@ -26,11 +26,12 @@ from torch import Tensor
 from ..datasets import Dataset, load
 from ..errors import FileError
 from ..files import read_json
-from ..models import DBN, Model, check_transform
+from ..learning import chain_rows
+from ..models import DBN, RBM, Model, PairwiseModel, check_transform
 from ..models import load as load_model
 from ..training import RunFolder, changed_splits
 from ..training.pretrain import GREEDY
-from ..units import Categorical, Mixed, Spin, Unit
+from ..units import Categorical, Mixed, Spin
 
 EVALUATION = "evaluation.json"
 """The file of a run's evaluations: one object for each split, by its name."""
@@ -107,14 +108,14 @@ class OpenRun:
             return max(scores, default=0)
         return max(known, key=lambda epoch: (known[epoch], -epoch))
 
-    def chains_of(self, number: int, unit: Unit) -> Tensor | None:
+    def chains_of(self, number: int, rbm: RBM) -> Tensor | None:
         """Return the chains that a layer's training left, shape (chains, size).
 
         Arguments:
             number: Of the layer, from 1 on.
-            unit: Its RBM's visible layer.
+            rbm: Its RBM.
         """
-        return _chains(RunFolder(self.folder.path / f"layer-{number}"), "state:chain.visible", unit)
+        return _chains(RunFolder(self.folder.path / f"layer-{number}"), rbm)
 
     def untransformed(self, rows: Tensor) -> Tensor:
         """Return rows in the units that the data came in, shape (rows, size); labels stay what they are."""
@@ -163,10 +164,9 @@ def open_run(path: str | Path, data: Dataset | None = None, *, same: bool = True
     layers = range(1, model.depth + 1) if greedy and isinstance(model, DBN) else ()
     places = [RunFolder(folder.path / f"layer-{number}") for number in layers]
     if isinstance(model, DBN):
-        name, unit = "state:chain.visible" if greedy else "state:top.visible", model.top.visible
-        chains = _chains(places[-1] if greedy else folder, name, unit)
+        chains = _chains(places[-1], model.top) if greedy else _chains(folder, model.top, "top.")
     else:
-        chains = _chains(folder, "state:chain.visible", model.visible)
+        chains = _chains(folder, model)
     told = [
         {"layer": n, **record} for n, place in enumerate(places, 1) for record in _records(place.log_path)
     ]
@@ -275,7 +275,8 @@ def _records(path: Path) -> list[dict[str, Any]]:
         raise FileError(f"{path}: damaged, expected one JSON object on each line ({error})") from error
 
 
-def _chains(folder: RunFolder, name: str, unit: Unit) -> Tensor | None:
-    """Return the values of the chains in a run's last checkpoint, if it has some."""
-    chains = folder.load()[0].get(name) if folder.checkpoints() else None
-    return None if chains is None else unit.values(chains)
+def _chains(folder: RunFolder, machine: Model, prefix: str = "chain.") -> Tensor | None:
+    """Return the rows that the chains in a run's last checkpoint are at, if it has some."""
+    if not (isinstance(machine, PairwiseModel) and folder.checkpoints()):
+        return None
+    return chain_rows(machine, folder.load()[0], f"state:{prefix}")

@@ -186,8 +186,10 @@ def _lowest_weight(run: OpenRun) -> Tensor | None:
         return model.rbms[0].weight
     if isinstance(model, MLP | Autoencoder):
         return model.linears[0].weight.T
-    hidden = isinstance(model, PairwiseModel) and "hidden" in model.blocks()
-    return model.get_parameter("weight") if hidden else None
+    if not isinstance(model, PairwiseModel):
+        return None
+    upward = (coupling for coupling in model.couplings() if coupling.lower == "visible" != coupling.upper)
+    return next((model.get_parameter(coupling.name) for coupling in upward), None)
 
 
 def _inpainting(run: OpenRun, shape: tuple[int, ...], seed: int) -> Picture:

@@ -189,8 +189,7 @@ def _chains(model: Model, state: State) -> Tensor | None:
     """Return the values of the chains that persist, of a deep belief network those of its top RBM."""
     if isinstance(model, PairwiseModel):
         return chain_rows(model, state)
-    name = "top.visible"
-    return model.top.visible.values(state[name]) if isinstance(model, DBN) and name in state else None
+    return chain_rows(model.top, state, "top.") if isinstance(model, DBN) else None
 
 
 @contextmanager
