@@ -21,9 +21,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "adult": {"hidden": 400, "epochs": 700, "lr": 0.1, "l1": 6e-4},
     "mushrooms": {
         "hidden": 200,
-        "epochs": 700,
+        "epochs": 400,
         "lr": 0.1,
-        "l1": 3e-4,
+        "l1": 5e-4,
         "rule": "tempered-pcd",
         "chains": 50,
     },
