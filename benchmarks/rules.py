@@ -3,7 +3,7 @@
 An update sets the gradients of a batch and takes a plain step. Every figure is the median of alternating
 rounds in one run; the states are MNIST digits if the files are there, else bits of the same density. The last
 rows are loops over the sites, written here as one would write them down: each flipped batch through the free
-energy, and autograd for the rest.
+energy, and autograd for the rest; and those of ebmkit, if it is installed, which has two such loops.
 
     pip install -c constraints.txt '.[benchmark]'
     python benchmarks/rules.py
@@ -48,6 +48,7 @@ def main() -> None:
     }
     runs = {name: (UPDATES, updates(model, rule, v)) for name, rule in rules.items()}
     runs |= {f"{name}, loop over sites": (1, loop(model, cost, v)) for name, cost in COSTS.items()}
+    runs |= {f"{name}, ebmkit": (1, run) for name, run in peers(model, v).items()}
     compare(runs, args.rounds, args.table)
 
 
@@ -112,6 +113,33 @@ def loop(model: hm.RBM, cost: Callable[[Tensor], Tensor], v: Tensor) -> Callable
         optimiser.step()
 
     return run
+
+
+def peers(model: hm.RBM, v: Tensor) -> dict[str, Callable[[], None]]:
+    """Return updates of the same model by ebmkit, by rule; none where it is not installed."""
+    try:
+        from ebm.losses.discrete import PseudoLikelihood, RatioMatching
+        from ebm.nets import RBM
+    except ImportError:
+        print("ebmkit is not installed: left out")
+        return {}
+
+    def prepared(cost: torch.nn.Module) -> Callable[[], None]:
+        other = RBM(model.visible.size, model.hidden.size)
+        with torch.no_grad():
+            other.W.copy_(model.weight.T)
+            other.b.copy_(model.visible.bias)
+            other.c.copy_(model.hidden.bias)
+        optimiser = torch.optim.SGD(other.parameters(), lr=1e-4)
+
+        def run() -> None:
+            optimiser.zero_grad()
+            cost(other, v).loss.backward()
+            optimiser.step()
+
+        return run
+
+    return {"pseudolikelihood": prepared(PseudoLikelihood()), "ratio-matching": prepared(RatioMatching())}
 
 
 if __name__ == "__main__":
