@@ -95,7 +95,6 @@ def updates(model: hm.RBM, rule: Rule, v: Tensor) -> Callable[[], None]:
 def loop(model: hm.RBM, cost: Callable[[Tensor], Tensor], v: Tensor) -> Callable[[], None]:
     """Return an update that flips one site after the other, as one would write it down."""
     model = copy(model)
-    optimiser = torch.optim.SGD(model.parameters(), lr=1e-4)
 
     def free_energy(x: Tensor) -> Tensor:
         return -x @ model.visible.bias - softplus(x @ model.weight + model.hidden.bias).sum(1)
@@ -105,14 +104,12 @@ def loop(model: hm.RBM, cost: Callable[[Tensor], Tensor], v: Tensor) -> Callable
         x[:, i] = 1 - x[:, i]
         return x
 
-    def run() -> None:
-        optimiser.zero_grad()
+    def loss() -> Tensor:
         before = free_energy(v)
         odds = torch.stack([before - free_energy(flipped(i)) for i in range(v.shape[1])], 1)
-        cost(odds).sum(1).mean().backward()
-        optimiser.step()
+        return cost(odds).sum(1).mean()
 
-    return run
+    return descent(model, loss)
 
 
 def peers(model: hm.RBM, v: Tensor) -> dict[str, Callable[[], None]]:
@@ -124,22 +121,27 @@ def peers(model: hm.RBM, v: Tensor) -> dict[str, Callable[[], None]]:
         print("ebmkit is not installed: left out")
         return {}
 
-    def prepared(cost: torch.nn.Module) -> Callable[[], None]:
+    def update(cost: torch.nn.Module) -> Callable[[], None]:
         other = RBM(model.visible.size, model.hidden.size)
         with torch.no_grad():
             other.W.copy_(model.weight.T)
             other.b.copy_(model.visible.bias)
             other.c.copy_(model.hidden.bias)
-        optimiser = torch.optim.SGD(other.parameters(), lr=1e-4)
+        return descent(other, lambda: cost(other, v).loss)
 
-        def run() -> None:
-            optimiser.zero_grad()
-            cost(other, v).loss.backward()
-            optimiser.step()
+    return {"pseudolikelihood": update(PseudoLikelihood()), "ratio-matching": update(RatioMatching())}
 
-        return run
 
-    return {"pseudolikelihood": prepared(PseudoLikelihood()), "ratio-matching": prepared(RatioMatching())}
+def descent(model: torch.nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
+    """Return an update by autograd, with a plain step."""
+    optimiser = torch.optim.SGD(model.parameters(), lr=1e-4)
+
+    def run() -> None:
+        optimiser.zero_grad()
+        loss().backward()
+        optimiser.step()
+
+    return run
 
 
 if __name__ == "__main__":
