@@ -1,6 +1,7 @@
 """Noise-contrastive estimation against its definition, and against enumeration of data and noise."""
 
 import copy
+import dataclasses
 import json
 import math
 
@@ -14,8 +15,10 @@ from _runs import back_to, bits, same, train
 
 import harmonium as hm
 from harmonium import Stream
-from harmonium.errors import ArgumentError, DataError
+from harmonium.errors import ArgumentError, DataError, FileError
 from harmonium.learning import Batch
+from harmonium.learning._moment_rule import part
+from harmonium.learning._noise import BaseRates
 from harmonium.training import RunFolder
 from harmonium.training._source import open_source
 
@@ -158,7 +161,7 @@ def test_noise_is_that_of_the_base_rates(pair):
     rule = hm.NoiseContrastive(noise_ratio=RATIO)
     state = rule.init(model, Stream(0))
     batch = equal_batch(rows(model, 2000))
-    noise, shares = rule.contrast(unit_of(model, state), batch, Stream(1))
+    noise, shares = rule.contrast(noise_of(model, state), batch, Stream(1))
     states = configurations(model.visible)
     p = np.exp([log_noise(model, None, row) for row in torch.from_numpy(states)])
     assert p.sum() == pytest.approx(1)
@@ -166,17 +169,17 @@ def test_noise_is_that_of_the_base_rates(pair):
     assert shares.sum().item() == pytest.approx(RATIO)
 
 
-def unit_of(model, state):
-    """Return the visible layer with the noise's bias."""
+def noise_of(model, state):
+    """Return independent units with the noise's bias."""
     layer = copy.deepcopy(model.visible)
     layer.bias.data.copy_(state["noise.bias"])
-    return layer.requires_grad_(False)
+    return BaseRates(layer.requires_grad_(False))
 
 
 def test_noise_does_not_depend_on_how_rows_are_split():
     model = machine(("spin", "spin"))
     rule = hm.NoiseContrastive(noise_ratio=RATIO)
-    layer = unit_of(model, rule.init(model, Stream(0)))
+    layer = noise_of(model, rule.init(model, Stream(0)))
     v = rows(model, 10)
     whole, _ = rule.contrast(layer, equal_batch(v), Stream(1))
     first, _ = rule.contrast(layer, equal_batch(v[:4]), Stream(1))
@@ -215,8 +218,8 @@ class Enumerated(hm.NoiseContrastive):
     """The rule with all states for its noise, each as often as it comes on average."""
 
     def contrast(self, noise, batch, stream):
-        states = torch.from_numpy(configurations(noise))
-        p = (-noise.energy(states) - noise.log_partition(noise.bias)).exp()
+        states = torch.from_numpy(configurations(noise.unit))
+        p = noise.log_density(states).exp()
         return states, self.noise_ratio * p
 
 
@@ -323,6 +326,108 @@ def test_a_run_that_was_cut_goes_on_bit_for_bit(tmp_path, options):
         assert same(hm.resume(tmp_path / str(stop), bits()), whole), stop
 
 
+# --- noise from a model -------------------------------------------------------------------------
+
+
+def saved(folder, model):
+    """Return the file that a model was saved to."""
+    hm.save(model, folder / "noise.safetensors")
+    return folder / "noise.safetensors"
+
+
+@ALL
+def test_loss_and_gradient_with_a_model_are_those_of_a_loop_over_rows(tmp_path, pair):
+    """Of the rows that its chains give, which the checkpoint's state goes on from."""
+    model, noise = machine(pair), rbm(pair, (3, 4), scale=0.5, seed=7)
+    rule, v = hm.NoiseContrastive(noise_ratio=RATIO, noise=saved(tmp_path, noise)), rows(model)
+    weights, log_p = uneven(len(v)), -Exact(noise).log_partition
+    state = rule.init(model, Stream(1))
+    assert state["noise.log_partition"].item() == pytest.approx(-log_p, abs=1e-9)
+    drawn, _ = rule.contrast(rule._noise(model, part(state, "noise.")), Batch(v, weights, None), Stream(2))
+    log_z, expected = state["log_partition"].clone().requires_grad_(), 0
+
+    def odds(row):
+        log_noise = -noise.free_energy(row[None])[0].detach() + log_p
+        return -model.free_energy(row[None])[0] - log_z - log_noise - math.log(RATIO)
+
+    for row, weight in zip(v, weights, strict=True):
+        expected = expected - weight * torch.log(torch.sigmoid(odds(row)))
+    for row in drawn:
+        expected = expected - weights.mean() * torch.log(1 - torch.sigmoid(odds(row)))
+    parameters = {**trainable(model), "log_partition": log_z}
+    slopes = torch.autograd.grad(expected, list(parameters.values()))
+    after, metrics = rule.update(model, Batch(v, weights, torch.arange(len(v))), state, Stream(2), nothing)
+    np.testing.assert_allclose(metrics["loss"].item(), expected.item(), rtol=1e-10)
+    for (key, p), slope in zip(parameters.items(), slopes, strict=True):
+        got = after[key].grad if key == "log_partition" else p.grad
+        torch.testing.assert_close(got, slope, rtol=1e-9, atol=1e-11, msg=lambda m, key=key: f"{key}: {m}")
+    assert not torch.equal(after["noise.chain.visible"], state["noise.chain.visible"])
+
+
+@DISCRETE
+def test_noise_of_a_model_is_spread_as_the_model_is(tmp_path, pair):
+    """The first rows of its chains, which are independent of each other."""
+    model, noise = machine(pair), rbm(pair, (3, 4), scale=0.8, seed=7)
+    rule = hm.NoiseContrastive(noise=saved(tmp_path, noise))
+    state = part(rule.init(model, Stream(0)), "noise.")
+    drawn = rule._noise(model, state).draw(1000, Stream(1))
+    exact = Exact(noise)
+    check_frequencies(number(drawn, exact.states), exact.p)
+    assert not torch.equal(drawn, state["chain.visible"])
+
+
+def test_a_model_against_itself_has_its_own_log_z_and_no_slope(tmp_path):
+    """Whichever rows come, data and noise cannot be told apart."""
+    model = machine(("bernoulli", "bernoulli"))
+    rule = hm.NoiseContrastive(noise_ratio=RATIO, noise=saved(tmp_path, model))
+    state = rule.init(model, Stream(0))
+    assert state["log_partition"].item() == pytest.approx(Exact(model).log_partition, abs=1e-9)
+    n = 200
+    _, metrics = rule.update(model, equal_batch(rows(model, n)), state, Stream(0), nothing)
+    assert metrics["loss"].item() == pytest.approx(
+        (1 + RATIO) * math.log(1 + RATIO) - RATIO * math.log(RATIO)
+    )
+
+
+def test_rows_of_more_noise_than_chains_come_from_further_steps(tmp_path):
+    model = machine(("spin", "bernoulli"))
+    rule = hm.NoiseContrastive(noise=saved(tmp_path, model))
+    noise = rule._noise(model, part(rule.init(model, Stream(0)), "noise."))
+    first = noise.draw(2500, Stream(1))
+    assert first.shape == (2500, 3)
+    assert not torch.equal(first[:1000], first[1000:2000])
+    assert torch.equal(first[2000:], noise.chain["visible"][:500])
+
+
+def test_a_fit_with_noise_of_a_model_lowers_the_exact_loss(tmp_path):
+    model, data = small(("bernoulli", "bernoulli"))
+    hm.fit(model, data, hm.CD(), epochs=5, batch_size=50, lr=0.2)
+    rule = hm.NoiseContrastive(noise=saved(tmp_path, model))
+    before, after = fits(rule, ("bernoulli", "bernoulli"), optimizer="Adam", lr=0.03)
+    assert after < before - 0.05
+
+
+def test_a_run_with_a_model_for_noise_goes_on_bit_for_bit(tmp_path, monkeypatch):
+    """From another folder too; the path that was given is relative."""
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path, hm.RBM(6, 3, seed=5))
+
+    def start(folder):
+        rule = hm.NoiseContrastive(noise_ratio=2, noise="noise.safetensors")
+        return train(rule=rule, out=folder, checkpoint_every=1e-9, keep=50, epochs=2)
+
+    whole = start(tmp_path / "whole")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for stop in (0, 1, 4):
+        start_in = tmp_path / str(stop)
+        monkeypatch.chdir(tmp_path)
+        start(start_in)
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        back_to(start_in, stop)
+        assert same(hm.resume(start_in, bits()), whole), stop
+
+
 # --- what is refused ----------------------------------------------------------------------------
 
 
@@ -344,3 +449,38 @@ def test_means_are_refused():
 def test_a_ratio_out_of_range_is_refused(ratio):
     with pytest.raises(ArgumentError, match=r"^noise_ratio: got "):
         hm.NoiseContrastive(noise_ratio=ratio)
+
+
+def refused(model, path):
+    """Return the message with which a fit refuses a model's noise, before it makes anything."""
+    with pytest.raises((ArgumentError, FileError)) as caught:
+        hm.fit(model, bits(columns=4), hm.NoiseContrastive(noise=path), epochs=1)
+    return str(caught.value)
+
+
+def test_noise_of_other_units_is_refused(tmp_path):
+    path = saved(tmp_path, hm.RBM(5, 3))
+    assert refused(hm.RBM(4, 3), path) == f"noise: got Bernoulli(5) in {path}, expected Bernoulli(4)"
+
+
+def test_noise_whose_hidden_units_do_not_sum_out_is_refused(tmp_path):
+    path = saved(tmp_path, hm.BoltzmannMachine(4, 3))
+    assert refused(hm.RBM(4, 3), path).endswith("expected a model whose hidden units sum out, not this boltzmann")
+
+
+def test_noise_of_no_density_is_refused(tmp_path):
+    path = saved(tmp_path, hm.DBN([4, 3, 2]))
+    assert refused(hm.RBM(4, 3), path).endswith("expected a model whose hidden units sum out, not this dbn")
+
+
+def test_a_file_that_is_missing_is_named(tmp_path):
+    assert refused(hm.RBM(4, 3), tmp_path / "none").startswith(f"{tmp_path / 'none'}: no such file")
+
+
+def test_noise_whose_log_z_is_not_known_is_refused(tmp_path, monkeypatch):
+    from harmonium.learning import _noise
+
+    poor = dataclasses.replace(hm.log_partition(hm.RBM(4, 3)), trusted=False, reason="its chains are stuck")
+    monkeypatch.setattr(_noise, "log_partition", lambda model: poor)
+    message = refused(hm.RBM(4, 3), saved(tmp_path, hm.RBM(4, 3)))
+    assert message.endswith("expected a model whose log Z is known, but its chains are stuck")

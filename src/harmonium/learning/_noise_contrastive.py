@@ -10,8 +10,9 @@ and the loss of a row of data v and of its noise u, in nats, is that of the logi
 .. math:: L = -\log \sigma(G(v) - \log \nu) - \sum_{k=1}^{\nu} \log \sigma(\log \nu - G(u_k)).
 
 With many rows its minimum is at the model that the data come from, log Z included, without any constraint.
-The noise is that of independent units at the data's base rates. The farther it is from the data, the easier
-the regression, and the less there is to be learnt from it; more noise per row helps.
+The noise is that of independent units at the data's base rates, or of a model that was trained before, whose
+log-density is :math:`-F_n(v) - \log Z_n`. The farther it is from the data, the easier the regression, and the
+less there is to be learnt from it; more noise per row helps.
 
 References:
     | Noise-contrastive estimation: a new estimation principle for unnormalized statistical models
@@ -24,12 +25,12 @@ from __future__ import annotations
 
 __all__ = ["NoiseContrastive"]
 
-import copy
 import math
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, PrivateAttr, field_validator
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -39,6 +40,7 @@ from ..random import Stream
 from ..units import Unit
 from ._loss_rule import LossRule
 from ._moment_rule import named, part
+from ._noise import BaseRates, ModelNoise, Noise
 from ._rule import Apply, Batch, Metrics, check_sums_out
 
 _LOG_Z = "log_partition"
@@ -51,10 +53,15 @@ class NoiseContrastive(LossRule):
     """Creates noise-contrastive estimation, which learns log Z along with the model.
 
     The noise is drawn from independent units at the data's base rates; Gaussian ones have the precision that
-    they start from. Its metrics hold the loss, in nats per row, and the present log Z.
+    they start from. Or it is drawn from a saved model by a thousand Gibbs chains, which have to mix: all of
+    them take a step for each thousand rows. That model's log Z is computed before the first update, exactly
+    or by annealing, as :func:`log_partition` does it. A checkpoint holds the chains and this log Z, but not
+    the model, whose file is read again when a run goes on. Its metrics hold the loss, in nats per row, and
+    the present log Z.
 
     Arguments:
         noise_ratio: Rows of noise for each row of data.
+        noise: The file of the model that the noise comes from; by default the base rates.
 
     Raises:
         ArgumentError: An argument is out of range.
@@ -62,22 +69,34 @@ class NoiseContrastive(LossRule):
 
     name: ClassVar[str] = "noise-contrastive"
     noise_ratio: Annotated[int, Field(ge=1, description="rows of noise for each row of data")] = 10
+    noise: Annotated[
+        Path | None, Field(description="file of the model that the noise comes from; else the base rates")
+    ] = None
+    _given: PairwiseModel | None = PrivateAttr(None)
+
+    @field_validator("noise")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        """Make it a path that a run can go on with from another folder."""
+        return None if value is None else value.expanduser().absolute()
 
     def check(self, model: Model) -> None:
         if not isinstance(model, PairwiseModel):
             raise invalid("rule", self.name, f"a rule that fits a {model.kind}")
         check_sums_out(self.name, model)
+        if self.noise is not None:
+            self._given = ModelNoise.read(self.noise, model)
 
     @torch.no_grad()
     def init(self, model: Model, stream: Stream) -> State:
         assert isinstance(model, PairwiseModel)
-        noise = copy.deepcopy(model.visible)
-        if not bool(model.base_rates.isnan().any()):
-            noise.bias.copy_(noise.natural(model.base_rates))
-        rows = _draw(noise, _ROWS, stream)
-        log_ratio = model.log_sum({"visible": rows}) - _log_density(noise, rows)
+        noise: Noise = BaseRates.of(model)
+        if self.noise is not None:
+            noise = ModelNoise.of(self.noise, self._read(self.noise, model), stream)
+        rows = noise.draw(_ROWS, stream)
+        log_ratio = model.log_sum({"visible": rows}) - noise.log_density(rows)
         log_z = log_ratio.logsumexp(0) - math.log(_ROWS)
-        return {_LOG_Z: log_z, **named(_NOISE, {k: p.detach() for k, p in noise.named_parameters()})}
+        return {_LOG_Z: log_z, **named(_NOISE, noise.state())}
 
     def parameters(self, model: Model, state: State | None = None) -> dict[str, dict[str, Tensor]]:
         groups = super().parameters(model, state)
@@ -88,7 +107,7 @@ class NoiseContrastive(LossRule):
     ) -> tuple[State, Metrics]:
         log_z = state[_LOG_Z].requires_grad_()
         try:
-            state, metrics = super().update(model, batch, state, stream, apply)
+            state, metrics = super().update(model, batch, dict(state), stream, apply)
         finally:
             log_z.requires_grad_(False)
         return state, {**metrics, _LOG_Z: log_z.clone()}
@@ -96,19 +115,30 @@ class NoiseContrastive(LossRule):
     def loss(self, model: Model, batch: Batch, state: State, stream: Stream) -> Tensor:
         assert isinstance(model, PairwiseModel)
         _require_states(self.name, model.visible, batch)
-        noise = _unit(model, state)
+        noise = self._noise(model, part(state, _NOISE))
         rows, shares = self.contrast(noise, batch, stream)
+        state |= named(_NOISE, noise.state())
         both = torch.cat((batch.values, rows))
-        log_ratio = model.log_sum({"visible": both}) - state[_LOG_Z] - _log_density(noise, both)
+        log_ratio = model.log_sum({"visible": both}) - state[_LOG_Z] - noise.log_density(both)
         odds = log_ratio - math.log(self.noise_ratio)
         of_data, of_noise = odds.split((len(batch.values), len(rows)))
         surprise = softplus(-of_data, threshold=_EXACT), softplus(of_noise, threshold=_EXACT)
         return batch.weights.double() @ surprise[0] + shares.double() @ surprise[1]
 
-    def contrast(self, noise: Unit, batch: Batch, stream: Stream) -> tuple[Tensor, Tensor]:
+    def _noise(self, model: PairwiseModel, state: State) -> Noise:
+        if self.noise is None:
+            return BaseRates.from_state(model, state)
+        return ModelNoise.from_state(self._read(self.noise, model), state)
+
+    def _read(self, path: Path, model: PairwiseModel) -> PairwiseModel:
+        """Return the model of the file, which is read once."""
+        self._given = self._given or ModelNoise.read(path, model)
+        return self._given
+
+    def contrast(self, noise: Noise, batch: Batch, stream: Stream) -> tuple[Tensor, Tensor]:
         """Return rows of noise, and their shares, which sum to ``noise_ratio`` times those of the data."""
         n = len(batch.values)
-        rows = torch.cat([_draw(noise, n, stream) for _ in range(self.noise_ratio)])
+        rows = torch.cat([noise.draw(n, stream) for _ in range(self.noise_ratio)])
         return rows, (batch.weights.sum() / n).expand(len(rows))
 
 
@@ -124,18 +154,3 @@ def _require_states(name: str, unit: Unit, batch: Batch) -> None:
         fault = unit.fault(batch.values[row], site, False)
         got = f"{fault.got} at row {int(batch.rows[row])}, {fault.place} {fault.number}"
         raise DataError(f"data: got {got}, expected states, since {name!r} compares their probabilities")
-
-
-def _unit(model: Model, state: State) -> Unit:
-    """Return the independent units that the noise comes from."""
-    noise = copy.deepcopy(model.visible).requires_grad_(False)
-    noise.load_state_dict(part(state, _NOISE))
-    return noise
-
-
-def _draw(noise: Unit, n: int, stream: Stream) -> Tensor:
-    return noise.sample(noise.bias.repeat(n, 1), stream)
-
-
-def _log_density(noise: Unit, rows: Tensor) -> Tensor:
-    return -noise.energy(rows) - noise.log_partition(noise.bias)
