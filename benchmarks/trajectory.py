@@ -1,7 +1,9 @@
 """Trajectory tempering: the weights of modes that chains do not leave, and log Z while it learns.
 
 `modes`: an RBM learns MNIST's zeros and ones by trajectory tempering, another by PCD, by equally many updates
-of the same size. What share of each model's distribution are ones? A classifier that was trained apart tells
+of the same size. After ``--epochs`` at a falling rate come ``--settle`` epochs at one that is constant and so
+small that the ladder's chains, which are few and slow to change their digit, keep up with it: a fast one makes
+the shares swing. What share of each model's distribution are ones? A classifier that was trained apart tells
 the digits of samples: the model's chains as they go on with the parameters held, exchanged with the ladder or
 alone; and annealing runs with their weights, which know nothing of any chains. Standard errors respect
 autocorrelation; z is the distance from the share of the training rows, whose own error counts as well. Needs
@@ -46,6 +48,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "schedule": "cosine",
         "averaging": 0.2,
         "init": "pca",
+        "settle": 30,
         "rungs": 6,
         "sweeps": 1000,
         "runs": 1000,
@@ -57,6 +60,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "schedule": "linear",
         "averaging": 0.1,
         "init": "base-rates",
+        "settle": 0,
         "rungs": 1,
         "sweeps": 500,
         "runs": 500,
@@ -76,6 +80,7 @@ def main() -> None:
     parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES, help="of the modes")
     for name, value in SETTINGS["modes"].items():
         parser.add_argument(f"--{name}", type=type(value))
+    parser.add_argument("--settle-lr", type=float, default=0.00015)
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--chains", type=int, default=200)
     parser.add_argument("--steps", type=int, default=1)
@@ -196,10 +201,16 @@ def train(name: str, rule: Any, data: hm.Dataset, args: argparse.Namespace, path
         if record["epoch"] % max(args.epochs // 20, 1) == 0:
             print(name, {key: round(record[key], 3) for key in SHOWN if key in record}, flush=True)
 
-    if path.exists():
-        return hm.resume(path, data, callback=show)
-    model = hm.RBM(data.columns, args.hidden, seed=args.seed)
-    return hm.fit(model, data, rule, out=path, callback=show, **options(args))
+    settling = {"epochs": args.epochs + args.settle, "lr": args.settle_lr, "schedule": "constant"}
+    if not path.exists():
+        model = hm.RBM(data.columns, args.hidden, seed=args.seed)
+        history = hm.fit(model, data, rule, out=path, callback=show, **options(args))
+    else:
+        begun = RunFolder(path).config()["options"]["epochs"] > args.epochs
+        history = hm.resume(path, data, callback=show, **(settling if begun else {}))
+    if args.settle and history.records[-1]["epoch"] == args.epochs:
+        history = hm.resume(path, data, callback=show, **settling)
+    return history
 
 
 def state_of(path: Path) -> dict[str, Tensor]:
