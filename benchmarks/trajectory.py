@@ -2,12 +2,12 @@
 
 `modes`: an RBM learns MNIST's zeros and ones by trajectory tempering, another by PCD, by equally many updates
 of the same size. After ``--epochs`` at a falling rate come ``--settle`` epochs at one that is constant and so
-small that the ladder's chains, which are few and slow to change their digit, keep up with it: a fast one makes
-the shares swing. What share of each model's distribution are ones? A classifier that was trained apart tells
-the digits of samples: the model's chains as they go on with the parameters held, exchanged with the ladder or
-alone; and annealing runs with their weights, which know nothing of any chains. Standard errors respect
-autocorrelation; z is the distance from the share of the training rows, whose own error counts as well. Needs
-the MNIST files (see docs/data.md).
+small that the ladder's chains, which are few and slow to change their digit, keep up with it: a fast one
+makes the shares swing. What share of each model's distribution are ones? A classifier that was trained apart
+tells the digits of samples: the model's chains as they go on with the parameters held, exchanged with the
+ladder or alone; and annealing runs with their weights, which know nothing of any chains. Standard errors
+respect autocorrelation; z is the distance from the share of the training rows, whose own error counts as
+well. Needs the MNIST files (see docs/data.md).
 
 `digits`: the log-likelihood by the log Z that the rule tells while it learns, against that of annealing runs
 in both directions, for the parameters of the same updates.
