@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", required=True, help="the pretraining's run folder; used again if it exists")
     parser.add_argument("--layers", type=int, nargs="+", default=LAYERS)
-    parser.add_argument("--pretraining", type=int, default=20, help="epochs of each RBM")
+    parser.add_argument("--pretraining", type=int, default=50, help="epochs of each RBM")
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 1000, 10_000])
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))

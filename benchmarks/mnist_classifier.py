@@ -1,11 +1,13 @@
 """Classifiers 784-500-500-2000 of MNIST that know nothing of images: pretrained, then fine-tuned.
 
-The network is pretrained once, on the 60,000 training images without their labels, and fine-tuned by
-back-propagation, plain or with ``--dropout``. Its inputs are the grey levels: the means of the bits that it
-was pretrained on. The last 10,000 training rows choose the epoch. With ``--refit`` these rows then go back to
-training: the same network starts anew from the pretrained weights and learns from all 60,000 labels, with the
-same settings and the same falling rate, up to the epoch that was chosen, and that network is the one that is
-tested. In either case the test set is read once for each network and seed, at its end, and chooses nothing.
+The network is pretrained once, on the 60,000 training images without their labels, and fine-tuned by back-
+propagation, plain or with ``--dropout``. Its inputs are the grey levels: the means of the bits that it was
+pretrained on; or, while it learns, such ``--bits``, drawn afresh at each presentation, where a fixed sample
+of bits chooses the epoch; errors in the table are of grey levels always. The last 10,000 training rows choose
+the epoch. With ``--refit`` these rows then go back to training: the same network starts anew from the
+pretrained weights and learns from all 60,000 labels, with the same settings and the same falling rate, up to
+the epoch that was chosen, and that network is the one that is tested. In either case the test set is read
+once for each network and seed, at its end, and chooses nothing.
 
 ``--baselines`` adds the same networks from random weights, of sigmoid and of ReLU units, by the same
 protocol. ``--seeds`` repeats the fine-tuning; the first is ``--seed``. ``--minutes`` limits what one network
@@ -40,7 +42,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", required=True, help="the pretraining's run folder; used again if it exists")
     parser.add_argument("--layers", type=int, nargs="+", default=LAYERS)
-    parser.add_argument("--pretraining", type=int, default=20, help="epochs of each RBM")
+    parser.add_argument("--pretraining", type=int, default=50, help="epochs of each RBM")
+    parser.add_argument("--bits", action="store_true", help="learn from fresh bits of the grey levels")
     parser.add_argument(
         "--dropout", action="store_true", help="leave out half the hidden units, a fifth of the inputs"
     )
@@ -98,19 +101,20 @@ def trial(
         return before + (seconds() - before) / share > 60 * args.minutes
 
     model = fresh(args, network, kind, seed)
-    history = hm.finetune(model, data, patience=options["epochs"], callback=late, **options)
+    shown = bits_of(data) if args.bits else data
+    history = hm.finetune(model, shown, patience=options["epochs"], callback=late, **options)
     epoch, rows = chosen(history), len(data.train)
     error = wrong(model, data.validation)
     if args.refit:
-        whole = dataclasses.replace(
-            data, train=torch.cat((data.train, bytes_of(data))), validation=data.validation[:0]
-        )
+        rows_of_all = torch.cat((data.train, bytes_of(data)))
+        whole = dataclasses.replace(shown, train=rows_of_all, validation=data.validation[:0])
         model, rows = fresh(args, network, kind, seed), len(whole.train)
         hm.finetune(model, whole, callback=lambda record: show(record) or record["epoch"] == epoch, **options)
     test = wrong(model, data.test)
     return {
         "weights": kind,
         "units": "relu" if kind == "relu" else "sigmoid",
+        "learns from": "bits" if args.bits else "grey levels",
         "dropout": "0.2, 0.5" if args.dropout else "none",
         "seed": seed,
         "labels": rows,
@@ -141,6 +145,12 @@ def fresh(args: argparse.Namespace, network: hm.DBN, kind: str, seed: int) -> hm
     if kind == "pretrained":
         return network.to_mlp(10, seed=seed, **dropout)
     return hm.MLP(args.layers, 10, activation=kind, seed=seed, **dropout)
+
+
+def bits_of(data: hm.Dataset) -> hm.Dataset:
+    """Return the data set whose grey levels become bits, afresh for training, once for choosing."""
+    drawn = hm.datasets.load("mnist", with_labels=True)
+    return dataclasses.replace(drawn, train=data.train)
 
 
 def bytes_of(data: hm.Dataset) -> torch.Tensor:

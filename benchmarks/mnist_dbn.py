@@ -12,6 +12,7 @@ sample. The training time is that of the updates of both layers, checkpoints inc
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -62,14 +63,8 @@ def main() -> None:
     seconds = [max(r["seconds"] for r in history.records if r["layer"] == layer) for layer in (1, 2)]
 
     began = time.monotonic()
-    log_z = hm.log_partition(
-        model,
-        method="bridge",
-        runs=args.runs,
-        betas=args.betas,
-        equilibrate=args.equilibrate,
-        chains=history.chains,
-    )
+    settings = {"runs": args.runs, "betas": args.betas, "equilibrate": args.equilibrate}
+    log_z = estimated(Path(args.out) / "log_partition.json", model, history.chains, settings)
     result = hm.log_likelihood(model, data, log_partition=log_z, samples=args.samples)
     row = {
         "epochs": "-".join(map(str, args.epochs)),
@@ -91,6 +86,17 @@ def main() -> None:
     keep(args.table, "DBN 784-500-2000 on MNIST, test set, nats per row", [row])
     grown = None if args.table is None else str(Path(args.table).with_stem(f"{Path(args.table).stem}-growth"))
     keep(grown, "The bound on training rows as the second layer learns", growth(model, data, history, log_z))
+
+
+def estimated(path: Path, model: hm.DBN, chains: Any, settings: dict[str, Any]) -> hm.LogPartition:
+    """Return log Z, which is kept beside the run for another evaluation by the same settings."""
+    if path.exists():
+        kept = json.loads(path.read_text())
+        if kept["settings"] == settings:
+            return hm.LogPartition(**kept["log_partition"])
+    log_z = hm.log_partition(model, method="bridge", chains=chains, **settings)
+    path.write_text(json.dumps({"settings": settings, "log_partition": log_z.to_dict()}))
+    return log_z
 
 
 def growth(

@@ -370,7 +370,7 @@ def test_noise_of_a_model_is_spread_as_the_model_is(tmp_path, pair):
     model, noise = machine(pair), rbm(pair, (3, 4), scale=0.8, seed=7)
     rule = hm.NoiseContrastive(noise=saved(tmp_path, noise))
     state = part(rule.init(model, Stream(0)), "noise.")
-    drawn = rule._noise(model, state).draw(1000, Stream(1))
+    drawn = rule._noise(model, state).draw(1000, 1, Stream(1))
     exact = Exact(noise)
     check_frequencies(number(drawn, exact.states), exact.p)
     assert not torch.equal(drawn, state["chain.visible"])
@@ -389,14 +389,19 @@ def test_a_model_against_itself_has_its_own_log_z_and_no_slope(tmp_path):
     )
 
 
-def test_rows_of_more_noise_than_chains_come_from_further_steps(tmp_path):
-    model = machine(("spin", "bernoulli"))
+def test_chains_take_turns_and_a_step_for_each_row(tmp_path):
+    """All have moved once before one moves again, and no row comes twice."""
+    model = machine(("spin", "bernoulli"), sizes=(30, 20), scale=0.1)
     rule = hm.NoiseContrastive(noise=saved(tmp_path, model))
     noise = rule._noise(model, part(rule.init(model, Stream(0)), "noise."))
-    first = noise.draw(2500, Stream(1))
-    assert first.shape == (2500, 3)
-    assert not torch.equal(first[:1000], first[1000:2000])
-    assert torch.equal(first[2000:], noise.chain["visible"][:500])
+    before = noise.chain["visible"]
+    first = noise.draw(100, 3, Stream(1))
+    after = noise.chain["visible"]
+    assert torch.equal(after[:-300], before[300:])
+    assert torch.equal(after[-300:], first)
+    rest = noise.draw(150, 10, Stream(2))
+    assert torch.equal(noise.chain["visible"], rest[-1000:])
+    assert len(torch.cat((first, rest)).unique(dim=0)) > 1700
 
 
 def test_a_fit_with_noise_of_a_model_lowers_the_exact_loss(tmp_path):
@@ -426,6 +431,29 @@ def test_a_run_with_a_model_for_noise_goes_on_bit_for_bit(tmp_path, monkeypatch)
         monkeypatch.chdir(tmp_path / "elsewhere")
         back_to(start_in, stop)
         assert same(hm.resume(start_in, bits()), whole), stop
+
+
+def test_a_run_keeps_its_noise_whatever_becomes_of_the_file(tmp_path):
+    """Other parameters in the file change nothing, and other layers are refused."""
+    path = saved(tmp_path, hm.RBM(6, 3, seed=5))
+
+    def start(folder):
+        return train(
+            rule=hm.NoiseContrastive(noise=path), out=folder, checkpoint_every=1e-9, keep=50, epochs=2
+        )
+
+    whole = start(tmp_path / "whole")
+    start(tmp_path / "cut")
+    back_to(tmp_path / "cut", 4)
+    saved(tmp_path, hm.RBM(6, 3, seed=6))
+    assert same(hm.resume(tmp_path / "cut", bits()), whole)
+    start(tmp_path / "other")
+    back_to(tmp_path / "other", 4)
+    saved(tmp_path, hm.RBM(6, 4))
+    with pytest.raises(
+        FileError, match=r"noise\.safetensors: it is of another model than the run began with"
+    ):
+        hm.resume(tmp_path / "other", bits())
 
 
 # --- what is refused ----------------------------------------------------------------------------
@@ -465,7 +493,9 @@ def test_noise_of_other_units_is_refused(tmp_path):
 
 def test_noise_whose_hidden_units_do_not_sum_out_is_refused(tmp_path):
     path = saved(tmp_path, hm.BoltzmannMachine(4, 3))
-    assert refused(hm.RBM(4, 3), path).endswith("expected a model whose hidden units sum out, not this boltzmann")
+    assert refused(hm.RBM(4, 3), path).endswith(
+        "expected a model whose hidden units sum out, not this boltzmann"
+    )
 
 
 def test_noise_of_no_density_is_refused(tmp_path):

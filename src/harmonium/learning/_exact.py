@@ -39,7 +39,9 @@ _DATA_P = "probability of the data's"
 
 
 class ExactLikelihood(MomentRule):
-    """Creates exact maximum likelihood by enumeration, for models of up to about 2^20 states.
+    """Creates exact maximum likelihood by enumeration, for small models.
+
+    The states of the cheaper side times the number of units may be 2^26: 2^19 states beside 64 pixels.
 
     Arguments:
         centred: Whether to centre the gradient; by default where all units are binary.

@@ -15,7 +15,8 @@ functions. For any shift C
 of least variance where C is the log-ratio itself (Bennett's acceptance ratio). As the rungs do not change,
 both means go on being gathered; and from independent units, whose partition function is known, the ratios add
 up to that of the model. Column i of all rungs is a parallel tempering of its own, independent of the other
-columns, so that the spread of the columns tells the error, whatever the correlations along each.
+columns, so that the spread of the columns tells the error, whatever the correlations along each; but not what
+all of them share, such as a lag behind parameters that move.
 
 References:
     | Efficient estimation of free energy differences from Monte Carlo data (Bennett, 1976)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import ArgumentError, invalid
+from ..errors import ArgumentError, FileError, invalid
 from ..likelihood import log_partition
 from ..models import PairwiseModel, State, load
 from ..random import Stream
@@ -20,6 +20,7 @@ from ..units import Mixed, Unit
 from ._moment_rule import named, part
 
 _CHAIN = "chain."
+_MODEL = "model."
 _CHAINS = 1000
 _EQUILIBRATE = 1000
 
@@ -28,8 +29,8 @@ class Noise(ABC):
     """Abstract source of rows of visible statistics."""
 
     @abstractmethod
-    def draw(self, n: int, stream: Stream) -> Tensor:
-        """Return rows, shape (n, width)."""
+    def draw(self, n: int, times: int, stream: Stream) -> Tensor:
+        """Return as many rows for each of n rows of data, shape (times x n, width), set by set."""
 
     @abstractmethod
     def log_density(self, rows: Tensor) -> Tensor:
@@ -65,8 +66,9 @@ class BaseRates(Noise):
         unit.load_state_dict(state)
         return cls(unit)
 
-    def draw(self, n: int, stream: Stream) -> Tensor:
-        return self.unit.sample(self.unit.bias.repeat(n, 1), stream)
+    def draw(self, n: int, times: int, stream: Stream) -> Tensor:
+        field = self.unit.bias.repeat(n, 1)
+        return torch.cat([self.unit.sample(field, stream) for _ in range(times)])
 
     def log_density(self, rows: Tensor) -> Tensor:
         return -self.unit.energy(rows) - self.unit.log_partition(self.unit.bias)
@@ -76,7 +78,7 @@ class BaseRates(Noise):
 
 
 class ModelNoise(Noise):
-    """Creates noise of a model, from Gibbs chains that take a step for each time that all are drawn.
+    """Creates noise of a model, from Gibbs chains that take turns, and a step before each row that they give.
 
     Arguments:
         model: The model.
@@ -105,8 +107,19 @@ class ModelNoise(Noise):
         return cls(model, torch.tensor(log_z.value, dtype=torch.float64, device=model.device), chain)
 
     @classmethod
-    def from_state(cls, model: PairwiseModel, state: State) -> ModelNoise:
-        """Return the noise of a model and of the chains that a state tells of."""
+    def from_state(cls, path: Path, model: PairwiseModel, state: State) -> ModelNoise:
+        """Return the noise that a state tells of, by a model that :meth:`read` took from a file.
+
+        The state's parameters count, whatever the file has by now.
+
+        Raises:
+            FileError: The file's model is of another shape.
+        """
+        own, kept = dict(model.named_parameters()), part(state, _MODEL)
+        if {name: p.shape for name, p in own.items()} != {name: p.shape for name, p in kept.items()}:
+            raise FileError(f"{path}: it is of another model than the run began with")
+        for name, p in own.items():
+            p.copy_(kept[name])
         return cls(model, state["log_partition"], part(state, _CHAIN))
 
     @staticmethod
@@ -126,12 +139,16 @@ class ModelNoise(Noise):
             raise ArgumentError(f"noise: got {noise.visible} in {path}, expected {like.visible}")
         return noise.to(like.device, like.dtype).requires_grad_(False)
 
-    def draw(self, n: int, stream: Stream) -> Tensor:
-        gibbs, rows, missing = Gibbs(), [], n
+    def draw(self, n: int, times: int, stream: Stream) -> Tensor:
+        gibbs, rows, missing = Gibbs(), [], n * times
         while missing > 0:
-            self.chain, _ = gibbs.step(self.model, self.chain, stream)
-            rows.append(self.chain["visible"][:missing])
+            first = {block: x[:missing] for block, x in self.chain.items()}
+            first, _ = gibbs.step(self.model, first, stream)
+            rows.append(first["visible"])
             missing -= len(rows[-1])
+            self.chain = {
+                block: torch.cat((x[len(rows[-1]) :], first[block])) for block, x in self.chain.items()
+            }
         return torch.cat(rows)
 
     def log_density(self, rows: Tensor) -> Tensor:
@@ -139,7 +156,8 @@ class ModelNoise(Noise):
 
     def state(self) -> State:
         chain = {block: self.chain[block] for block in self.model.blocks()}
-        return {"log_partition": self.log_z, **named(_CHAIN, chain)}
+        parameters = named(_MODEL, {name: p.detach() for name, p in self.model.named_parameters()})
+        return {"log_partition": self.log_z, **parameters, **named(_CHAIN, chain)}
 
 
 def _kinds(unit: Unit) -> list[tuple[str, int, int]]:

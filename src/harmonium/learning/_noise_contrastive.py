@@ -53,11 +53,11 @@ class NoiseContrastive(LossRule):
     """Creates noise-contrastive estimation, which learns log Z along with the model.
 
     The noise is drawn from independent units at the data's base rates; Gaussian ones have the precision that
-    they start from. Or it is drawn from a saved model by a thousand Gibbs chains, which have to mix: all of
-    them take a step for each thousand rows. That model's log Z is computed before the first update, exactly
-    or by annealing, as :func:`log_partition` does it. A checkpoint holds the chains and this log Z, but not
-    the model, whose file is read again when a run goes on. Its metrics hold the loss, in nats per row, and
-    the present log Z.
+    they start from. Or it is drawn from a saved model by a thousand Gibbs chains, which have to mix: they
+    take turns, and a step before each row. That model's log Z is computed before the first update, exactly or
+    by annealing, as :func:`log_partition` does it. A checkpoint holds its parameters, log Z and chains, and
+    not its layers, for which the file is read again when a run goes on. The rule's metrics hold the loss, in
+    nats per row, and the present log Z.
 
     Arguments:
         noise_ratio: Rows of noise for each row of data.
@@ -93,7 +93,7 @@ class NoiseContrastive(LossRule):
         noise: Noise = BaseRates.of(model)
         if self.noise is not None:
             noise = ModelNoise.of(self.noise, self._read(self.noise, model), stream)
-        rows = noise.draw(_ROWS, stream)
+        rows = noise.draw(_ROWS, 1, stream)
         log_ratio = model.log_sum({"visible": rows}) - noise.log_density(rows)
         log_z = log_ratio.logsumexp(0) - math.log(_ROWS)
         return {_LOG_Z: log_z, **named(_NOISE, noise.state())}
@@ -128,7 +128,7 @@ class NoiseContrastive(LossRule):
     def _noise(self, model: PairwiseModel, state: State) -> Noise:
         if self.noise is None:
             return BaseRates.from_state(model, state)
-        return ModelNoise.from_state(self._read(self.noise, model), state)
+        return ModelNoise.from_state(self.noise, self._read(self.noise, model), state)
 
     def _read(self, path: Path, model: PairwiseModel) -> PairwiseModel:
         """Return the model of the file, which is read once."""
@@ -138,7 +138,7 @@ class NoiseContrastive(LossRule):
     def contrast(self, noise: Noise, batch: Batch, stream: Stream) -> tuple[Tensor, Tensor]:
         """Return rows of noise, and their shares, which sum to ``noise_ratio`` times those of the data."""
         n = len(batch.values)
-        rows = torch.cat([noise.draw(n, stream) for _ in range(self.noise_ratio)])
+        rows = noise.draw(n, self.noise_ratio, stream)
         return rows, (batch.weights.sum() / n).expand(len(rows))
 
 

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from ..models import DBN
 from ..random import Stream
-from ._paths import Paths, weighed
+from ._paths import Paths, by_block, weighed
 
 _BLOCK = 4096
 
@@ -48,12 +48,11 @@ def weigh_paths(model: DBN, v: Tensor, label: Tensor | None, samples: int, strea
         samples: Paths of each row.
         stream: Where the random bits come from.
     """
-    size = max(1, _BLOCK // samples)
-    parts = []
-    for first in range(0, len(v), size):
-        own = None if label is None else label[first : first + size]
-        parts.append(_weigh(model, v[first : first + size], own, samples, stream))
-    return Paths(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+    def weigh(rows: slice) -> Paths:
+        return _weigh(model, v[rows], None if label is None else label[rows], samples, stream)
+
+    return by_block(len(v), max(1, _BLOCK // samples), weigh)
 
 
 def _weigh(model: DBN, v: Tensor, label: Tensor | None, samples: int, stream: Stream) -> Paths:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Paths", "weighed"]
+__all__ = ["Paths", "by_block", "weighed"]
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -37,6 +38,18 @@ def weighed(log_weight: Tensor) -> Paths:
         estimate_error=_error(samples * share),
         effective=1 / share.square().sum(1),
     )
+
+
+def by_block(rows: int, size: int, weigh: Callable[[slice], Paths]) -> Paths:
+    """Return what a function tells of a number of rows, ``size`` of them at a time.
+
+    It is written to one place: small tensors that outlive each block would leave holes of its size in memory.
+    """
+    told = torch.empty(len(Paths._fields), rows, dtype=torch.float64)
+    for first in range(0, rows, size):
+        block = slice(first, min(first + size, rows))
+        told[:, block] = torch.stack(weigh(block)).cpu()
+    return Paths(*told)
 
 
 def _error(x: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from ..models import MeanField, PairwiseModel, State, choose_side, mean_field
 from ..random import Stream
-from ._paths import Paths, weighed
+from ._paths import Paths, by_block, weighed
 
 _ROWS = 4096
 _SWEEPS = 500
@@ -64,11 +64,11 @@ def weigh_posterior(model: PairwiseModel, rows: Tensor, samples: int, stream: St
         samples: Of the hidden layers, for each row; with none the bound is all there is.
         stream: Where the random bits come from.
     """
-    parts = [
-        _weigh(model, model.states(block), samples, stream)
-        for block in rows.split(max(1, _ROWS // max(samples, 1)))
-    ]
-    return Paths(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+    def weigh(block: slice) -> Paths:
+        return _weigh(model, model.states(rows[block]), samples, stream)
+
+    return by_block(len(rows), max(1, _ROWS // max(samples, 1)), weigh)
 
 
 def _weigh(model: PairwiseModel, given: State, samples: int, stream: Stream) -> Paths:
