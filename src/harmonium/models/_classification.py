@@ -192,6 +192,8 @@ def _fault(model: Model) -> ArgumentError | None:
     """Return why a model cannot classify, if it cannot."""
     if not isinstance(model, PairwiseModel):
         return ArgumentError(f"model: got a {model.kind}, expected a model whose hidden units sum out")
+    if model.observed_blocks() != ("visible",):
+        return ArgumentError("model: got several visible layers, expected one")
     unit = model.visible
     label = unit.parts[-1] if isinstance(unit, Mixed) else None
     if not (isinstance(label, Categorical) and label.size == 1):

@@ -62,6 +62,9 @@ def check_rule(rule: Rule, model: Model) -> None:
         if model.kind == "dbn":
             expected += ", or hm.pretrain, which trains it layer by layer"
         raise invalid("rule", rule.name, expected)
+    if isinstance(model, PairwiseModel) and model.tied() and not rule.ties:
+        able = ", ".join(repr(name) for name, kind in RULES.items() if kind.ties)
+        raise invalid("rule", rule.name, f"one that trains a model with a layer that is there twice: {able}")
     rule.check(model)
 
 
