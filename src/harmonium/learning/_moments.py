@@ -11,9 +11,9 @@ brings the step back to the model's own parameters,
 .. math:: \nabla_W &= G_W - \mu\, g_c^\top - g_b\, \lambda^\top \\
     \nabla_b &= g_b - \nabla_W \lambda, \qquad \nabla_c = g_c - \nabla_W^\top \mu
 
-(a bias loses the sum over all the couplings of its layer; copies of a layer, which share a bias, have the same
-offsets and a part each of its gradient), so that learning no longer depends on which value of a unit is called
-zero. The offsets
+(a bias loses the sum over all the couplings of its layer; copies of a layer, which share a bias, have the
+same offsets and a part each of its gradient), so that learning no longer depends on which value of a unit is
+called zero. The offsets
 :math:`\mu, \lambda` follow the average of data and model means (the enhanced gradient).
 
 References:
