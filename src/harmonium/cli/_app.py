@@ -172,7 +172,8 @@ def train(
 
     A dbn takes a list of layers, as --set "hidden=[500,500,2000]", and is trained layer by layer; a setting
     of the fit may be a list as well, with a value for each. A dbm has layers too, and learns all at once,
-    best by --set rule=variational-pcd. An mlp (classifier) and an autoencoder begin
+    best by --set rule=variational-pcd; with --set pretrain=greedy it is trained layer by layer before, and a list
+    has a value for each layer and one for all at once. An mlp (classifier) and an autoencoder begin
     with random weights; they take grey values as they are (data.binarisation=none) unless told. So does a
     gan, whose two networks are of a family, as --set network=dcgan, and play for --set rule.loss=hinge.
     """
