@@ -1,13 +1,14 @@
 """A deep Boltzmann machine 784-500-1000 on MNIST: the bound on the test log-likelihood, and an estimate.
 
-It begins with a stack of two RBMs, the first with its visible layer twice, the second with its hidden layer twice and
-upside down at first, and goes on with all layers together, at a rate that decays, by mean field and persistent chains;
-the parameters are averaged over the last updates. ``--pretrain rbm`` trains the first RBM alone, as an ordinary one,
-and ``none`` nothing before all layers together. log Z comes from annealing in both directions, where the chains of the
-training begin the way down; the bound of mean field is that of all test rows, and the estimate, by samples of the
-hidden layers, that of the first of them. Bits are drawn afresh at each presentation for training; the test set is one
-fixed sample. The training time is that of the updates of all stages, checkpoints included, also where a run went on
-after it had stopped. Needs the MNIST files (see docs/data.md).
+It begins with a stack of two RBMs, the first with its visible layer twice, the second with its hidden layer
+twice and upside down at first, and goes on with all layers together, at a rate that decays, by mean field
+and persistent chains; the parameters are averaged over the last updates. ``--pretrain rbm`` trains the first
+RBM alone, as an ordinary one, and ``none`` nothing before all layers together. log Z comes from annealing in
+both directions, where the chains of the training begin the way down; the bound of mean field is that of all
+test rows, and the estimate, by samples of the hidden layers, that of the first of them. Bits are drawn
+afresh at each presentation for training; the test set is one fixed sample. The training time is that of the
+updates of all stages, checkpoints included, also where a run went on after it had stopped. Needs the MNIST
+files (see docs/data.md).
 
     python benchmarks/mnist_dbm.py --out RUN
 """

@@ -73,8 +73,8 @@ PRETRAINING = ("none", "rbm", "greedy")
 """What a deep Boltzmann machine begins with before all its layers are trained together."""
 
 _PRETRAIN = (
-    "What a dbm begins with: none; rbm, its first two layers as an RBM; greedy, an RBM for each pair of layers. "
-    "Then a list has a value for each RBM and one for all layers together."
+    "What a dbm begins with: none; rbm, its first two layers as an RBM; greedy, an RBM for each pair of "
+    "layers. Then a list has a value for each RBM and one for all layers together."
 )
 _LAYERS = "Of a dbn, a dbm, an mlp or an autoencoder those of all its hidden layers, as [500,500,2000]."
 _PARTS = "A mixed layer lists its parts: mixed:bernoulli:784+categorical:1x10."

@@ -8,18 +8,18 @@ whole machine; and one of the two sums out, which leaves half of the layers to b
 enumerated. The posterior of the hidden layers given v is not a product, as it is in an RBM: each layer feels
 the one above as well. A label, if there is one, is coupled to the last hidden layer.
 
-The machine starts well as a stack of RBMs, each trained on what the one below makes of the data. A layer between two
-RBMs will feel both, so that each of them must count for half: where its layer lacks a neighbour, the RBM has the
-other one twice. The lowest RBM has two tied copies of the visible layer, the highest one two of its hidden layer, and
-those between keep both directions as they are, and lose half of their weights on composing. The biases b and c that
-the RBMs below and above have for a layer between them become their mean. So the composed field of such a layer is
-the mean of the fields that the two RBMs give it where copies agree,
+The machine starts well as a stack of RBMs, each trained on what the one below makes of the data. A layer
+between two RBMs will feel both, so that each of them must count for half: where its layer lacks a neighbour,
+the RBM has the other one twice. The lowest RBM has two tied copies of the visible layer, the highest one two
+of its hidden layer, and those between keep both directions as they are, and lose half of their weights on
+composing. The biases b and c that the RBMs below and above have for a layer between them become their mean.
+So the composed field of such a layer is the mean of the fields that the two RBMs give it where copies agree,
 
 .. math:: \tfrac{b + c}{2} + W_l^\top s(x_{l-1}) + W_{l+1}\, s(x_{l+1}) =
     \tfrac12 \big[ b + 2 W_l^\top s(x_{l-1}) \big] + \tfrac12 \big[ c + 2 W_{l+1}\, s(x_{l+1}) \big],
 
-and that of the lowest and the highest layer is its RBM's own. The highest RBM has the label beside its visible layer;
-its weights stay as they are as well, so that the highest layer feels the label as it did.
+and that of the lowest and the highest layer is its RBM's own. The highest RBM has the label beside its
+visible layer; its weights stay as they are as well, so that the highest layer feels the label as it did.
 
 References:
     | Deep Boltzmann machines (Salakhutdinov & Hinton, 2009)
@@ -220,8 +220,8 @@ class DBM(PairwiseModel):
     def stack(self, layers: int | None = None) -> list[RBM]:
         """Return the RBMs that the machine is pretrained as, with parameters that compose to its own.
 
-        Of several, the first one has its visible layer twice, the last one its hidden layer; and one between them
-        has twice the machine's weights. One alone is an ordinary RBM.
+        Of several, the first one has its visible layer twice, the last one its hidden layer; and one between
+        them has twice the machine's weights. One alone is an ordinary RBM.
 
         Arguments:
             layers: How many, from the lowest up; all by default.
@@ -255,20 +255,13 @@ class DBM(PairwiseModel):
         top, width = stack[-1], self.layers[count - 1].width
         self.layers[count].bias.copy_(top.hidden.bias)
         _copy_precisions(stack[0].visible, self.layers[0])
-        rates = [stack[0].base_rates[: self.layers[0].width]]
-        if self.label is not None:
-            labelled = count == self.depth
-            rates.append(
-                top.base_rates[width:]
-                if labelled
-                else self.label.bias.new_full((self.label.width,), torch.nan)
-            )
-            if labelled:
-                self.label_weight.copy_(top.weight[width:])
-                self.label.bias.copy_(top.visible.bias[width:])
-        found = torch.cat(rates)
-        if not bool(found.isnan().any()):
-            self.base_rates.copy_(found)
+        rates = stack[0].base_rates[: self.layers[0].width]
+        if self.label is not None and count == self.depth:
+            self.label_weight.copy_(top.weight[width:])
+            self.label.bias.copy_(top.visible.bias[width:])
+            rates = torch.cat((rates, top.base_rates[width:]))
+        if len(rates) == len(self.base_rates) and not bool(rates.isnan().any()):
+            self.base_rates.copy_(rates)
         self.project()
 
     def _machine(self, number: int, count: int) -> RBM:

@@ -86,6 +86,8 @@ def check_init(options: Options, model: Model) -> None:
         raise invalid("init", options.init, f"'base-rates', as a {model.kind} starts as it is")
     if not model.hidden_blocks():
         raise invalid("init", options.init, "'base-rates', as the model has no hidden units")
+    if model.tied():
+        raise invalid("init", options.init, "'base-rates', as the model has a layer that is there twice")
     if len(model.observed_blocks()) > 1:
         raise invalid("init", options.init, "'base-rates', as the model has its label as a layer of its own")
     if not bool(model.base_rates.isnan().any()):

@@ -9,12 +9,13 @@ where p(h) is the model of the layers above. A second RBM that starts as the fir
 just as the first one does, so that the bound is where the first RBM was; each gain of the second RBM in the
 likelihood of h raises it. So much of a deep belief network.
 
-A deep Boltzmann machine is a stack too, of RBMs whose outer layers are there twice (see :class:`harmonium.DBM`), and the
-second one upside down is again the first, both copies included. What is composed of the stack is a start only: all
-layers are trained together afterwards, by a rule for the whole machine.
+A deep Boltzmann machine is a stack too, of RBMs whose outer layers are there twice (see
+:class:`harmonium.DBM`), and the second one upside down is again the first, both copies included. What is
+composed of the stack is a start only: all layers are trained together afterwards, by a rule for the whole
+machine.
 
-A run folder has a run folder for each stage that has begun, ``layer-1``, ``layer-2`` and so on, of a deep Boltzmann
-machine ``joint`` as well, and beside them ``start.safetensors``, the network before all training.
+A run folder has a run folder for each stage that has begun, ``layer-1``, ``layer-2`` and so on, of a deep
+Boltzmann machine ``joint`` as well, and beside them ``start.safetensors``, the network before all training.
 
 References:
     | A fast learning algorithm for deep belief nets (Hinton, Osindero & Teh, 2006)
@@ -80,24 +81,25 @@ def pretrain(
         model: The network. A :class:`harmonium.DBM` is trained as the RBMs of its
             :meth:`harmonium.DBM.stack`, composed, and trained as a whole.
         data: A :class:`harmonium.datasets.Dataset`, or rows of shape (rows, size).
-        rule: The learning rule, or a list with one for each RBM, and of a deep Boltzmann machine with one more for
-            the whole; persistent chains by default, and :class:`harmonium.VariationalPCD` for the whole.
+        rule: The learning rule, or a list with one for each RBM, and of a deep Boltzmann machine with one
+            more for the whole; persistent chains by default, and :class:`harmonium.VariationalPCD`
+            for the whole.
         out: A new folder for the run, with a run folder for each RBM in it: ``layer-1``, ``layer-2``, ...;
             and one for the whole deep Boltzmann machine, ``joint``.
-        layers: How many RBMs are trained, from the lowest up; all by default. Layers above start as they stand.
-            The first RBM alone is an ordinary one, of a deep Boltzmann machine too.
+        layers: How many RBMs are trained, from the lowest up; all by default. Layers above start as they
+            stand. The first RBM alone is an ordinary one, of a deep Boltzmann machine too.
         means: Whether an RBM is shown the means of the layer below; else states drawn afresh.
         upside_down: Whether a fresh RBM starts as the one below upside down, if its units allow for it: those
             of its hidden layer have to be discrete, like the ones two layers below, and as many or more. The
-            others get small random weights. Weights are halved or doubled where only one of the two RBMs has a
-            layer twice, so that the layer that they share feels the same.
+            others get small random weights. Where only one of the two RBMs has a layer twice, the weights are
+            halved or doubled, so that the layer that they share feels the same.
         weights: The rows' weights, shape (rows).
         validation: Rows to judge the RBMs by, where ``data`` brings none.
         callback: Called with each epoch's record, which tells the number of the ``layer``, from 1 on, or
             ``joint``; the run ends when it returns True.
         config: What else to write into the folder's ``config.json``.
-        options: See :class:`harmonium.training.Options`; a list gives each RBM, and the whole deep Boltzmann
-            machine, its own value.
+        options: See :class:`harmonium.training.Options`; a list gives each RBM, and the whole deep
+            Boltzmann machine, its own value.
 
     Returns:
         The history of all stages, their records one after the other, and the chains of the last one: those of
