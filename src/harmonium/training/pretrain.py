@@ -114,8 +114,10 @@ def pretrain(
         TrainingError: A gradient is no longer finite.
     """
     if not isinstance(model, DBN | DBM):
-        expected = "a deep belief network (hm.DBN) or a deep Boltzmann machine (hm.DBM)"
-        raise ArgumentTypeError(f"model: got {show(model)}, expected {expected}")
+        raise ArgumentTypeError(
+            f"model: got {show(model)}, expected a deep belief network (hm.DBN) or a deep Boltzmann machine "
+            "(hm.DBM)"
+        )
     if isinstance(model, DBN) and model.recognition is not None:
         raise ArgumentError(
             "model: got a network whose recognition weights are its own, expected one before dbn.untie()"
