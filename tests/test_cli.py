@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -900,3 +901,44 @@ def test_a_deep_boltzmann_machine_by_command(tmp_path, labelled):
     succeed("sample", run, "--out", tmp_path / "x.png", "--n", "4", "--steps", "2")
     assert (tmp_path / "x.png").stat().st_size > 0
     assert "growth: only for a deep belief network" in refuse(2, "evaluate", run, "--growth", "--no-report")
+
+
+@pytest.mark.parametrize(("begin", "stages"), [("greedy", [1, 2, "joint"]), ("rbm", [1, "joint"])])
+def test_a_deep_boltzmann_machine_begins_layer_by_layer(tmp_path, begin, stages):
+    run = tmp_path / "dbm"
+    pairs = ["hidden=[8,6]", f"pretrain={begin}", "batch_size=200", "rule.chains=20", "rule.steps=1"]
+    counts = [1] * (len(stages) - 1) + [2]
+    told = succeed("train", "dbm", "--data", "digits", "--out", run, *sets([*pairs, f"epochs={counts}"]))
+    assert [end["layer"] for end in told["layers"]] == stages
+    assert (told["epochs"], told["of"]) == (sum(counts), sum(counts))
+    wish = understand("dbm", "digits", [*pairs, f"epochs={counts}"])
+    model = hm.DBM([64, 8, 6])
+    options = {} if begin == "greedy" else {"layers": 1}
+    hm.pretrain(model, wish.data, hm.VariationalPCD(chains=20, steps=1), **wish.options, **options)
+    for name, value in model_of(run).items():
+        assert torch.equal(value, model.state_dict()[name])
+    again = harmonium("resume", run, *sets([f"epochs={[*counts[:-1], 3]}"]))
+    assert f"epoch {sum(counts) + 1}/{sum(counts) + 1}  all layers" in again.stderr
+    assert "layer 1" in again.stdout
+    found = succeed("evaluate", run, *sets([*QUICK, "samples=5"]))
+    assert found["chains"] == 20
+    page = (run / "report.html").read_text()
+    assert "was trained for 3 epochs on" in page
+    assert "after its RBMs had been trained layer by layer for" in page
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        (
+            "pretrain=layers",
+            "pretrain: got 'layers', expected none, rbm or greedy|pretrain: unknown 'layers'",
+        ),
+        ("means=true", "means: only of training layer by layer"),
+    ],
+)
+def test_what_is_no_pretraining_of_a_deep_boltzmann_machine_is_refused(tmp_path, pair, message):
+    told = refuse(
+        2, "train", "dbm", "--data", "digits", "--out", tmp_path / "run", *sets(["hidden=[8,6]", pair])
+    )
+    assert re.search(message, told), told

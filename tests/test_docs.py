@@ -155,7 +155,7 @@ def understand(words):
     pairs = given.get("settings") or []
     if name == "train":
         wish = _train.understand(given["model"], given["data"], pairs)
-        for layer in range(wish.model.depth if wish.greedy else 1):
+        for layer in range(wish.stages or 1):
             Options(**{k: v[layer] if isinstance(v, list) else v for k, v in wish.options.items()})
     elif name == "resume":
         read(pairs, option_keys(layered=True))

@@ -54,7 +54,7 @@ def watched(**settings):
 
 def opened(model, layer, data, *, batch_size=100, weights=None, means=False):
     """Return the source of a layer's batches."""
-    view = LayerData(model, layer, data, means)
+    view = LayerData(model, model.stack(), layer, data, means)
     return open_data(model.rbms[layer], view, Stream(0), Options(batch_size=batch_size), weights).source
 
 

@@ -170,11 +170,13 @@ def train(
     The folder holds config.json, metrics.jsonl, checkpoints and, at the end, model.safetensors. Ctrl-C
     ends training after the update at hand and saves what there is; harmonium resume goes on from there.
 
-    A dbn takes a list of layers, as --set "hidden=[500,500,2000]", and is trained layer by layer; a setting
-    of the fit may be a list as well, with a value for each. A dbm has layers too, and learns all at once,
-    best by --set rule=variational-pcd. An mlp (classifier) and an autoencoder begin
-    with random weights; they take grey values as they are (data.binarisation=none) unless told. So does a
-    gan, whose two networks are of a family, as --set network=dcgan, and play for --set rule.loss=hinge.
+    A dbn takes a list of layers, as --set "hidden=[500,500,2000]", and is trained layer by layer; a
+    setting of the fit may be a list as well, with a value for each. A dbm has layers too, and learns
+    all at once, best by --set rule=variational-pcd; with --set pretrain=greedy it is trained layer by
+    layer before, and a list has a value for each layer and one for all at once. An mlp (classifier)
+    and an autoencoder begin with random weights; they take grey values as they are
+    (data.binarisation=none) unless told. So does a gan, whose two networks are of a family, as --set
+    network=dcgan, and play for --set rule.loss=hinge.
     """
     from ._train import train
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 __all__ = [
     "Key",
     "Keys",
+    "by_layers",
     "data_keys",
     "estimate_keys",
     "model_keys",
@@ -43,7 +44,7 @@ from ..errors import ArgumentError, choose
 from ..learning import RULES
 from ..likelihood import ESTIMATORS, log_likelihood, log_partition
 from ..likelihood import SCHEDULES as ANNEALING
-from ..models import MODELS, NETWORKS, GenerativeModel
+from ..models import DBM, DBN, MODELS, NETWORKS, GenerativeModel
 from ..settings import Settings
 from ..training import SCHEDULES, Options, pretrain
 from ..units import UNITS
@@ -68,6 +69,13 @@ _NO_SETTING = (
     "settings",
 )
 _CLOSE = 0.5
+PRETRAINING = ("none", "rbm", "greedy")
+"""What a deep Boltzmann machine begins with before all its layers are trained together."""
+
+_PRETRAIN = (
+    "What a dbm begins with: none; rbm, its first two layers as an RBM; greedy, an RBM for each pair of "
+    "layers. Then a list has a value for each RBM and one for all layers together."
+)
 _LAYERS = "Of a dbn, a dbm, an mlp or an autoencoder those of all its hidden layers, as [500,500,2000]."
 _PARTS = "A mixed layer lists its parts: mixed:bernoulli:784+categorical:1x10."
 _MASKS = (
@@ -129,6 +137,11 @@ def stacked(model: str) -> bool:
     return "layers" in inspect.signature(MODELS[model]).parameters
 
 
+def by_layers(model: str) -> bool:
+    """Return whether a model can be trained layer by layer."""
+    return issubclass(MODELS[model], DBN | DBM)
+
+
 def played(model: str) -> bool:
     """Return whether a model is a game of two networks."""
     return "generator" in inspect.signature(MODELS[model]).parameters
@@ -183,9 +196,12 @@ def option_keys(layered: bool = False) -> Keys:
     return keys
 
 
-def stack_keys() -> Keys:
-    """Return the keys of training layer by layer."""
-    return {name: key for name, key in signature_keys(pretrain).items() if name in ("means", "upside_down")}
+def stack_keys(*models: str) -> Keys:
+    """Return the keys of training models layer by layer; none of models that are not."""
+    deep = [model for model in models if by_layers(model)]
+    keys = signature_keys(pretrain) if deep else {}
+    found = {name: key for name, key in keys.items() if name in ("means", "upside_down")}
+    return {"pretrain": Key(str, "none", _PRETRAIN, PRETRAINING), **found} if DBM.kind in deep else found
 
 
 def estimate_keys() -> Keys:
@@ -227,7 +243,7 @@ def print_settings() -> None:
         "The model": model_keys(*MODELS),
         "The learning rule": rule_keys(*RULES),
         "The fit": option_keys(),
-        "The training of a dbn, where each key of the fit may also be a list": stack_keys(),
+        "The training of a dbn or a dbm, where each key of the fit may also be a list": stack_keys(*MODELS),
         "The data": {f"data.{name}": key for name, key in data_keys().items()},
     }
     for title, keys in groups.items():

@@ -28,18 +28,19 @@ from typing import Any, NamedTuple
 from ..datasets import DATASETS, Dataset, load
 from ..errors import ArgumentError, check_memory, choose, invalid
 from ..files import write_json
-from ..learning import RULES, Rule
-from ..models import DBN, MLP, MODELS, Autoencoder, GenerativeModel, Model
+from ..learning import RULES, Rule, VariationalPCD
+from ..models import DBM, DBN, MLP, MODELS, Autoencoder, GenerativeModel, Model
 from ..report import environment, open_data, open_run
 from ..training import History, Options, RunFolder, diagnose, finetune, fit, pretrain
 from ..training import resume as go_on
-from ..training.pretrain import GREEDY
+from ..training.pretrain import GREEDY, JOINT, stage_folders
 from ..units import UNITS, Categorical, Mixed, Unit
 from ._console import Meter, note, noted_warnings, print_commands, print_json, print_table
 from ._data import named
 from ._evaluate import conclude
 from ._games import make_game
 from ._settings import (
+    by_layers,
     data_keys,
     model_keys,
     option_keys,
@@ -80,11 +81,8 @@ class Wish(NamedTuple):
     """What to write beside the fit's own settings: where the data are, the versions, the command."""
     layered: dict[str, Any]
     """What training layer by layer takes besides."""
-
-    @property
-    def greedy(self) -> bool:
-        """Whether the model is to be trained layer by layer."""
-        return isinstance(self.model, DBN) and not isinstance(self.model, self.rule.fits)
+    stages: int = 0
+    """How many stages that has; none if the model is trained at once."""
 
 
 def train(model: str, data: str, out: Path, pairs: list[str], as_json: bool) -> None:
@@ -101,12 +99,13 @@ def understand(model: str, data: str, pairs: list[str]) -> Wish:
         ArgumentError: A name or a key is unknown, or a value does not fit.
     """
     choose("MODEL", model, MODELS)
-    layered = model == DBN.kind
-    fitting, stacking = option_keys(layered), stack_keys() if layered else {}
+    fitting, stacking = option_keys(by_layers(model)), stack_keys(model)
     loading = {f"data.{name}": key for name, key in data_keys().items()}
     keys = {**model_keys(model), **rule_keys(*RULES), **fitting, **stacking, **loading}
     values = read(pairs, keys)
-    rule = make_rule(values, _usual_rule(MODELS[model]))
+    begin = values.pop("pretrain", "none")
+    usual = VariationalPCD.name if begin != "none" else _usual_rule(MODELS[model])
+    rule = make_rule(values, usual)
     _check_rule(rule, MODELS[model])
     source, arguments = named(data), absolute(under("data.", values))
     if rule.supervised:
@@ -117,6 +116,10 @@ def understand(model: str, data: str, pairs: list[str]) -> Wish:
     with noted_warnings():
         machine = _machine(model, dataset, values)
     options = with_likelihood({k: v for k, v in values.items() if k in fitting})
+    stages = _stages(machine, begin)
+    stacked = {k: v for k, v in values.items() if k in stacking}
+    if stacked and not stages:
+        raise ArgumentError(f"{next(iter(stacked))}: only of training layer by layer: --set pretrain=greedy")
     config = {
         "data": {"source": source, "arguments": arguments},
         "environment": environment(),
@@ -128,7 +131,8 @@ def understand(model: str, data: str, pairs: list[str]) -> Wish:
         rule,
         keep_best(machine, dataset, options),
         config,
-        {k: v for k, v in values.items() if k in stacking},
+        {**stacked, "layers": 1} if begin == "rbm" else stacked,
+        stages,
     )
 
 
@@ -136,10 +140,10 @@ def start(wish: Wish, out: Path) -> History:
     """Train as it was wished, and show how it goes."""
     model = wish.model
     epochs = wish.options.get("epochs", option_keys()["epochs"].default)
-    layers = model.depth if wish.greedy and isinstance(model, DBN) else 1
+    stages = wish.stages or 1
     given: dict[str, Any] = {"out": out, "config": wish.config, **wish.options}
-    with _watch(epochs if isinstance(epochs, list) else [epochs] * layers) as show:
-        if wish.greedy and isinstance(model, DBN):
+    with _watch(epochs if isinstance(epochs, list) else [epochs] * stages) as show:
+        if wish.stages and isinstance(model, DBN | DBM):
             return pretrain(model, wish.data, wish.rule, callback=show, **given, **wish.layered)
         if isinstance(model, MLP | Autoencoder):
             return finetune(model, wish.data, callback=show, **given)
@@ -156,7 +160,7 @@ def resume(run: Path, pairs: list[str], as_json: bool) -> None:
     data = open_data(folder)
     wanted = changes.get("epochs", [own["epochs"] for own in noted])
     epochs = wanted if isinstance(wanted, list) else [wanted] * len(noted)
-    begun = [part for part in _parts(folder, len(noted)) if part.checkpoints()] if greedy else [folder]
+    begun = [part for part in stage_folders(folder) if part.checkpoints()] if greedy else [folder]
     done = sum(int(part.load()[1]["epoch"]) for part in begun)
     if done >= sum(epochs):
         had = epochs[0] if len({*epochs}) == 1 else epochs
@@ -193,7 +197,7 @@ def tell(folder: RunFolder, history: History, data: Dataset, as_json: bool) -> N
     title = f"{folder.path}: {done} of {wanted} epochs{stopped}"
     names = dict.fromkeys(name for end in ends for name, value in end.items() if isinstance(value, float))
     rows = [(name, *(_figure(end.get(name)) for end in ends)) for name in names]
-    columns = [f"layer {end['layer']}" for end in ends] if "layers" in options else [""]
+    columns = [_stage(end["layer"]) for end in ends] if "layers" in options else [""]
     print_table(title, ("last epoch", *columns), rows, right=len(columns))
     if interrupted:
         print_commands("Saved. To go on:", [_command("resume", folder.path)])
@@ -225,9 +229,16 @@ def _figure(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else ""
 
 
-def _parts(folder: RunFolder, depth: int) -> list[RunFolder]:
-    """Return the run folders of a network's layers."""
-    return [RunFolder(folder.path / f"layer-{layer}") for layer in range(1, depth + 1)]
+def _stages(model: Model, begin: str) -> int:
+    """Return in how many stages a model is trained; none if at once."""
+    if isinstance(model, DBM):
+        return {"none": 0, "rbm": 2}.get(begin, model.depth + 1)
+    return model.depth if isinstance(model, DBN) else 0
+
+
+def _stage(layer: int | str) -> str:
+    """Return the name of a stage, by the number of its layer or the one word for all."""
+    return "all layers" if layer == JOINT else f"layer {layer}"
 
 
 @contextmanager
@@ -235,16 +246,17 @@ def _watch(epochs: list[int], done: int = 0) -> Iterator[Callable[[dict[str, Any
     """Yield what shows each epoch's record on a meter.
 
     Arguments:
-        epochs: How many there are of each layer.
+        epochs: How many there are of each stage.
         done: How many are done.
     """
     with Meter("epoch", sum(epochs), done) as meter:
 
         def show(record: dict[str, Any]) -> None:
             layer, text = record.get("layer", 1), watched(record)
+            stage = len(epochs) if layer == JOINT else layer
             if len(epochs) > 1:
-                text = f"layer {layer} of {len(epochs)}  {text}"
-            meter.step(sum(epochs[: layer - 1]) + record["epoch"], text)
+                text = f"{_stage(layer)}{'' if layer == JOINT else f' of {len(epochs)}'}  {text}"
+            meter.step(sum(epochs[: stage - 1]) + record["epoch"], text)
 
         yield show
 

@@ -2,7 +2,7 @@
 
 from ._adversarial import Adversarial
 from ._augment import AUGMENTATIONS, augment
-from ._contrastive import CD, PCD, chain_rows
+from ._contrastive import CD, PCD, chain_rows, seen_by_chains
 from ._discriminative import Discriminative, Hybrid
 from ._exact import ExactLikelihood
 from ._fast import FastPCD
@@ -82,4 +82,5 @@ __all__ = [
     "augment",
     "chain_rows",
     "reconstruction_errors",
+    "seen_by_chains",
 ]

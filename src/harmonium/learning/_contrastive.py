@@ -14,7 +14,7 @@ References:
 
 from __future__ import annotations
 
-__all__ = ["CD", "PCD", "ChainRule", "GibbsRule", "chain_rows"]
+__all__ = ["CD", "PCD", "ChainRule", "GibbsRule", "chain_rows", "seen_by_chains"]
 
 from typing import Annotated, ClassVar
 
@@ -36,6 +36,12 @@ def chain_rows(model: PairwiseModel, state: State, prefix: str = _CHAIN) -> Tens
     """Return the persistent chains of a rule's state as rows of data, shape (chains, size), or None."""
     chain = part(state, prefix)
     return model.visible.values(model.shown(chain)) if chain else None
+
+
+def seen_by_chains(model: PairwiseModel, state: State) -> State:
+    """Return the observed blocks of a rule's persistent chains; none if it has no chains."""
+    chain = part(state, _CHAIN)
+    return {block: chain[block] for block in model.observed_blocks()} if chain else {}
 
 
 class ChainRule(MomentRule):
@@ -105,6 +111,7 @@ class CD(GibbsRule):
     """
 
     name: ClassVar[str] = "cd"
+    ties: ClassVar[bool] = True
 
     def negative(
         self, model: PairwiseModel, data: State, fields: State, state: State, stream: Stream
@@ -148,6 +155,7 @@ class PCD(GibbsRule):
     """
 
     name: ClassVar[str] = "pcd"
+    ties: ClassVar[bool] = True
     chains: Annotated[int, Field(ge=1, description="persistent chains")] = 100
 
     @torch.no_grad()

@@ -57,6 +57,7 @@ class ExactLikelihood(MomentRule):
     """
 
     name: ClassVar[str] = "exact"
+    ties: ClassVar[bool] = True
 
     def check(self, model: Model) -> None:
         super().check(model)

@@ -58,6 +58,7 @@ class FastPCD(PCD):
     """
 
     name: ClassVar[str] = "fast-pcd"
+    ties: ClassVar[bool] = False
     fast_rate: Annotated[float, Field(ge=0, description="learning rate of the fast weights")] = 0.05
     decay: Annotated[float, Field(ge=0, le=1, description="what an update leaves of the fast weights")] = (
         19 / 20

@@ -11,8 +11,9 @@ brings the step back to the model's own parameters,
 .. math:: \nabla_W &= G_W - \mu\, g_c^\top - g_b\, \lambda^\top \\
     \nabla_b &= g_b - \nabla_W \lambda, \qquad \nabla_c = g_c - \nabla_W^\top \mu
 
-(a bias loses the sum over all the couplings of its layer), so that learning no longer depends on which
-value of a unit is called zero. The offsets
+(a bias loses the sum over all the couplings of its layer; copies of a layer, which share a bias, have the
+same offsets and a part each of its gradient), so that learning no longer depends on which value of a unit is
+called zero. The offsets
 :math:`\mu, \lambda` follow the average of data and model means (the enhanced gradient).
 
 References:
@@ -63,7 +64,13 @@ def follow_offsets(offsets: State, both: State, shares: Tensor, rate: float) -> 
 @torch.no_grad()
 def centre(model: PairwiseModel, offsets: State) -> None:
     """Replace the model's gradients by the centred ones."""
-    plain = {block: _gradient(model.layer(block).bias) for block in offsets}
+    copies: dict[str, list[str]] = {}
+    for block in offsets:
+        copies.setdefault(model.place(block), []).append(block)
+    for blocks in copies.values():
+        mean = torch.stack([offsets[block] for block in blocks]).mean(0)
+        offsets = {**offsets, **dict.fromkeys(blocks, mean)}
+    plain = {b: _gradient(model.layer(b).bias) / len(copies[model.place(b)]) for b in offsets}
     inputs = {block: torch.zeros_like(gradient) for block, gradient in plain.items()}
     for coupling in model.couplings():
         a, b, name = coupling
@@ -73,9 +80,12 @@ def centre(model: PairwiseModel, offsets: State) -> None:
         mask = model.mask(coupling)
         if mask is not None:
             weight *= mask
+    for a, b, name in model.couplings():
+        weight = _gradient(model.get_parameter(name))
         inputs[a] += weight @ offsets[b]
         inputs[b] += offsets[a] @ weight
-    for block, gradient in plain.items():
+    for block, *_ in copies.values():
+        gradient = _gradient(model.layer(block).bias)
         gradient -= inputs[block]
 
 

@@ -49,6 +49,9 @@ class Rule(Settings, ABC):
     remedy: ClassVar[str] = "lower lr or set max_gradient"
     """What to try where values are no longer finite."""
 
+    ties: ClassVar[bool] = False
+    """Whether it trains models in which several couplings share a parameter."""
+
     @abstractmethod
     def check(self, model: Model) -> None:
         """Refuse a model that the rule does not fit, with an ArgumentError."""

@@ -61,6 +61,7 @@ class TemperedPCD(ChainRule):
     """
 
     name: ClassVar[str] = "tempered-pcd"
+    ties: ClassVar[bool] = True
     chains: Annotated[int, Field(ge=1, description="persistent chains")] = 100
     replicas: Annotated[int, Field(ge=2, description="replicas of each chain")] = 10
     smallest_beta: Annotated[

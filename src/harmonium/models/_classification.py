@@ -199,6 +199,10 @@ def _fault(model: Model) -> ArgumentError | None:
         return invalid("model", unit, expected)
     if len(model.blocks()) == 1:
         return ArgumentError("model: got no hidden units, expected some beside a label")
+    if model.tied() and len(model.observed_blocks()) > 1:
+        return ArgumentError(
+            "model: got a visible layer that is there twice, expected one that is there once"
+        )
     if len(model.observed_blocks()) > 1:
         expected = "one beside the visible units: hm.Mixed(..., hm.Categorical(1, classes))"
         return ArgumentError(f"model: got a label that is a layer of its own, expected {expected}")

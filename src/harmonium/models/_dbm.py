@@ -8,6 +8,19 @@ whole machine; and one of the two sums out, which leaves half of the layers to b
 enumerated. The posterior of the hidden layers given v is not a product, as it is in an RBM: each layer feels
 the one above as well. A label, if there is one, is coupled to the last hidden layer.
 
+The machine starts well as a stack of RBMs, each trained on what the one below makes of the data. A layer
+between two RBMs will feel both, so that each of them must count for half: where its layer lacks a neighbour,
+the RBM has the other one twice. The lowest RBM has two tied copies of the visible layer, the highest one two
+of its hidden layer, and those between keep both directions as they are, and lose half of their weights on
+composing. The biases b and c that the RBMs below and above have for a layer between them become their mean.
+So the composed field of such a layer is the mean of the fields that the two RBMs give it where copies agree,
+
+.. math:: \tfrac{b + c}{2} + W_l^\top s(x_{l-1}) + W_{l+1}\, s(x_{l+1}) =
+    \tfrac12 \big[ b + 2 W_l^\top s(x_{l-1}) \big] + \tfrac12 \big[ c + 2 W_{l+1}\, s(x_{l+1}) \big],
+
+and that of the lowest and the highest layer is its RBM's own. The highest RBM has the label beside its
+visible layer; its weights stay as they are as well, so that the highest layer feels the label as it did.
+
 References:
     | Deep Boltzmann machines (Salakhutdinov & Hinton, 2009)
     | An efficient learning procedure for deep Boltzmann machines (Salakhutdinov & Hinton, 2012)
@@ -20,18 +33,29 @@ __all__ = ["DBM"]
 import copy
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import ArgumentError, check_memory
+from ..errors import ArgumentError, ArgumentTypeError, check_memory, invalid, show
 from ..random import Stream
-from ..units import Categorical, Unit
+from ..units import Categorical, Mixed, Unit
 from ._base import Coupling, State
-from ._layers import SCALE, as_classes, as_layers, as_masks, check_pair, described, pair_mask, with_label
+from ._layers import (
+    SCALE,
+    as_classes,
+    as_layers,
+    as_masks,
+    as_stack_size,
+    check_pair,
+    described,
+    pair_mask,
+    with_label,
+)
 from ._mean_field import mean_field
 from ._pairwise import PairwiseModel
+from ._rbm import RBM
 
 
 class DBM(PairwiseModel):
@@ -53,6 +77,8 @@ class DBM(PairwiseModel):
     """
 
     kind = "dbm"
+    joint: ClassVar[bool] = True
+    """Whether all layers are trained together once the stack has been trained."""
     layers: Sequence[Unit]
     weights: Sequence[nn.Parameter]
     label: Categorical | None
@@ -180,6 +206,120 @@ class DBM(PairwiseModel):
         mask: Tensor | None = getattr(self, f"mask{coupling.name.removeprefix('weights.')}")
         return mask
 
+    def split(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the statistics of the visible units and of the label, which may be missing.
+
+        Arguments:
+            rows: Values of shape (rows, size), with or without the label; or their statistics.
+        """
+        states = self.states(rows)
+        return states["visible"], states.get("label")
+
+    # --- the stack that it is pretrained as -------------------------------------------------------
+
+    def stack(self, layers: int | None = None) -> list[RBM]:
+        """Return the RBMs that the machine is pretrained as, with parameters that compose to its own.
+
+        Of several, the first one has its visible layer twice, the last one its hidden layer; and one between
+        them has twice the machine's weights. One alone is an ordinary RBM.
+
+        Arguments:
+            layers: How many, from the lowest up; all by default.
+
+        Raises:
+            ArgumentError: There are not so many.
+        """
+        count = as_stack_size(layers, self.depth)
+        return [self._machine(number, count) for number in range(count)]
+
+    @torch.no_grad()
+    def compose(self, stack: Sequence[RBM]) -> None:
+        """Take over the parameters of RBMs that :meth:`stack` has made; layers above them stay as they are.
+
+        Arguments:
+            stack: The RBMs, from the lowest up.
+
+        Raises:
+            ArgumentError: They are of other layers than the machine's, or are too many.
+            ArgumentTypeError: They are no RBMs.
+        """
+        count = as_stack_size(len(stack), self.depth, "stack")
+        for number, rbm in enumerate(stack):
+            self._check_machine(number, count, rbm)
+        for number, rbm in enumerate(stack):
+            lower = self.layers[number]
+            weight = rbm.weight[: lower.width]
+            self.weights[number].copy_(weight if _outer(number, count) else weight / 2)
+            bias = rbm.visible.bias[: lower.width]
+            lower.bias.copy_((stack[number - 1].hidden.bias + bias) / 2 if number else bias)
+        top, width = stack[-1], self.layers[count - 1].width
+        self.layers[count].bias.copy_(top.hidden.bias)
+        _copy_precisions(stack[0].visible, self.layers[0])
+        rates = stack[0].base_rates[: self.layers[0].width]
+        if self.label is not None and count == self.depth:
+            self.label_weight.copy_(top.weight[width:])
+            self.label.bias.copy_(top.visible.bias[width:])
+            rates = torch.cat((rates, top.base_rates[width:]))
+        if len(rates) == len(self.base_rates) and not bool(rates.isnan().any()):
+            self.base_rates.copy_(rates)
+        self.project()
+
+    def _machine(self, number: int, count: int) -> RBM:
+        """Return one of the RBMs of a stack of so many."""
+        below, above, doubled = self._parts(number, count)
+        rbm = RBM(below, above, doubled=doubled).to(self.device, self.dtype)
+        weight: Tensor = self.weights[number].detach()
+        weight = weight if _outer(number, count) else 2 * weight
+        if rbm.visible.width > len(weight):
+            weight = torch.cat((weight, self.label_weight.detach()))
+        rbm.weight.data = weight.clone()
+        mask: Tensor | None = getattr(self, f"mask{number}")
+        if mask is not None:
+            rbm.weight_mask = torch.cat((mask, mask.new_ones(rbm.visible.width - len(mask), mask.shape[1])))
+        if not bool(self.base_rates.isnan().any()):
+            bias = rbm.visible.bias.detach()
+            own = rbm.visible.expected_statistics(bias) if number else self.base_rates[: len(bias)]
+            rbm.base_rates.copy_(own)
+        for own_parameter, parameter in (
+            (rbm.weight, self.weights[number]),
+            (rbm.visible.bias, self.layers[number].bias),
+            (rbm.hidden.bias, self.layers[number + 1].bias),
+        ):
+            own_parameter.requires_grad_(parameter.requires_grad)
+        return rbm
+
+    def _parts(self, number: int, count: int) -> tuple[Unit, Unit, str | None]:
+        """Return the layers of one of the RBMs of a stack of so many, and which of them is there twice."""
+        below, above = copy.deepcopy(self.layers[number]), copy.deepcopy(self.layers[number + 1])
+        if self.label is not None and number == self.depth - 1:
+            width = below.width
+            below = with_label(below, self.label.width)
+            below.bias.data[width:] = self.label.bias.detach()
+        doubled = {0: "visible", count - 1: "hidden"}.get(number) if count > 1 else None
+        return below, above, doubled
+
+    def _check_machine(self, number: int, count: int, rbm: object) -> None:
+        """Check that an RBM is one of a stack of so many.
+
+        Raises:
+            ArgumentError: It is another one.
+            ArgumentTypeError: It is none.
+        """
+        expected = f"an RBM like stack({count})[{number}]"
+        if not isinstance(rbm, RBM):
+            raise ArgumentTypeError(f"stack[{number}]: got {show(rbm)}, expected {expected}")
+        below, above, doubled = self._parts(number, count)
+        for name, own, there in (
+            ("visible", rbm.visible.config(), below.config()),
+            ("hidden", rbm.hidden.config(), above.config()),
+            ("doubled", rbm.doubled, doubled),
+            ("weight_mask", rbm.weight_mask is not None, getattr(self, f"mask{number}") is not None),
+        ):
+            if own != there:
+                raise invalid(f"stack[{number}].{name}", own, f"{there!r}, as of {expected}")
+
+    # --- what it makes of rows --------------------------------------------------------------------
+
     def encode(self, v: Any) -> Tensor:
         """Return the last hidden layer's expected statistics by mean field, shape (rows, width).
 
@@ -212,6 +352,20 @@ class DBM(PairwiseModel):
             unit = self.layer(block)
             if unit.bias.requires_grad and not bool(unit.bias.any()):
                 unit.bias.copy_(unit.natural(own))
+
+
+def _outer(number: int, count: int) -> bool:
+    """Return whether an RBM is the lowest or the highest one of so many."""
+    return number in (0, count - 1)
+
+
+def _copy_precisions(source: Unit, unit: Unit) -> None:
+    """Give a layer the precisions of another one, which may have a label besides."""
+    given = source.parts if isinstance(source, Mixed) else [source]
+    for theirs, own in zip(given, unit.parts if isinstance(unit, Mixed) else [unit], strict=False):
+        for name, parameter in own.named_parameters(recurse=False):
+            if name != "bias":
+                parameter.copy_(theirs.get_parameter(name))
 
 
 def _number(block: str) -> int:

@@ -27,18 +27,18 @@ import copy
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from .. import kernels
-from ..errors import ArgumentError, HarmoniumWarning, invalid
+from ..errors import ArgumentError, ArgumentTypeError, HarmoniumWarning, invalid, show
 from ..random import Stream
 from ..units import Gaussian, Mixed, Unit, as_rows, unit_from_config
 from ._base import GenerativeModel
-from ._layers import SCALE, as_classes, as_layers, as_masks, described, pair_mask, with_label
+from ._layers import SCALE, as_classes, as_layers, as_masks, as_stack_size, described, pair_mask, with_label
 from ._mlp import MLP, Autoencoder
 from ._rbm import RBM
 
@@ -65,6 +65,8 @@ class DBN(GenerativeModel):
     """
 
     kind = "dbn"
+    joint: ClassVar[bool] = False
+    """Whether all layers are trained together once the stack has been trained."""
     rbms: Sequence[RBM]
     recognition: Sequence[Recognition] | None
 
@@ -165,6 +167,39 @@ class DBN(GenerativeModel):
         if self.recognition is None:
             below = [Recognition(rbm) for rbm in self.rbms[:-1]]
             self.recognition = cast(Sequence[Recognition], nn.ModuleList(below))
+
+    def stack(self, layers: int | None = None) -> list[RBM]:
+        """Return the RBMs that the network is pretrained as, which are its own.
+
+        Arguments:
+            layers: How many, from the lowest up; all by default.
+
+        Raises:
+            ArgumentError: There are not so many.
+        """
+        return list(self.rbms[: as_stack_size(layers, self.depth)])
+
+    @torch.no_grad()
+    def compose(self, stack: Sequence[RBM]) -> None:
+        """Take over the parameters of RBMs; layers above them stay as they are.
+
+        Arguments:
+            stack: The RBMs, from the lowest up.
+
+        Raises:
+            ArgumentError: They are of other layers than the network's, or are too many.
+            ArgumentTypeError: They are no RBMs.
+        """
+        as_stack_size(len(stack), self.depth, "stack")
+        for number, (rbm, own) in enumerate(zip(stack, self.rbms, strict=False)):
+            expected = f"an RBM like rbms[{number}]"
+            if not isinstance(rbm, RBM):
+                raise ArgumentTypeError(f"stack[{number}]: got {show(rbm)}, expected {expected}")
+            if rbm.config() != own.config():
+                raise invalid(f"stack[{number}]", rbm.config(), expected)
+        for rbm, own in zip(stack, self.rbms, strict=False):
+            if rbm is not own:
+                own.load_state_dict(rbm.state_dict())
 
     # --- the two networks -------------------------------------------------------------------------
 

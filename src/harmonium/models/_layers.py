@@ -150,6 +150,19 @@ def as_mask(
     return lower.expand(upper.expand(given).T).T.to(lower.bias.dtype)
 
 
+def as_stack_size(layers: Any, depth: int, name: str = "layers") -> int:
+    """Return the number of RBMs of a stack, by default as many as there are hidden layers.
+
+    Raises:
+        ArgumentError: It is no number of hidden layers.
+    """
+    if layers is None:
+        return depth
+    if isinstance(layers, bool) or not isinstance(layers, int) or not 1 <= layers <= depth:
+        raise invalid(name, layers, f"a number of RBMs from 1 to {depth}")
+    return layers
+
+
 def as_masks(masks: Any, pairs: int) -> list[Any]:
     """Return the mask of each pair of neighbouring layers, or None for each.
 

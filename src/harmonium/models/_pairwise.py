@@ -43,6 +43,11 @@ class PairwiseModel(EnergyModel):
         mask = self.mask(coupling)
         return weight if mask is None else weight * mask
 
+    def tied(self) -> bool:
+        """Return whether there is a parameter that several couplings or blocks share."""
+        names = [*(coupling.name for coupling in self.couplings()), *map(self.place, self.blocks())]
+        return len({*names}) < len(names)
+
     def incoming(self) -> dict[str, int]:
         return {coupling.name: 0 for coupling in self.couplings() if coupling.lower != coupling.upper}
 
@@ -122,18 +127,18 @@ class PairwiseModel(EnergyModel):
     def moments(
         self, state: State, weight: Tensor, out: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        room = out or {}
-        result = {}
+        room = dict(out or {})
+        result: dict[str, Tensor] = {}
         for coupling in self.couplings():
             x, y = state[coupling.lower], state[coupling.upper]
-            moment = kernels.cross(x, y * weight[:, None], room.get(coupling.name))
+            moment = kernels.cross(x, y * weight[:, None], room.pop(coupling.name, None))
             mask = self.mask(coupling)
-            result[coupling.name] = moment if mask is None else moment.mul_(mask)
+            _add(result, coupling.name, moment if mask is None else moment.mul_(mask))
         for block in self.blocks():
             prefix = f"{self.place(block)}."
-            own = {k.removeprefix(prefix): t for k, t in room.items() if k.startswith(prefix)}
+            own = {k.removeprefix(prefix): room.pop(k) for k in [*room] if k.startswith(prefix)}
             for name, moment in self.layer(block).moments(state[block], weight, own).items():
-                result[prefix + name] = moment
+                _add(result, prefix + name, moment)
         return result
 
     @torch.no_grad()
@@ -159,3 +164,8 @@ class PairwiseModel(EnergyModel):
                 yield lower, self.matrix(coupling)
             elif lower == block:
                 yield upper, self.matrix(coupling).T
+
+
+def _add(moments: dict[str, Tensor], name: str, moment: Tensor) -> None:
+    """Add what a coupling or a block gives to its parameter, which others may share."""
+    moments[name] = moments[name].add_(moment) if name in moments else moment

@@ -6,10 +6,15 @@ where :math:`E_v, E_h` are the energies of the layers' own units. Given one laye
 independent with fields :math:`a_h = c + W^\top s(v)` and :math:`a_v = b + W s(h)`; and the hidden layer
 sums out, which leaves the free energy :math:`F(v) = E_v(v) - A_h(c + W^\top s(v))`.
 
+One of the layers may be there twice, as two copies of the same units and couplings. With two visible ones the
+hidden units feel :math:`c + W^\top (s(v) + s(v'))`, twice as much where the copies agree, as they do in data:
+what a deep Boltzmann machine's layer feels of its two neighbours once each is known from a machine like this.
+
 References:
     | Information processing in dynamical systems: foundations of harmony theory (Smolensky, 1986)
     | Exponential family harmoniums (Welling, Rosen-Zvi & Hinton, 2004)
     | A practical guide to training restricted Boltzmann machines (Hinton, 2012)
+    | Deep Boltzmann machines (Salakhutdinov & Hinton, 2009), on layers that are there twice
 """
 
 from __future__ import annotations
@@ -21,10 +26,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from ..errors import choose
 from ..units import Unit, unit_from_config
-from ._base import Coupling
+from ._base import Coupling, State
 from ._layers import as_layer, as_mask, check_pair, initial_weight, warn_of_idle
 from ._pairwise import PairwiseModel
+
+_TWIN = "twin"
 
 
 class RBM(PairwiseModel):
@@ -35,12 +43,14 @@ class RBM(PairwiseModel):
         hidden: The hidden layer; a number makes Bernoulli units.
         weight_mask: Which visible unit may be coupled to which hidden one, truth values of shape
             (visible units, hidden units); all if not given.
+        doubled: The layer that is there twice, ``visible`` or ``hidden``; neither by default. A row of
+            data is then both of the visible copies.
         seed: Draws the initial weights, N(0, 0.01^2).
 
     Raises:
         ArgumentError: Both layers have real units (their joint need not be normalisable), the visible
             one ReLU units, or the hidden layer would learn its precision (which only rescales the weights);
-            the mask has another shape; or there are more weights than memory holds.
+            the mask has another shape; there are more weights than memory holds; or ``doubled`` is no layer.
     """
 
     kind = "rbm"
@@ -52,12 +62,16 @@ class RBM(PairwiseModel):
         hidden: int | Unit,
         *,
         weight_mask: Any = None,
+        doubled: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.visible = as_layer("visible", visible)
         self.hidden = as_layer("hidden", hidden)
         check_pair(self.visible, self.hidden)
+        if doubled is not None:
+            choose("doubled", doubled, ("visible", "hidden"))
+        self.doubled = doubled
         self.weight = initial_weight(self.visible, self.hidden, seed)
         self.register_buffer("base_rates", torch.full((self.visible.width,), torch.nan))
         self.weight_mask: Tensor | None
@@ -70,23 +84,34 @@ class RBM(PairwiseModel):
             warn_of_idle("weight_mask", ("hidden", "visible"), self.hidden, mask.any(0))
 
     def config(self) -> dict[str, Any]:
-        own = {"visible": self.visible.config(), "hidden": self.hidden.config()}
-        return own if self.weight_mask is None else {**own, "masked": True}
+        own: dict[str, Any] = {"visible": self.visible.config(), "hidden": self.hidden.config()}
+        own |= {} if self.weight_mask is None else {"masked": True}
+        return own if self.doubled is None else {**own, "doubled": self.doubled}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         visible, hidden = unit_from_config(config["visible"]), unit_from_config(config["hidden"])
         mask = torch.ones(visible.size, hidden.size) if config.get("masked", False) else None
-        return cls(visible, hidden, weight_mask=mask)
+        return cls(visible, hidden, weight_mask=mask, doubled=config.get("doubled"))
 
     def blocks(self) -> tuple[str, ...]:
-        return ("visible", "hidden")
+        return (*self._copies("visible"), *self._copies("hidden"))
+
+    def observed_blocks(self) -> tuple[str, ...]:
+        return self._copies("visible")
+
+    def observed(self, s: Tensor) -> State:
+        return dict.fromkeys(self._copies("visible"), s)
 
     def layer(self, block: str) -> Unit:
-        return self.visible if block == "visible" else self.hidden
+        return self.visible if self.place(block) == "visible" else self.hidden
+
+    def place(self, block: str) -> str:
+        return self.doubled if block == _TWIN and self.doubled is not None else block
 
     def couplings(self) -> tuple[Coupling, ...]:
-        return (Coupling("visible", "hidden", "weight"),)
+        below, above = self._copies("visible"), self._copies("hidden")
+        return tuple(Coupling(lower, upper, "weight") for lower in below for upper in above)
 
     def mask(self, coupling: Coupling) -> Tensor | None:
         return self.weight_mask
@@ -113,4 +138,9 @@ class RBM(PairwiseModel):
             ArgumentTypeError: The rows are no numbers.
             DataError: They have another shape, or a value that the visible units cannot take.
         """
-        return self.visible.mean(self.field("visible", {"hidden": self.encode(v)}))
+        means = dict.fromkeys(self._copies("hidden"), self.encode(v))
+        return self.visible.mean(self.field("visible", means))
+
+    def _copies(self, layer: str) -> tuple[str, ...]:
+        """Return the blocks that are copies of a layer."""
+        return (layer, _TWIN) if layer == self.doubled else (layer,)

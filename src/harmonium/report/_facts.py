@@ -19,6 +19,7 @@ from typing import Any
 
 from ..models import PairwiseModel
 from ..training import History, diagnose
+from ..training.pretrain import JOINT
 from ._networks import (
     network_numbers,
     network_quality,
@@ -151,7 +152,10 @@ def _training(run: OpenRun) -> str:
         for block in model.outward(("visible",))
     ]
     _, name = _MODELS.get(model.kind, (model.kind,) * 2)
-    epochs, seconds = len(run.records), _last(run, "seconds")
+    rule = rule["layers"][-1] if run.greedy else rule
+    last = {record.get("layer", JOINT): record for record in run.records}
+    epochs = last.get(JOINT, {}).get("epoch", 0)
+    seconds = sum(record.get("seconds") or 0.0 for record in last.values())
     details = ", ".join(f"{name} {rule[name]}" for name in ("chains", "steps") if name in rule)
     text = (
         f"A {name} with {' and '.join(layers)} was trained for {epochs:,} "
@@ -159,6 +163,9 @@ def _training(run: OpenRun) -> str:
         f"{_RULES.get(rule['name'], rule['name'])}"
     )
     text += f" ({details})" if details else ""
+    if run.greedy:
+        before = " and ".join(f"{own['epoch']:,}" for name, own in last.items() if name != JOINT)
+        text += f", after its RBMs had been trained layer by layer for {before} epochs"
     return text + (f", which took {duration(seconds)}." if seconds else ".")
 
 

@@ -30,7 +30,7 @@ from ..learning import chain_rows
 from ..models import DBN, RBM, Model, PairwiseModel, check_transform
 from ..models import load as load_model
 from ..training import RunFolder, changed_splits
-from ..training.pretrain import GREEDY
+from ..training.pretrain import GREEDY, JOINT, stage_folders
 from ..units import Categorical, Mixed, Spin
 
 EVALUATION = "evaluation.json"
@@ -161,14 +161,15 @@ def open_run(path: str | Path, data: Dataset | None = None, *, same: bool = True
             _check_same(folder, config, data)
     check_transform(model, data)
     greedy = config["rule"].get("name") == GREEDY
-    layers = range(1, model.depth + 1) if greedy and isinstance(model, DBN) else ()
-    places = [RunFolder(folder.path / f"layer-{number}") for number in layers]
+    places = stage_folders(folder) if greedy else []
     if isinstance(model, DBN):
         chains = _chains(places[-1], model.top) if greedy else _chains(folder, model.top, "top.")
     else:
-        chains = _chains(folder, model)
+        chains = _chains(places[-1] if greedy else folder, model)
     told = [
-        {"layer": n, **record} for n, place in enumerate(places, 1) for record in _records(place.log_path)
+        {"layer": JOINT if place.path.name == JOINT else n, **record}
+        for n, place in enumerate(places, 1)
+        for record in _records(place.log_path)
     ]
     return OpenRun(
         folder=folder,

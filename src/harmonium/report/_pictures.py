@@ -19,6 +19,7 @@ from torch import Tensor
 from .. import plots
 from ..models import DBN, GAN, MLP, Autoencoder, EnergyModel, GenerativeModel, PairwiseModel
 from ..samplers import sample
+from ..training.pretrain import JOINT
 from ._draws import draw
 from ._games import game_curves, game_images
 from ._opened import OpenRun
@@ -91,7 +92,10 @@ def _curves(run: OpenRun) -> Iterator[Picture]:
     for layer in dict.fromkeys(record["layer"] for record in run.records):
         own = [record for record in run.records if record["layer"] == layer]
         for picture in _curves_of(own):
-            yield replace(picture, title=f"Layer {layer}: {picture.title.lower()}")
+            title = picture.title.lower()
+            yield replace(
+                picture, title=f"All layers: {title}" if layer == JOINT else f"Layer {layer}: {title}"
+            )
 
 
 def _curves_of(records: Records) -> Iterator[Picture]:

@@ -62,6 +62,9 @@ def check_rule(rule: Rule, model: Model) -> None:
         if model.kind == "dbn":
             expected += ", or hm.pretrain, which trains it layer by layer"
         raise invalid("rule", rule.name, expected)
+    if isinstance(model, PairwiseModel) and model.tied() and not rule.ties:
+        able = ", ".join(repr(name) for name, kind in RULES.items() if kind.ties)
+        raise invalid("rule", rule.name, f"one that trains a model with a layer that is there twice: {able}")
     rule.check(model)
 
 
@@ -83,6 +86,8 @@ def check_init(options: Options, model: Model) -> None:
         raise invalid("init", options.init, f"'base-rates', as a {model.kind} starts as it is")
     if not model.hidden_blocks():
         raise invalid("init", options.init, "'base-rates', as the model has no hidden units")
+    if model.tied():
+        raise invalid("init", options.init, "'base-rates', as the model has a layer that is there twice")
     if len(model.observed_blocks()) > 1:
         raise invalid("init", options.init, "'base-rates', as the model has its label as a layer of its own")
     if not bool(model.base_rates.isnan().any()):

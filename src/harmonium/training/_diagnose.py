@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..datasets import Dataset
 from ..errors import invalid
-from ..models import DBN, GAN, MLP, Autoencoder, Model, PairwiseModel, check_model, mean_field
+from ..models import DBM, DBN, GAN, MLP, Autoencoder, Model, PairwiseModel, check_model, mean_field
 from ..random import Stream
 from ..samplers import Gibbs, autocorrelation_time, effective_sample_size, split_rhat
 from ..units import Unit
@@ -96,7 +96,7 @@ def diagnose(
     check_model(model, Model)
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 8:
         raise invalid("steps", steps, "an integer of at least 8")
-    if isinstance(model, MLP | GAN) and model.classes is not None and isinstance(data, Dataset):
+    if isinstance(model, DBM | DBN | GAN | MLP) and model.classes is not None and isinstance(data, Dataset):
         data = data.with_labels()
     _, train, held_out, _ = open_source(model.visible, data, Stream(seed), 1, _PROBE, validation=validation)
     held_out = held_out[:_PROBE]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 __all__ = ["LayerData", "hashes", "open_data"]
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..datasets import Dataset
 from ..learning import Batch
-from ..models import DBN, GAN, MLP, Model
+from ..models import DBM, DBN, GAN, MLP, RBM, Model
 from ..random import Stream
 from ..units import Unit
 from ._options import Options
@@ -29,9 +29,12 @@ _DRAWS = 1 << 16
 
 @dataclass(frozen=True)
 class LayerData:
-    """The data of one RBM of a network."""
+    """The data of one RBM of a stack."""
 
-    model: DBN
+    model: DBN | DBM
+    """The network, which knows what its rows are."""
+    stack: Sequence[RBM]
+    """The RBMs from the lowest up, those above the layer's own not needed."""
     layer: int
     """The number of the RBM; 0 is the lowest."""
     data: Any
@@ -76,7 +79,7 @@ class Lifted(Source):
     def fingerprint(self) -> str:
         """Return a hash of the rows, of how they are shown, and of the layers below."""
         digest = sha256(f"{self.below.fingerprint()} {self.view.layer} {self.view.means}".encode())
-        for rbm in self.view.model.rbms[: self.view.layer]:
+        for rbm in self.view.stack[: self.view.layer]:
             for parameter in (rbm.weight, rbm.hidden.bias):
                 digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()[:16]
@@ -93,8 +96,8 @@ class Lifted(Source):
         model, layer = self.view.model, self.view.layer
         x, label = model.split(s)
         x = x.contiguous()
-        for number in range(layer):
-            unit, field = model.rbms[number].hidden, model.recognise(number, x)
+        for number, rbm in enumerate(self.view.stack[:layer]):
+            unit, field = rbm.hidden, rbm.field("hidden", rbm.observed(x))
             last = number == layer - 1
             x = unit.expected_statistics(field) if means and last else unit.sample_(field, stream)
         if label is None or layer < model.depth - 1:
@@ -155,5 +158,5 @@ def hashes(opened: Opened, data: Any) -> dict[str, Any]:
 
 def _labelled(model: Model, data: Any) -> Any:
     """Return a data set with its labels where the model is a network whose rows end in one."""
-    labelled = isinstance(model, DBN | GAN | MLP) and model.classes is not None
+    labelled = isinstance(model, DBN | DBM | GAN | MLP) and model.classes is not None
     return data.with_labels() if labelled and isinstance(data, Dataset) else data

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..learning import chain_rows
+from ..learning import chain_rows, seen_by_chains
 from ..likelihood import log_likelihood, log_partition
 from ..models import PairwiseModel, State, error_rate, has_label, mean_field
 from ..random import Stream
@@ -98,9 +98,9 @@ class EnergyMonitor(Monitor):
         if "validation/free_energy" in record:
             gap = record["validation/free_energy"] - record["train/free_energy"]
             record["free_energy_gap"] = gap
-        chains = chain_rows(model, state)
-        if chains is not None and model.hidden_sums_out():
-            energy = -model.log_sum(model.observed(model.visible.statistics(chains)))
+        chains = seen_by_chains(model, state)
+        if chains and model.hidden_sums_out():
+            energy = -model.log_sum(chains)
             record["chains/free_energy"] = float(energy.mean())
             record["chains/free_energy_std"] = float(energy.std()) if len(energy) > 1 else 0.0
         return record
@@ -142,7 +142,8 @@ class EnergyMonitor(Monitor):
         return scores
 
     def _has_pseudo_likelihood(self, model: PairwiseModel) -> bool:
-        return self.states and model.visible.support() is not None and model.hidden_sums_out()
+        alone = model.observed_blocks() == ("visible",)
+        return self.states and alone and model.visible.support() is not None and model.hidden_sums_out()
 
 
 def matrices(model: nn.Module) -> dict[str, Tensor]:

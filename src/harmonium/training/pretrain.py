@@ -1,4 +1,4 @@
-r"""Greedy training of a deep belief network: one restricted Boltzmann machine after the other.
+r"""Greedy training of deep networks: one restricted Boltzmann machine after the other.
 
 The first RBM learns the data, the second what the first one's hidden units do on the data, and so on. With
 the lower RBMs held, the bound on the likelihood is a constant plus
@@ -7,19 +7,26 @@ the lower RBMs held, the bound on the likelihood is a constant plus
 
 where p(h) is the model of the layers above. A second RBM that starts as the first one upside down models h
 just as the first one does, so that the bound is where the first RBM was; each gain of the second RBM in the
-likelihood of h raises it.
+likelihood of h raises it. So much of a deep belief network.
 
-A run folder has a run folder for each RBM that has begun, ``layer-1``, ``layer-2`` and so on, and beside them
-``start.safetensors``, the network before all training.
+A deep Boltzmann machine is a stack too, of RBMs whose outer layers are there twice (see
+:class:`harmonium.DBM`), and the second one upside down is again the first, both copies included. What is
+composed of the stack is a start only: all layers are trained together afterwards, by a rule for the whole
+machine.
+
+A run folder has a run folder for each stage that has begun, ``layer-1``, ``layer-2`` and so on, of a deep
+Boltzmann machine ``joint`` as well, and beside them ``start.safetensors``, the network before all training.
 
 References:
     | A fast learning algorithm for deep belief nets (Hinton, Osindero & Teh, 2006)
     | Greedy layer-wise training of deep networks (Bengio, Lamblin, Popovici & Larochelle, 2007)
+    | Deep Boltzmann machines (Salakhutdinov & Hinton, 2009)
+    | An efficient learning procedure for deep Boltzmann machines (Salakhutdinov & Hinton, 2012)
 """
 
 from __future__ import annotations
 
-__all__ = ["GREEDY", "pretrain", "resume_pretraining"]
+__all__ = ["GREEDY", "JOINT", "pretrain", "resume_pretraining", "stage_folders"]
 
 import shutil
 from dataclasses import dataclass, field
@@ -30,8 +37,8 @@ import torch
 
 from ..errors import ArgumentError, ArgumentTypeError, FileError, HarmoniumError, choose, invalid, show
 from ..files import to_json, write_bytes
-from ..learning import PCD, RULES, Rule
-from ..models import DBN, RBM, check_fit, check_transform, load_parameters, save
+from ..learning import PCD, RULES, Rule, VariationalPCD
+from ..models import DBM, DBN, RBM, check_fit, check_transform, load_parameters, save
 from ..random import Stream
 from ._checks import check_callback, check_config, check_finite, check_hashes, check_is_rule, check_rule
 from ._lifted import LayerData, hashes, open_data
@@ -45,15 +52,19 @@ from .fit import Callback, History, fit, go_on
 GREEDY = "greedy"
 """The name in a run folder's configuration of training layer by layer."""
 
+JOINT = "joint"
+"""The name of the stage in which all layers of a deep Boltzmann machine are trained together."""
+
 _START = "start.safetensors"
 
 
 def pretrain(
-    model: DBN,
+    model: DBN | DBM,
     data: Any,
     rule: Rule | list[Rule | None] | None = None,
     *,
     out: str | Path | None = None,
+    layers: int | None = None,
     means: bool = False,
     upside_down: bool = True,
     weights: Any = None,
@@ -62,48 +73,64 @@ def pretrain(
     config: dict[str, Any] | None = None,
     **options: Any,
 ) -> History:
-    """Train a deep belief network's RBMs, from the lowest up.
+    """Train a deep network's RBMs, from the lowest up, and then all layers of a deep Boltzmann machine.
 
     Ctrl-C and SIGTERM end the run after the update at hand; what there is gets saved and returned.
 
     Arguments:
-        model: The network.
+        model: The network. A :class:`harmonium.DBM` is trained as the RBMs of its
+            :meth:`harmonium.DBM.stack`, composed, and trained as a whole.
         data: A :class:`harmonium.datasets.Dataset`, or rows of shape (rows, size).
-        rule: The learning rule, or one for each RBM; persistent chains by default.
-        out: A new folder for the run, with a run folder for each RBM in it: ``layer-1``, ``layer-2``, ...
+        rule: The learning rule, or a list with one for each RBM, and of a deep Boltzmann machine with one
+            more for the whole; persistent chains by default, and :class:`harmonium.VariationalPCD`
+            for the whole.
+        out: A new folder for the run, with a run folder for each RBM in it: ``layer-1``, ``layer-2``, ...;
+            and one for the whole deep Boltzmann machine, ``joint``.
+        layers: How many RBMs are trained, from the lowest up; all by default. Layers above start as they
+            stand. The first RBM alone is an ordinary one, of a deep Boltzmann machine too.
         means: Whether an RBM is shown the means of the layer below; else states drawn afresh.
         upside_down: Whether a fresh RBM starts as the one below upside down, if its units allow for it: those
             of its hidden layer have to be discrete, like the ones two layers below, and as many or more. The
-            others get small random weights.
+            others get small random weights. Where only one of the two RBMs has a layer twice, the weights are
+            halved or doubled, so that the layer that they share feels the same.
         weights: The rows' weights, shape (rows).
         validation: Rows to judge the RBMs by, where ``data`` brings none.
-        callback: Called with each epoch's record, which tells the number of the ``layer``, from 1 on; the run
-            ends when it returns True.
+        callback: Called with each epoch's record, which tells the number of the ``layer``, from 1 on, or
+            ``joint``; the run ends when it returns True.
         config: What else to write into the folder's ``config.json``.
-        options: See :class:`harmonium.training.Options`; a list gives each RBM its own value.
+        options: See :class:`harmonium.training.Options`; a list gives each RBM, and the whole deep
+            Boltzmann machine, its own value.
 
     Returns:
-        The history of all layers, their records one after the other, and the chains of the top RBM.
+        The history of all stages, their records one after the other, and the chains of the last one: those of
+        the top RBM, or of the whole deep Boltzmann machine.
 
     Raises:
         ArgumentError: An option is unknown, out of range or of another length, a rule does not fit, or the
             recognition weights are the network's own already.
+        ArgumentTypeError: The model is no deep network.
         DataError: The data do not fit the network.
         FileError: ``out`` exists already or cannot be written.
         TrainingError: A gradient is no longer finite.
     """
-    if not isinstance(model, DBN):
-        raise ArgumentTypeError(f"model: got {show(model)}, expected a deep belief network (hm.DBN)")
-    if model.recognition is not None:
+    if not isinstance(model, DBN | DBM):
+        raise ArgumentTypeError(
+            f"model: got {show(model)}, expected a deep belief network (hm.DBN) or a deep Boltzmann machine "
+            "(hm.DBM)"
+        )
+    if isinstance(model, DBN) and model.recognition is not None:
         raise ArgumentError(
             "model: got a network whose recognition weights are its own, expected one before dbn.untie()"
         )
     check_callback(callback)
+    rbms = model.stack(layers)
+    stages = len(rbms) + model.joint
     stack = _Stack(
         model=model,
+        rbms=rbms,
         data=data,
-        rules=_rules(model, rule),
-        settings=_settings(options, model.depth),
+        rules=_rules(model, rbms, rule),
+        settings=_settings(options, stages, joint=model.joint),
         means=bool(means),
         upside_down=bool(upside_down),
         weights=weights,
@@ -156,20 +183,23 @@ def resume_pretraining(
     folder = RunFolder(path)
     config = folder.config()
     model, rules, noted = _read(folder, config)
-    begun = [bool(_place(folder, layer).checkpoints()) for layer in range(model.depth)]
+    rbms = model.stack(noted.get("stack"))
+    begun = [bool(own.checkpoints()) for own in stage_folders(folder)]
     settled = max((layer for layer, it in enumerate(begun) if it), default=0)
-    wanted = {name: _each(name, value, model.depth) for name, value in changes.items()}
-    fresh = [{name: values[layer] for name, values in wanted.items()} for layer in range(model.depth)]
+    wanted = {name: _each(name, value, len(rules), model.joint) for name, value in changes.items()}
+    fresh = [{name: values[layer] for name, values in wanted.items()} for layer in range(len(rules))]
     settings = []
     for layer, given in enumerate(noted["layers"]):
         if begun[layer]:
             check_changes(given, fresh[layer])
         if layer < settled:
-            _check_settled(layer, settled, given, fresh[layer])
+            later = f"layer {settled + 1}" if settled < len(rbms) else "the joint training"
+            _check_settled(layer, later, given, fresh[layer])
             fresh[layer] = {}
         settings.append(_changed(folder, given, fresh[layer], known=layer < settled))
     stack = _Stack(
         model=model,
+        rbms=rbms,
         data=data,
         rules=rules,
         settings=settings,
@@ -197,9 +227,11 @@ def resume_pretraining(
 
 @dataclass(frozen=True, kw_only=True)
 class _Stack:
-    """All that is needed to train the layers; see :func:`pretrain`."""
+    """All that is needed to train the stages; see :func:`pretrain`."""
 
-    model: DBN
+    model: DBN | DBM
+    rbms: list[RBM]
+    """The RBMs to train, from the lowest up."""
     data: Any
     rules: list[Rule]
     settings: list[Options]
@@ -209,26 +241,35 @@ class _Stack:
     validation: Any
     callback: Callback | None
     settled: int = 0
-    """How many layers others have begun on already, so that they stay as they are."""
+    """How many stages others have begun on already, so that they stay as they are."""
     changes: list[dict[str, Any]] = field(default_factory=list)
-    """What to change of each layer's options where it goes on."""
+    """What to change of each stage's options where it goes on."""
+
+    @property
+    def stages(self) -> list[RBM | DBM]:
+        """What is trained, one after the other."""
+        whole = [self.model] if isinstance(self.model, DBM) else []
+        return [*self.rbms, *whole]
 
     def check(self, folder: RunFolder | None) -> None:
-        """Check all that a layer's run would refuse, before the first one begins."""
+        """Check all that a stage's run would refuse, before the first one begins."""
         check_finite(self.model)
-        for layer in range(self.settled, self.model.depth):
-            rbm, rule, options = self.model.rbms[layer], self.rules[layer], self.settings[layer]
-            own = None if folder is None else _place(folder, layer)
-            Run(rbm, self._view(layer), rule, options, own, self.weights, self.validation)
+        for stage, trained in enumerate(self.stages):
+            if stage < self.settled:
+                continue
+            own = None if folder is None else self._place(folder, stage)
+            rule, options = self.rules[stage], self.settings[stage]
+            Run(trained, self._view(stage), rule, options, own, self.weights, self.validation)
 
     def config(self) -> dict[str, Any]:
         """Return what makes a run like this one, data apart, as JSON values."""
         rules = [{"name": rule.name, **rule.model_dump(mode="json")} for rule in self.rules]
         layers = [plain(one) for one in self.settings]
+        own = {"stack": len(self.rbms), "means": self.means, "upside_down": self.upside_down}
         return {
             "model": described(self.model),
             "rule": {"name": GREEDY, "layers": rules},
-            "options": {"means": self.means, "upside_down": self.upside_down, "layers": layers},
+            "options": {**own, "layers": layers},
             **self.hashes(),
         }
 
@@ -238,52 +279,79 @@ class _Stack:
         return hashes(opened, self.data)
 
     def train(self, folder: RunFolder | None) -> History:
-        """Train the RBMs, or go on with them."""
+        """Train stage by stage, or go on with it."""
         records: list[dict[str, Any]] = []
-        for layer, rbm in enumerate(self.model.rbms):
-            own = None if folder is None else _place(folder, layer)
-            if layer < self.settled:
+        last = len(self.stages) - 1
+        for stage, trained in enumerate(self.stages):
+            own = None if folder is None else self._place(folder, stage)
+            if stage < self.settled:
                 assert own is not None
-                records += _told(layer, _recall(rbm, own))
+                records += self._told(stage, _recall(trained, own))
                 continue
-            history = self._layer(layer, own)
-            records += _told(layer, history.records)
+            if trained is self.model:
+                self.model.compose(self.rbms)
+            history = self._train(stage, trained, own)
+            records += self._told(stage, history.records)
             if history.stopped in ("interrupted", "by the callback"):
                 break
+        if trained is not self.model:
+            self.model.compose(self.rbms)
         if folder is not None:
             save(self.model, folder.model_path)
-        chains = history.chains if layer == self.model.depth - 1 else None
+        chains = history.chains if stage == last else None
         return History(self.model, records, chains, history.stopped)
 
-    def _layer(self, layer: int, folder: RunFolder | None) -> History:
-        rbm, data = self.model.rbms[layer], self._view(layer)
+    def _train(self, stage: int, trained: RBM | DBM, folder: RunFolder | None) -> History:
+        data = self._view(stage)
 
         def tell(record: dict[str, Any]) -> bool | None:
-            return self.callback({"layer": layer + 1, **record}) if self.callback is not None else None
+            return self.callback(*self._told(stage, [record])) if self.callback is not None else None
 
         given: dict[str, Any] = {"weights": self.weights, "validation": self.validation, "callback": tell}
         if folder is not None and folder.path.exists():
             if folder.checkpoints():
-                if to_json(folder.config()["model"].get("config")) != to_json(rbm.config()):
-                    raise FileError(f"{folder.path}: its model is none of the network's RBM {layer + 1}")
-                history = go_on(folder.path, data, **given, **self.changes[layer])
-                rbm.load_state_dict(history.model.state_dict())
+                if to_json(folder.config()["model"].get("config")) != to_json(trained.config()):
+                    which = "the whole" if trained is self.model else f"the network's RBM {stage + 1}"
+                    raise FileError(f"{folder.path}: its model is none of {which}")
+                history = go_on(folder.path, data, **given, **self.changes[stage])
+                trained.load_state_dict(history.model.state_dict())
                 return history
             shutil.rmtree(folder.path)
-        settings = self.settings[layer]
-        if layer and self.upside_down and settings.init == "base-rates":
-            _turn(self.model.rbms[layer - 1], rbm)
+        settings = self.settings[stage]
+        if isinstance(trained, RBM) and stage and self.upside_down and settings.init == "base-rates":
+            _turn(self.rbms[stage - 1], trained)
         options = {name: getattr(settings, name) for name in Options.model_fields}
         out = None if folder is None else folder.path
-        return fit(rbm, data, self.rules[layer], out=out, **given, **options)
+        return fit(trained, data, self.rules[stage], out=out, **given, **options)
 
-    def _view(self, layer: int) -> LayerData:
-        return LayerData(self.model, layer, self.data, self.means)
+    def _view(self, stage: int) -> Any:
+        """Return the data as a stage is shown them."""
+        if stage == len(self.rbms):
+            return self.data
+        return LayerData(self.model, self.rbms, stage, self.data, self.means)
+
+    def _place(self, folder: RunFolder, stage: int) -> RunFolder:
+        return _place(folder, stage, len(self.rbms))
+
+    def _told(self, stage: int, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return a stage's records with the number of its layer, from 1 on, or its name."""
+        name = stage + 1 if stage < len(self.rbms) else JOINT
+        return [{"layer": name, **record} for record in records]
+
+
+def stage_folders(folder: RunFolder) -> list[RunFolder]:
+    """Return the run folders of the stages of a run of :func:`pretrain`, whether they have begun or not."""
+    noted = folder.config()["options"]
+    stages = len(noted["layers"])
+    return [_place(folder, stage, noted.get("stack", stages)) for stage in range(stages)]
 
 
 @torch.no_grad()
 def _turn(below: RBM, rbm: RBM) -> None:
-    """Start a fresh RBM as the one below it upside down, if it has the units for it."""
+    """Start a fresh RBM as the one below it upside down, if it has the units for it.
+
+    Layers that are there twice in one of the two alone are made up for by the weights.
+    """
     lower, upper = below.visible, rbm.hidden
     alike = lower.kind == upper.kind and lower.width * upper.size == upper.width * lower.size
     frozen = not all(p.requires_grad for p in (rbm.weight, rbm.visible.bias, rbm.hidden.bias))
@@ -292,64 +360,70 @@ def _turn(below: RBM, rbm: RBM) -> None:
     if frozen or not bool(rbm.base_rates.isnan().any()):
         return
     rows, columns = below.hidden.width, lower.width
-    rbm.weight[:rows, :columns] = below.weight.T
+    copies = (1 + (below.doubled == "visible")) / (1 + (rbm.doubled == "hidden"))
+    rbm.weight[:rows, :columns] = copies * below.weight.T
     rbm.visible.bias[:rows] = below.hidden.bias
     rbm.hidden.bias[:columns] = lower.bias
     rbm.project()
 
 
-def _place(folder: RunFolder, layer: int) -> RunFolder:
-    """Return the run folder of a layer."""
-    return RunFolder(folder.path / f"layer-{layer + 1}")
+def _place(folder: RunFolder, stage: int, stack: int) -> RunFolder:
+    """Return the run folder of a stage, of which so many are of RBMs."""
+    return RunFolder(folder.path / (f"layer-{stage + 1}" if stage < stack else JOINT))
 
 
-def _told(layer: int, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a layer's records with its number, from 1 on."""
-    return [{"layer": layer + 1, **record} for record in records]
-
-
-def _recall(rbm: RBM, folder: RunFolder) -> list[dict[str, Any]]:
-    """Give an RBM the parameters that its run has left; return the run's records."""
-    _restore(rbm, folder.model_path)
+def _recall(trained: RBM | DBM, folder: RunFolder) -> list[dict[str, Any]]:
+    """Give a model the parameters that its run has left; return the run's records."""
+    _restore(trained, folder.model_path)
     return read(folder.log_path)
 
 
-def _restore(model: DBN | RBM, path: Path) -> None:
+def _restore(model: DBN | DBM | RBM, path: Path) -> None:
     """Give a model the parameters in a file."""
     tensors = load_parameters(path)
     check_fit(path, model, tensors)
     model.load_state_dict(tensors)
 
 
-def _rules(model: DBN, rule: Rule | list[Rule | None] | None) -> list[Rule]:
-    """Return the rule of each RBM."""
-    rules = [PCD() if one is None else one for one in _each("rule", rule, model.depth)]
-    for own, rbm in zip(rules, model.rbms, strict=True):
+def _rules(model: DBN | DBM, rbms: list[RBM], rule: Rule | list[Rule | None] | None) -> list[Rule]:
+    """Return the rule of each stage."""
+    stages: list[RBM | DBM] = [*rbms, *([model] if isinstance(model, DBM) else [])]
+    given = _each("rule", rule, len(stages), model.joint)
+    usual = [PCD() if isinstance(trained, RBM) else VariationalPCD() for trained in stages]
+    rules = [one if own is None else own for own, one in zip(given, usual, strict=True)]
+    for own, trained in zip(rules, stages, strict=True):
         check_is_rule(own)
-        check_rule(own, rbm)
+        check_rule(own, trained)
     return rules
 
 
-def _settings(options: dict[str, Any], depth: int) -> list[Options]:
-    """Return the options of each layer."""
-    shares = {name: _each(name, value, depth) for name, value in options.items()}
-    return [Options(**{name: values[layer] for name, values in shares.items()}) for layer in range(depth)]
+def _settings(options: dict[str, Any], stages: int, *, joint: bool) -> list[Options]:
+    """Return the options of each stage."""
+    shares = {name: _each(name, value, stages, joint) for name, value in options.items()}
+    init = shares.get("init")
+    if joint and init is not None and init[-1] != "base-rates":
+        if isinstance(options["init"], list | tuple):
+            expected = "'base-rates' as the last one, as the whole starts from what the RBMs have learned"
+            raise invalid("init", options["init"], expected)
+        init[-1] = "base-rates"
+    return [Options(**{name: values[stage] for name, values in shares.items()}) for stage in range(stages)]
 
 
-def _each(name: str, value: Any, depth: int) -> list[Any]:
-    """Return the value of an option for each layer.
+def _each(name: str, value: Any, stages: int, joint: bool) -> list[Any]:
+    """Return the value of an option for each stage.
 
     Raises:
         ArgumentError: There is a list of another length.
     """
     if not isinstance(value, list | tuple):
-        return [value] * depth
-    if len(value) != depth:
-        raise invalid(name, value, f"one value, or a list of {depth}, one for each RBM")
+        return [value] * stages
+    if len(value) != stages:
+        whole = " and one for the whole" if joint else ""
+        raise invalid(name, value, f"one value, or a list of {stages}, one for each RBM{whole}")
     return list(value)
 
 
-def _read(folder: RunFolder, config: dict[str, Any]) -> tuple[DBN, list[Rule], dict[str, Any]]:
+def _read(folder: RunFolder, config: dict[str, Any]) -> tuple[DBN | DBM, list[Rule], dict[str, Any]]:
     """Return the network before all training, the rules and the options that a run folder tells of.
 
     Raises:
@@ -358,11 +432,12 @@ def _read(folder: RunFolder, config: dict[str, Any]) -> tuple[DBN, list[Rule], d
     noted = config["options"]
     try:
         model = remake(config["model"])
-        if not isinstance(model, DBN):
+        if not isinstance(model, DBN | DBM):
             raise TypeError(f"its model is a {model.kind}")
         rules = [_rule(own) for own in config["rule"]["layers"]]
-        if not len(noted["layers"]) == len(rules) == model.depth:
-            raise ValueError(f"not all of its {model.depth} RBMs have a rule and options")
+        rbms = len(model.stack(noted.get("stack")))
+        if not len(noted["layers"]) == len(rules) == rbms + model.joint:
+            raise ValueError(f"not all of its {rbms} RBMs have a rule and options")
         for own in noted["layers"]:
             Options(**{name: value for name, value in own.items() if not is_function_note(value)})
         noted["means"], noted["upside_down"]
@@ -379,13 +454,11 @@ def _rule(noted: dict[str, Any]) -> Rule:
     return kind(**settings)
 
 
-def _check_settled(layer: int, begun: int, given: dict[str, Any], fresh: dict[str, Any]) -> None:
-    """Check that a layer which another has begun on is not to be trained for longer."""
+def _check_settled(layer: int, later: str, given: dict[str, Any], fresh: dict[str, Any]) -> None:
+    """Check that a layer which a later stage has begun on is not to be trained for longer."""
     epochs = fresh.get("epochs", given["epochs"])
     if epochs != given["epochs"]:
-        expected = (
-            f"{given['epochs']} for layer {layer + 1}, as layer {begun + 1} has begun on what it learned"
-        )
+        expected = f"{given['epochs']} for layer {layer + 1}, as {later} has begun on what it learned"
         raise invalid("epochs", epochs, f"{expected}; a list gives each layer its own")
 
 

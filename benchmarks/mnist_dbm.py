@@ -1,0 +1,147 @@
+"""A deep Boltzmann machine 784-500-1000 on MNIST: the bound on the test log-likelihood, and an estimate.
+
+It begins with a stack of two RBMs, the first with its visible layer twice, the second with its hidden layer
+twice and upside down at first, and goes on with all layers together, at a rate that decays, by mean field
+and persistent chains; the parameters are averaged over the last updates. ``--pretrain rbm`` trains the first
+RBM alone, as an ordinary one, and ``none`` nothing before all layers together. log Z comes from annealing in
+both directions, where the chains of the training begin the way down; the bound of mean field is that of all
+test rows, and the estimate, by samples of the hidden layers, that of the first of them. Bits are drawn
+afresh at each presentation for training; the test set is one fixed sample. The training time is that of the
+updates of all stages, checkpoints included, also where a run went on after it had stopped. Needs the MNIST
+files (see docs/data.md).
+
+    python benchmarks/mnist_dbm.py --out RUN
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from _table import keep
+
+import harmonium as hm
+
+QUICK = {"method": "bridge", "runs": 100, "betas": 1000, "equilibrate": 100}
+STAGES = {"greedy": 3, "rbm": 2, "none": 1}
+
+
+def main() -> None:
+    args = arguments()
+    data = hm.datasets.load("mnist", validation=0)
+    history = train(args, data)
+    model = history.model
+    assert isinstance(model, hm.DBM)
+    last = {record.get("layer", "joint"): record for record in history.records}
+
+    began = time.monotonic()
+    log_z = hm.log_partition(
+        model,
+        method="bridge",
+        runs=args.runs,
+        betas=args.betas,
+        equilibrate=args.equilibrate,
+        chains=history.chains,
+    )
+    everything = hm.log_likelihood(model, data, log_partition=log_z, samples=1)
+    some = hm.log_likelihood(model, data.test[: args.rows], log_partition=log_z, samples=args.samples)
+    row = {
+        "pretraining": args.pretrain,
+        "epochs": "-".join(str(record["epoch"]) for record in last.values()),
+        "training s": sum(record["seconds"] for record in last.values()),
+        "bound": everything.bound,
+        "± bound": everything.bound_standard_error,
+        "± rows": everything.data_standard_error,
+        "log Z": log_z.value,
+        "log Z lower": log_z.lower,
+        "log Z upper": log_z.upper,
+        "± log Z": log_z.standard_error,
+        f"estimate of {some.rows} rows": some.mean,
+        "lower": some.lower,
+        "upper": some.upper,
+        "their bound": some.bound,
+        "± these rows": some.data_standard_error,
+        "samples": some.importance_samples,
+        "effective": some.importance_ess,
+        "low by": some.importance_bias,
+        "trusted": some.trusted,
+        "evaluation s": time.monotonic() - began,
+    }
+    print(some.reason)
+    layers = "-".join(map(str, args.layers))
+    keep(args.table, f"DBM {layers} on MNIST, test set, nats per row", [row])
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", required=True, help="the run folder; resumed if it exists")
+    parser.add_argument("--layers", type=int, nargs=3, default=[784, 500, 1000])
+    parser.add_argument("--pretrain", choices=list(STAGES), default="greedy")
+    parser.add_argument("--epochs", type=int, nargs="+", default=[50, 50, 200], help="of each stage")
+    parser.add_argument("--lr", type=float, nargs="+", default=[0.05, 0.05, 0.02], help="of each stage")
+    parser.add_argument("--schedule", default="linear", help="how the rate of all layers together decays")
+    parser.add_argument("--averaging", type=float, default=0.1, help="share of the updates that is averaged")
+    parser.add_argument("--chains", type=int, default=200)
+    parser.add_argument("--steps", type=int, nargs="+", default=[1, 1, 5], help="Gibbs steps of each stage")
+    parser.add_argument("--data-steps", type=int, default=10, help="the most sweeps of mean field")
+    parser.add_argument("--batch", type=int, default=200)
+    parser.add_argument("--every", type=int, default=25, help="epochs between estimates on the way")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rows", type=int, default=100, help="test rows whose likelihood is estimated")
+    parser.add_argument("--samples", type=int, default=10_000, help="of the hidden layers, for each of these")
+    parser.add_argument("--runs", type=int, default=500)
+    parser.add_argument("--betas", type=int, default=20_000)
+    parser.add_argument("--equilibrate", type=int, default=2000)
+    parser.add_argument("--table", help="write the table to this Markdown file")
+    args = parser.parse_args()
+    stages = STAGES[args.pretrain]
+    for name in ("epochs", "lr", "steps"):
+        if len(getattr(args, name)) != stages:
+            parser.error(f"--{name}: expected {stages} values with --pretrain {args.pretrain}")
+    return args
+
+
+def train(args: argparse.Namespace, data: hm.Dataset) -> hm.History:
+    """Train the machine, or go on with it."""
+    if Path(args.out).exists():
+        return hm.resume(args.out, data, callback=show)
+    *below, steps = args.steps
+    rules = [hm.PCD(steps=own, chains=args.chains) for own in below]
+    whole = hm.VariationalPCD(steps=steps, chains=args.chains, data_steps=args.data_steps)
+    options: dict[str, Any] = {
+        "out": args.out,
+        "batch_size": args.batch,
+        "averaging": args.averaging,
+        "likelihood": QUICK,
+        "seed": args.seed,
+        "callback": show,
+    }
+    model = hm.DBM(args.layers, seed=args.seed)
+    if args.pretrain == "none":
+        own = {"epochs": args.epochs[0], "lr": args.lr[0], "schedule": args.schedule}
+        return hm.fit(model, data, whole, likelihood_every=args.every, **own, **options)
+    return hm.pretrain(
+        model,
+        data,
+        [*rules, whole],
+        layers=1 if args.pretrain == "rbm" else None,
+        epochs=args.epochs,
+        lr=args.lr,
+        schedule=["linear"] * len(rules) + [args.schedule],
+        likelihood_every=[0] * len(rules) + [args.every],
+        **options,
+    )
+
+
+def show(record: dict[str, Any]) -> None:
+    """Print every fifth epoch, and those in which the likelihood was estimated."""
+    if record["epoch"] % 5 == 0 or record.get("train/bound") is not None:
+        names = ("layer", "epoch", "seconds", "rule/sweeps", "rule/residual", "train/bound", "weight/norm")
+        print({name: record.get(name) for name in names}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
