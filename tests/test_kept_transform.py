@@ -112,6 +112,7 @@ def test_a_network_keeps_it_through_all_that_it_becomes(tmp_path):
         lambda: hm.finetune(network.to_autoencoder(), from_array(table()), **SMALL),
         lambda: open_run(tmp_path / "run", made(seed=5)),
         lambda: hm.log_likelihood(network, made(epsilon=0.1)),
+        lambda: hm.conditional_log_likelihood(cut(network, 1).top, made(epsilon=0.1), [False] * 3),
     ):
         with pytest.raises(DataError, match=r"model's own transform \(zca, epsilon 0\.001\)"):
             refused()

@@ -177,6 +177,24 @@ def test_values_have_one_column_for_each_unit(label):
     assert wide[0].tolist() == [i for i, n in enumerate(sizes) for _ in range(n)]
 
 
+@ALL
+def test_a_subset_and_the_rest_are_the_whole(label):
+    units, _ = layer(label)
+    field = fields(units)
+    x = units.sample(field, Stream(0))
+    for kept in list(product([False, True], repeat=units.size))[1:-1]:
+        which = torch.tensor(kept)
+        sides = [(units.subset(side), units.expand(side)) for side in (which, ~which)]
+        assert [side.size for side, _ in sides] == [sum(kept), units.size - sum(kept)]
+        for name, value in (("energy", x), ("log_partition", field)):
+            total = sum(getattr(side, name)(value[:, columns]) for side, columns in sides)
+            torch.testing.assert_close(getattr(units, name)(value), total)
+        for side, columns in sides:
+            expected = units.expected_statistics(field)[:, columns]
+            assert torch.equal(side.expected_statistics(field[:, columns]), expected)
+            side.validate(x[:, columns])
+
+
 @pytest.mark.parametrize(
     ("row", "column", "value", "words"),
     [

@@ -74,7 +74,7 @@ def _kept(model: PairwiseModel, clamped: bool) -> tuple[str, ...]:
     joined = [{c.lower, c.upper} for c in model.couplings()]
     for n in range(1, len(blocks)):
         for kept in combinations(blocks, n):
-            serves = "visible" in kept or not clamped
+            serves = not clamped or set(model.observed_blocks()) <= set(kept)
             if serves and not any(pair.isdisjoint(kept) for pair in joined):
                 return kept
     return blocks
@@ -88,7 +88,7 @@ def anneal(
     state: State,
     stream: Stream,
     observe: Callable[[State, State], None] | None = None,
-    clamp: Tensor | None = None,
+    clamp: State | None = None,
 ) -> tuple[Tensor, State]:
     r"""Walk along the path and return the log-weights, shape (runs), and the last states.
 
@@ -99,9 +99,9 @@ def anneal(
         state: States of the kept blocks, drawn at ``betas[0]``.
         stream: Where the random bits come from.
         observe: Called at each step with the kept states and the others' fields at beta = 1.
-        clamp: Visible statistics to keep, shape (runs, width), NaN where a unit is free.
+        clamp: Statistics of kept blocks to keep, shape (runs, width), NaN where a unit is free.
     """
-    held = {} if clamp is None else {"visible": ~clamp.isnan()}
+    held = {block: ~values.isnan() for block, values in (clamp or {}).items()}
     steps = betas.tolist()
     reverse = steps[0] > steps[-1]
     state = {block: state[block] for block in base.kept}

@@ -2,11 +2,18 @@ r"""The likelihood of some visible units given the others.
 
 .. math:: \log p(x_A \mid x_B) = \log \sum_h e^{-E(x_A, x_B, h)} - \log \sum_{x_A', h} e^{-E(x_A', x_B, h)}
 
-The second sum is a partition function of each row's own. It is enumerated over the states of the units A
-where they are few; else it is annealed, with the units B held, from independent units A at the data's base
-rates. The mean weight of a row's runs is an unbiased estimate of its sum; its logarithm is low by about half
-its variance, which is corrected for, and counts as an error. The result as it is without the correction is,
-in expectation, an upper bound.
+(an integral over real units). The second sum is a partition function of each row's own, and one of two sums
+can be a closed form: over the hidden units given the states of the units A, which are enumerated where they
+are discrete and few; or, where visible units are not coupled to each other, over the units A, whatever they
+are, given the states of the hidden ones,
+
+.. math:: \log \sum_h e^{-E(h) + a_B(h)^\top s(x_B) - e(x_B) + A_A(a_A(h))},
+
+where :math:`a_A, a_B` are the fields of the visible units and :math:`A_A` is the log-partition function of
+those of A. The cheaper of the two is taken. Else the second sum is annealed, with the units B held, from
+independent units A at the data's base rates. The mean weight of a row's runs is an unbiased estimate of its
+sum; its logarithm is low by about half its variance, which is corrected for, and counts as an error. The
+result as it is without the correction is, in expectation, an upper bound.
 
 References:
     | Annealed importance sampling (Neal, 2001)
@@ -18,16 +25,24 @@ __all__ = ["conditional_log_likelihood"]
 
 import copy
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from ..datasets import Dataset
 from ..errors import ArgumentError, DataError, choose, invalid
-from ..models import PairwiseModel, check_model
+from ..models import (
+    PairwiseModel,
+    check_model,
+    check_transform,
+    choose_side,
+    configurations,
+    count_states,
+)
 from ..random import Stream
-from ..units import as_rows
+from ..units import Unit, as_rows
 from ._ais import SCHEDULES, Base, anneal, log_mean_weight
 from ._ais import schedule as make_schedule
 from ._results import LogLikelihood
@@ -40,6 +55,26 @@ _BLOCK = 1 << 22
 _ESS_LIMIT = 0.1
 _ESS_LEAST = 10
 _CHAINS = 10_000
+
+
+class _Split(NamedTuple):
+    """The visible units, some of which are given."""
+
+    known: Tensor
+    """Which columns of the visible statistics are given, shape (width)."""
+    free: Unit
+    """The units that are not, as a layer of their own."""
+    held: Unit | None
+    """Those that are, likewise."""
+
+    def own_energy(self, s: Tensor) -> Tensor:
+        """Return e(x) of the units that are given, of visible statistics of shape (rows, width)."""
+        x = s[:, self.known]
+        return x.new_zeros(len(x)) if self.held is None else self.held.own_energy(x)
+
+
+_Sum: TypeAlias = Callable[[PairwiseModel, Tensor, _Split], Tensor]
+"""Returns each row's log of the sum over the hidden and the free visible units, shape (rows), float64."""
 
 
 @torch.no_grad()
@@ -56,13 +91,15 @@ def conditional_log_likelihood(
 ) -> LogLikelihood:
     r"""Estimate the mean of :math:`\log p(x_A \mid x_B)` over rows, in nats per row.
 
+    With real units in A it is a density, of rows as they come: transformed ones, where there is a transform.
+
     Arguments:
-        model: A model with visible units of one discrete type, whose hidden units sum out.
-        data: Rows of shape (rows, size); or a :class:`harmonium.datasets.Dataset`, whose test rows are
-            taken.
+        model: A model whose hidden units sum out, with visible units of any types.
+        data: Rows of shape (rows, size), with the label of a model that has one; or a
+            :class:`harmonium.datasets.Dataset`, whose test rows are taken.
         given: Which units are given (B): truth values of shape (size).
-        method: ``exact`` enumerates the other units' states (A); ``ais`` anneals; ``auto`` is ``exact`` where
-            that takes about a minute at most.
+        method: ``exact`` enumerates the states of the other units (A), if they are discrete, or those of the
+            hidden units; ``ais`` anneals; ``auto`` is ``exact`` where that takes about a minute at most.
         runs: Annealing runs of each row, at least two.
         betas: Steps of each run.
         schedule: How the steps are laid: see :func:`harmonium.log_partition`.
@@ -72,9 +109,11 @@ def conditional_log_likelihood(
         A result without a lower end where it was annealed.
 
     Raises:
-        ArgumentError: An option is out of range, the model does not fit, or there are too many states.
+        ArgumentError: An option is out of range, the hidden units are coupled to each other, or there are
+            too many states.
         ArgumentTypeError: The model or the data are none.
-        DataError: A value does not fit the visible units.
+        DataError: A value does not fit the visible units, or rows were transformed in another way than those
+            that the model was trained on.
     """
     check_model(model, PairwiseModel)
     choose("method", method, METHODS)
@@ -82,26 +121,28 @@ def conditional_log_likelihood(
     for name, value, least in (("runs", runs, 2), ("betas", betas, 1)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise invalid(name, value, f"an integer of at least {least}")
-    _check_model(model)
+    if not model.hidden_sums_out():
+        raise ArgumentError("model: got hidden units that are coupled, expected ones that sum out")
+    check_transform(model, data)
     rows = data.test if isinstance(data, Dataset) else data
     rows = as_rows("data", rows, "an array or a tensor of numbers, or a Dataset")
     model.visible.validate(rows)
-    known = _columns(model, given)
     double = copy.deepcopy(model).double()
-    s = double.visible.statistics(rows.to(model.device))
-    cost = _states(double, known) * len(s) * max(double.layer(b).width for b in double.blocks())
+    s, split = double.visible.statistics(rows.to(model.device)), _split(double, given)
+    cost, log_sum = _cheapest(double, split, len(s))
     exact = method == "exact" or (method == "auto" and cost <= _LIMIT)
     if exact:
-        log_z, errors, worst = _enumerated(double, s, known, cost), torch.zeros(len(s)), float(runs)
+        _check_cost(double, split, cost)
+        log_z, errors, worst = log_sum(double, s, split), torch.zeros(len(s)), float(runs)
     else:
-        log_z, errors, worst = _annealed(model, s.to(model.dtype), known, (runs, betas, schedule, seed))
-    values = double.log_sum({"visible": s}) - log_z
+        log_z, errors, worst = _annealed(model, s, split, (runs, betas, schedule, seed))
+    values = double.log_sum(double.observed(s)) - log_z
     mean, bias = float(values.mean()), float(errors.square().mean()) / 2
     error = math.hypot(float(errors.square().sum().sqrt()) / len(s), 0.0 if exact else bias)
     reasons = []
     if not exact and not worst >= max(_ESS_LIMIT * runs, _ESS_LEAST):
         reasons.append(f"{worst:.1f} of {runs} runs carry the weight of a row; use more betas and runs")
-    if not mean <= 4 * error:
+    if split.free.discrete and not mean <= 4 * error:
         reasons.append("the result is above zero, which no probability of states is; use more betas")
     return LogLikelihood(
         mean=mean - bias,
@@ -117,15 +158,13 @@ def conditional_log_likelihood(
     )
 
 
-def _check_model(model: PairwiseModel) -> None:
-    if model.visible.support() is None:
-        raise invalid("model", model.visible, "visible units of one discrete type")
-    if not model.hidden_sums_out():
-        raise ArgumentError("model: got hidden units that are coupled, expected ones that sum out")
+def _split(model: PairwiseModel, given: Any) -> _Split:
+    """Return the visible units by whether they are given.
 
-
-def _columns(model: PairwiseModel, given: Any) -> Tensor:
-    """Return which columns of the visible statistics are given, shape (width)."""
+    Raises:
+        ArgumentTypeError: ``given`` holds no truth values.
+        DataError: It has another shape, or gives all units.
+    """
     unit = model.visible
     mask = as_rows("given", given, f"truth values of shape ({unit.size},)")
     if mask.shape != (unit.size,) or mask.dtype != torch.bool:
@@ -133,69 +172,92 @@ def _columns(model: PairwiseModel, given: Any) -> Tensor:
         raise DataError(f"given: got shape {got}, expected truth values of shape ({unit.size},)")
     if bool(mask.all()):
         raise DataError("given: got all units, expected at least one that is not")
-    return mask.to(model.device).repeat_interleave(unit.width // unit.size)
+    mask = mask.to(model.device)
+    held = unit.subset(mask) if bool(mask.any()) else None
+    return _Split(unit.expand(mask), unit.subset(~mask), held)
 
 
-def _states(model: PairwiseModel, known: Tensor) -> float:
-    """Return how many states the units have that are not given."""
-    support = model.visible.support()
-    assert support is not None
-    free = int((~known).sum()) // support.shape[1]
-    return float(len(support)) ** free if free * math.log2(len(support)) < 1000 else math.inf
+def _cheapest(model: PairwiseModel, split: _Split, rows: int) -> tuple[float, _Sum]:
+    """Return the elements of fields that the cheaper of two sums takes, and that sum."""
+    widest = max(model.layer(block).width for block in model.blocks())
+    over_free = split.free.count() * rows * widest
+    over_hidden = _hidden_states(model) * (rows + widest)
+    return (over_free, _over_free) if over_free <= over_hidden else (over_hidden, _over_hidden)
 
 
-def _enumerated(model: PairwiseModel, s: Tensor, known: Tensor, cost: float) -> Tensor:
-    """Return each row's log of the sum over the states of its free units."""
-    support = model.visible.support()
-    assert support is not None
+def _hidden_states(model: PairwiseModel) -> float:
+    """Return the number of the hidden units' states; infinite if the visible units do not sum out."""
+    hidden = model.hidden_blocks()
+    return count_states(model, hidden) if choose_side(model, hidden)[0] == () else math.inf
+
+
+def _check_cost(model: PairwiseModel, split: _Split, cost: float) -> None:
     if cost > _CEILING:
-        expected = "fewer states, or 'ais'"
-        raise invalid("method", "exact", f"{expected}; the free units have {_states(model, known):.3g}")
-    n, states = len(support), int(_states(model, known))
-    free = int((~known).sum()) // support.shape[1]
+        hidden, have = _hidden_states(model), f"the free units have {split.free.count():.3g}"
+        have += f", the hidden ones {hidden:.3g}" if hidden < math.inf else ""
+        raise invalid("method", "exact", f"fewer states, or 'ais'; {have}")
+
+
+def _over_free(model: PairwiseModel, s: Tensor, split: _Split) -> Tensor:
+    """Enumerate the free units; see :data:`_Sum`."""
+    states = int(split.free.count())
     step = max(1, _BLOCK // (len(s) * s.shape[1]))
     parts = []
     for first in range(0, states, step):
-        number = torch.arange(first, min(first + step, states), device=s.device)
-        digits = torch.stack([(number // n**i) % n for i in range(free)], -1)
-        x = s[:, None].repeat(1, len(number), 1)
-        x[:, :, ~known] = support.double()[digits].flatten(1)
-        log_f = model.log_sum({"visible": x.flatten(0, 1)})
+        own = split.free.configurations(first, min(first + step, states))
+        x = s[:, None].repeat(1, len(own), 1)
+        x[:, :, ~split.known] = own
+        log_f = model.log_sum(model.observed(x.flatten(0, 1)))
         parts.append(log_f.view(len(s), -1).logsumexp(1))
     return torch.stack(parts).logsumexp(0)
 
 
+def _over_hidden(model: PairwiseModel, s: Tensor, split: _Split) -> Tensor:
+    """Enumerate the hidden units; see :data:`_Sum`."""
+    hidden, known = model.hidden_blocks(), split.known
+    states = int(count_states(model, hidden))
+    step = max(1, _BLOCK // sum(s.shape))
+    parts = []
+    for first in range(0, states, step):
+        h = configurations(model, hidden, first, min(first + step, states))
+        field = model.shown({block: model.field(block, h) for block in model.observed_blocks()})
+        own = split.free.log_partition(field[:, ~known])
+        if h:
+            own = own - model.energy(h)
+        parts.append((s[:, known] @ field[:, known].T + own).logsumexp(1))
+    return torch.stack(parts).logsumexp(0) - split.own_energy(s)
+
+
 def _annealed(
-    model: PairwiseModel, s: Tensor, known: Tensor, settings: tuple[int, int, str, int]
+    model: PairwiseModel, s: Tensor, split: _Split, settings: tuple[int, int, str, int]
 ) -> tuple[Tensor, Tensor, float]:
     """Return each row's estimate, its error, and the worst effective sample size."""
     runs, steps, name, seed = settings
     stream = Stream(seed, "conditional")
     base = Base(model, clamped=True)
     betas = make_schedule(name, steps, model, base, stream.child("schedule"))
-    parts = s.split(max(1, _CHAINS // runs))
+    parts = s.to(model.dtype).split(max(1, _CHAINS // runs))
     weights = [
-        _weights(model, base, betas, part, known, runs, stream.child(f"part {number}"))
+        _weights(model, base, betas, part, split.known, runs, stream.child(f"part {number}"))
         for number, part in enumerate(parts)
     ]
     found = [log_mean_weight(row) for row in torch.cat(weights)]
     values, errors, sizes = zip(*found, strict=True)
-    unit, bias, support = model.visible, base.biases["visible"], model.visible.support()
-    assert support is not None
-    held = int(known.sum()) // support.shape[1]
-    log_z = base.log_partition - float(unit.log_partition(bias))
-    log_z += float(unit.log_partition(bias.masked_fill(known, 0))) - held * math.log(len(support))
-    own = (s * known * bias).sum(1, dtype=torch.float64)
+    bias, known = model.shown(base.biases).double(), split.known
+    log_z = split.free.log_partition(bias[~known]) + s[:, known] @ bias[known] - split.own_energy(s)
+    for block in model.hidden_blocks():
+        log_z = log_z + model.layer(block).log_partition(base.biases[block])
     estimate = torch.tensor(values, dtype=torch.float64, device=s.device)
-    return log_z + own + estimate, torch.tensor(errors), min(sizes)
+    return log_z + estimate, torch.tensor(errors), min(sizes)
 
 
 def _weights(
     model: PairwiseModel, base: Base, betas: Tensor, s: Tensor, known: Tensor, runs: int, stream: Stream
 ) -> Tensor:
     """Return the log-weights of the rows' runs, shape (rows, runs)."""
-    clamp = torch.where(known, s, torch.nan).repeat_interleave(runs, 0)
-    start = base.sample(model, len(clamp), stream)
-    start["visible"] = torch.where(clamp.isnan(), start["visible"], clamp)
+    clamp = model.observed(torch.where(known, s, torch.nan).repeat_interleave(runs, 0))
+    start = base.sample(model, len(s) * runs, stream)
+    for block, values in clamp.items():
+        start[block] = torch.where(values.isnan(), start[block], values)
     log_weight, _ = anneal(model, base, betas, start, stream, clamp=clamp)
     return log_weight.view(len(s), runs)

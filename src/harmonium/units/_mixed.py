@@ -80,6 +80,12 @@ class Mixed(Unit):
             number = number // n
         return torch.cat(states, -1)
 
+    def subset(self, which: Tensor) -> Mixed:
+        chosen = [(part, which[own]) for part, own in zip(self.parts, self._units, strict=True)]
+        layer = Mixed(*(part.subset(own) for part, own in chosen if bool(own.any())))
+        layer.bias.data = self.bias.detach()[self.expand(which)]
+        return layer
+
     def accepts(self, x: Tensor, means: bool) -> Tensor:
         slices = self._columns if x.shape[-1] == self.width else self._units
         parts = zip(self.parts, slices, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Fault", "Unit", "place"]
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
@@ -145,6 +146,21 @@ class Unit(nn.Module, ABC):
         if bool(row[unit].isnan()):
             expected += "; missing values are not taken"
         return Fault("column", unit, f"{row[unit].item():g}", expected)
+
+    def subset(self, which: Tensor) -> Unit:
+        """Return a layer of some of the units, with their parameters.
+
+        Arguments:
+            which: Truth values of shape (size), true of one unit at least.
+        """
+        layer, columns = copy.deepcopy(self), self.expand(which)
+        layer.size, layer.width = int(which.sum()), int(columns.sum())
+        layer.bias = nn.Parameter(self.bias.detach()[columns])
+        for name, parameter in self.named_parameters():
+            if name != "bias":
+                own = nn.Parameter(parameter.detach()[which], requires_grad=parameter.requires_grad)
+                setattr(layer, name, own)
+        return layer
 
     # --- energies and expectations --------------------------------------------------------------
 
