@@ -85,6 +85,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--schedule", default="linear", help="how the rate of all layers together decays")
     parser.add_argument("--averaging", type=float, default=0.1, help="share of the updates that is averaged")
     parser.add_argument("--chains", type=int, default=200)
+    parser.add_argument(
+        "--burn-in", type=int, default=500, help="steps of the chains before all layers learn"
+    )
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 1, 5], help="Gibbs steps of each stage")
     parser.add_argument("--data-steps", type=int, default=10, help="the most sweeps of mean field")
     parser.add_argument("--batch", type=int, default=200)
@@ -110,7 +113,8 @@ def train(args: argparse.Namespace, data: hm.Dataset) -> hm.History:
         return hm.resume(args.out, data, callback=show)
     *below, steps = args.steps
     rules = [hm.PCD(steps=own, chains=args.chains) for own in below]
-    whole = hm.VariationalPCD(steps=steps, chains=args.chains, data_steps=args.data_steps)
+    own_chains = {"chains": args.chains, "burn_in": args.burn_in}
+    whole = hm.VariationalPCD(steps=steps, data_steps=args.data_steps, **own_chains)
     options: dict[str, Any] = {
         "out": args.out,
         "batch_size": args.batch,

@@ -48,9 +48,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "schedule": "cosine",
         "averaging": 0.2,
         "init": "pca",
-        "settle": 30,
+        "settle": 90,
         "rungs": 6,
-        "sweeps": 1000,
+        "sweeps": 2000,
         "runs": 1000,
     },
     "digits": {

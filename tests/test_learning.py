@@ -237,7 +237,7 @@ def test_a_stored_state_goes_on_bit_for_bit(pair, kind):
 
 
 def test_a_chain_takes_as_many_steps_as_stated():
-    """One update of three steps leaves the chains where three updates of one step do."""
+    """One update of three steps leaves the chains where three updates of one step do, and three of burn-in."""
     model = machine(("bernoulli", "categorical"))
     batch = equal_batch(data(model))
     ends = []
@@ -247,8 +247,10 @@ def test_a_chain_takes_as_many_steps_as_stated():
         for _ in range(updates):
             state, _ = rule.update(model, batch, state, stream, nothing)
         ends.append(state)
-    assert torch.equal(ends[0]["chain.visible"], ends[1]["chain.visible"])
-    assert torch.equal(ends[0]["chain.hidden"], ends[1]["chain.hidden"])
+    ends.append(hm.PCD(chains=20, burn_in=3).init(model, Stream(1)))
+    for block in ("chain.visible", "chain.hidden"):
+        assert torch.equal(ends[0][block], ends[1][block])
+        assert torch.equal(ends[0][block], ends[2][block])
 
 
 @ALL

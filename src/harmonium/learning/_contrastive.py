@@ -140,6 +140,8 @@ class PCD(GibbsRule):
     Arguments:
         steps: Gibbs steps in each update.
         chains: The number of persistent chains, whatever the batch size.
+        burn_in: Gibbs steps that the chains take before the first update, which matter where training begins
+            with a model that has been trained.
         centred: Whether to centre the gradient; by default where all units are binary.
         offset_rate: How fast the centring offsets follow the means.
         data_phase: How hidden units that are coupled among each other follow the data:
@@ -157,12 +159,15 @@ class PCD(GibbsRule):
     name: ClassVar[str] = "pcd"
     ties: ClassVar[bool] = True
     chains: Annotated[int, Field(ge=1, description="persistent chains")] = 100
+    burn_in: Annotated[int, Field(ge=0, description="Gibbs steps of the chains before the first update")] = 0
 
     @torch.no_grad()
     def init(self, model: Model, stream: Stream) -> State:
         assert isinstance(model, PairwiseModel)
         start = model.layer("visible").sample_(base_biases(model)["visible"].repeat(self.chains, 1), stream)
         chain = Gibbs().init(model, self.chains, stream, {"visible": start})
+        for _ in range(self.burn_in):
+            chain, _ = Gibbs().step(model, chain, stream)
         return {**super().init(model, stream), **named(_CHAIN, chain)}
 
     def negative(

@@ -41,6 +41,7 @@ class FastPCD(PCD):
     Arguments:
         steps: Gibbs steps in each update.
         chains: The number of persistent chains, whatever the batch size.
+        burn_in: Gibbs steps that the chains take before the first update.
         fast_rate: The learning rate of the fast weights, which no schedule lowers.
         decay: What the fast weights are multiplied by in each update.
         centred: Whether to centre the gradient; by default where all units are binary.

@@ -46,6 +46,7 @@ class VariationalPCD(PCD):
     Arguments:
         steps: Gibbs steps in each update.
         chains: The number of persistent chains, whatever the batch size.
+        burn_in: Gibbs steps that the chains take before the first update.
         data_steps: The most sweeps of mean field.
         tolerance: Mean field ends where no mean moved by more in a sweep.
         damping: The share of its old field that a layer keeps in a sweep.
