@@ -375,7 +375,9 @@ def test_a_machine_of_one_hidden_layer_learns_as_an_rbm(kind):
     rule = getattr(hm, kind)(**own)
     x = torch.from_numpy(np.random.default_rng(0).choice([-1.0, 1.0], (60, 6))).float()
     hm.fit(deep, x, rule, epochs=2, batch_size=20)
-    hm.fit(rbm, x, hm.PCD() if kind == "VariationalPCD" else rule, epochs=2, batch_size=20)
+    hm.fit(
+        rbm, x, hm.PCD(burn_in=rule.burn_in) if kind == "VariationalPCD" else rule, epochs=2, batch_size=20
+    )
     assert torch.equal(rbm.weight, deep.weights[0])
     assert torch.equal(rbm.hidden.bias, deep.layers[1].bias)
 

@@ -237,7 +237,7 @@ def test_a_stored_state_goes_on_bit_for_bit(pair, kind):
 
 
 def test_a_chain_takes_as_many_steps_as_stated():
-    """One update of three steps leaves the chains where three updates of one step do, and three of burn-in."""
+    """One update of three steps, three of one step, and a burn-in of three leave the chains alike."""
     model = machine(("bernoulli", "categorical"))
     batch = equal_batch(data(model))
     ends = []

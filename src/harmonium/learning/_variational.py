@@ -46,7 +46,7 @@ class VariationalPCD(PCD):
     Arguments:
         steps: Gibbs steps in each update.
         chains: The number of persistent chains, whatever the batch size.
-        burn_in: Gibbs steps that the chains take before the first update.
+        burn_in: Gibbs steps that the chains take before the first update; most machines are pretrained.
         data_steps: The most sweeps of mean field.
         tolerance: Mean field ends where no mean moved by more in a sweep.
         damping: The share of its old field that a layer keeps in a sweep.
@@ -67,6 +67,9 @@ class VariationalPCD(PCD):
 
     name: ClassVar[str] = "variational-pcd"
     steps: Annotated[int, Field(ge=1, description="Gibbs steps in each update")] = 5
+    burn_in: Annotated[int, Field(ge=0, description="Gibbs steps of the chains before the first update")] = (
+        100
+    )
     data_steps: Annotated[
         int, Field(ge=1, description="sweeps of the data phase: the most of mean field, or of Gibbs")
     ] = 10
