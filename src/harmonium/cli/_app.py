@@ -204,11 +204,11 @@ def finetune(
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune a dbn that was trained layer by layer: to classify, to reconstruct, or as a whole.
+    """Fine-tune a dbn or a dbm that was trained without labels: to classify, to reconstruct, or as a whole.
 
     With --set rule=cross-entropy (the default) it becomes a classifier of the labels of its data, with
-    dropout=0.5 and input_dropout=0.2 if wanted; with rule=reconstruction an autoencoder; with
-    rule=wake-sleep it stays a dbn, and all its layers learn at once.
+    dropout=0.5 and input_dropout=0.2 if wanted. A dbn can also become an autoencoder, with
+    rule=reconstruction, or stay a dbn whose layers all learn at once, with rule=wake-sleep.
 
     Data are those of RUN, other than that the first two take grey values as they are
     (data.binarisation=none) unless told. They keep the epoch that does best on the validation rows

@@ -1,4 +1,4 @@
-"""Fine-tuning: from a deep belief network that was trained layer by layer to what it is to do."""
+"""Fine-tuning: from a deep network that was trained without labels to what it is to do."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ __all__ = ["TUNING", "finetune", "finetune_keys", "understand_tuning"]
 from pathlib import Path
 
 from ..datasets import load
-from ..errors import ArgumentError, FileError
+from ..errors import ArgumentError, FileError, invalid
 from ..learning import RULES
-from ..models import DBN, MLP, Autoencoder, Model, check_transform
+from ..models import DBM, DBN, MLP, Autoencoder, Model, check_transform
 from ..report import environment, open_entry, open_model, with_transform
 from ..training import RunFolder
 from ._console import noted_warnings
@@ -51,14 +51,16 @@ def understand_tuning(run: Path, pairs: list[str]) -> Wish:
 
     Raises:
         ArgumentError: A key is unknown, or a value does not fit.
-        FileError: The run is none of a deep belief network.
+        FileError: The run is none of a deep belief network or a deep Boltzmann machine.
     """
     values = read(pairs, finetune_keys())
     rule = make_rule(values, _USUAL)
     folder = RunFolder(run)
     config, network = folder.config(), open_model(folder)
-    if not isinstance(network, DBN):
-        raise FileError(f"{run}: got a run of a model of kind {network.kind}, expected a dbn's")
+    if not isinstance(network, DBN | DBM):
+        raise FileError(f"{run}: got a run of a model of kind {network.kind}, expected a dbn's or a dbm's")
+    if isinstance(network, DBM) and rule.fits is not MLP:
+        raise invalid("rule", rule.name, f"{_USUAL!r}, the only one for a dbm")
     source, before = open_entry(folder)
     given = absolute(under("data.", values))
     arguments = {**before, **given, "with_labels": rule.supervised}
@@ -81,10 +83,13 @@ def understand_tuning(run: Path, pairs: list[str]) -> Wish:
     return Wish(model, data, rule, keep_best(model, data, options), own, {})
 
 
-def _tuned(network: DBN, kind: type[Model], classes: int, dropout: dict[str, float], seed: int) -> Model:
+def _tuned(
+    network: DBN | DBM, kind: type[Model], classes: int, dropout: dict[str, float], seed: int
+) -> Model:
     """Return what a rule trains of a pretrained network: a classifier, an autoencoder, or itself untied."""
     if kind is MLP:
         return network.to_mlp(classes, seed=seed, **dropout)
+    assert isinstance(network, DBN)
     for name in dropout:
         raise ArgumentError(f"{name}: no setting but of the rule {_USUAL!r}")
     if kind is Autoencoder:

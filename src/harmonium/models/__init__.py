@@ -11,7 +11,7 @@ from ._classification import (
     predict,
     predict_proba,
 )
-from ._dbm import DBM
+from ._dbm import DBM, DBMClassifier
 from ._dbn import DBN
 from ._enumeration import CEILING, choose_side, configurations, count_states, log_sum
 from ._files import MODELS, check_fit, check_same, load, load_parameters, model_from_config, save
@@ -39,6 +39,7 @@ __all__ = [
     "BoltzmannMachine",
     "Classified",
     "Coupling",
+    "DBMClassifier",
     "EnergyModel",
     "Family",
     "GenerativeModel",

@@ -28,9 +28,10 @@ References:
 
 from __future__ import annotations
 
-__all__ = ["DBM"]
+__all__ = ["DBM", "DBMClassifier"]
 
 import copy
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, Self, cast
@@ -38,7 +39,7 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from torch import Tensor, nn
 
-from ..errors import ArgumentError, ArgumentTypeError, check_memory, invalid, show
+from ..errors import ArgumentError, ArgumentTypeError, HarmoniumWarning, check_memory, invalid, show
 from ..random import Stream
 from ..units import Categorical, Mixed, Unit
 from ._base import Coupling, State
@@ -54,8 +55,13 @@ from ._layers import (
     with_label,
 )
 from ._mean_field import mean_field
+from ._mlp import MLP, NEW, activations_of, to_means
 from ._pairwise import PairwiseModel
 from ._rbm import RBM
+
+_SWEEPS = 20
+_TOLERANCE = 1e-3
+"""Of mean field as an input."""
 
 
 class DBM(PairwiseModel):
@@ -352,6 +358,117 @@ class DBM(PairwiseModel):
             unit = self.layer(block)
             if unit.bias.requires_grad and not bool(unit.bias.any()):
                 unit.bias.copy_(unit.natural(own))
+
+    # --- what it becomes --------------------------------------------------------------------------
+
+    def to_mlp(
+        self, classes: int, *, dropout: float = 0.0, input_dropout: float = 0.0, seed: int = 0
+    ) -> DBMClassifier:
+        """Return a classifier that begins with the machine's weights: see :class:`DBMClassifier`.
+
+        A :class:`harmonium.errors.HarmoniumWarning` tells of a machine that has not been trained.
+
+        Arguments:
+            classes: The number of classes; a label layer of the machine's own has no part in it.
+            dropout: The probability that a hidden unit is left out of an update.
+            input_dropout: The probability that an input is.
+            seed: Draws the weights of the new layer.
+
+        Raises:
+            ArgumentError: There are fewer than two hidden layers, units have no activation function, or an
+                argument is out of range.
+        """
+        if bool(self.base_rates.isnan().any()):
+            message = "model: the machine has not been trained, its weights are random; see hm.pretrain"
+            warnings.warn(message, HarmoniumWarning, stacklevel=2)
+        model = DBMClassifier(self, classes, dropout=dropout, input_dropout=input_dropout, seed=seed)
+        model.transform = self.transform
+        return model
+
+
+class DBMClassifier(MLP):
+    r"""Creates the classifier that a deep Boltzmann machine becomes.
+
+    .. math:: h_1 = \sigma(c_1 + v W_1 + q W_2'), \quad h_2 = \sigma(c_2 + h_1 W_2), \quad \dots
+
+    Its inputs are v and q, the means of the second hidden layer by mean field given v, of the machine as it
+    was: a copy that is not trained, inside the model. What comes down to the second layer from a third one is
+    left out. The first weights, of shape (visible + second hidden, first hidden) width, are trained apart
+    from those that they were copied from (Salakhutdinov & Hinton, 2009). :meth:`DBM.to_mlp` makes it.
+
+    Arguments:
+        posterior: The machine, with at least two hidden layers.
+        classes: The number of classes.
+        dropout: The probability that a hidden unit is left out of an update.
+        input_dropout: The probability that an input is.
+        seed: Draws the weights of the layer on top.
+
+    Raises:
+        ArgumentError: The machine does not fit, or an argument is out of range.
+    """
+
+    kind = "dbm-classifier"
+
+    def __init__(
+        self,
+        posterior: DBM,
+        classes: int,
+        *,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        if posterior.depth < 2:
+            raise invalid("posterior", f"{posterior.depth} hidden layer", "a machine with at least two")
+        inputs, *hidden = posterior.layers
+        names = activations_of(hidden)
+        widths = [unit.size for unit in hidden]
+        super().__init__(
+            [inputs, *widths],
+            classes,
+            activation=names,
+            dropout=dropout,
+            input_dropout=input_dropout,
+            seed=seed,
+        )
+        place = next(n for n, part in enumerate(self.network) if isinstance(part, nn.Linear))
+        self.network[place] = nn.utils.skip_init(nn.Linear, inputs.width + hidden[1].width, widths[0])
+        self.posterior = copy.deepcopy(posterior).requires_grad_(False)
+        self.to(posterior.device, posterior.dtype)
+        self._take(hidden)
+
+    def config(self) -> dict[str, Any]:
+        own = ("classes", "dropout", "input_dropout")
+        return {"posterior": self.posterior.config(), **{name: getattr(self, name) for name in own}}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        values = dict(config)
+        return cls(DBM.from_config(values.pop("posterior")), **values)
+
+    @torch.no_grad()
+    def seen(self, x: Tensor) -> Tensor:
+        """Return the inputs and the means of the second hidden layer given them."""
+        q = mean_field(self.posterior, {"visible": x}, steps=_SWEEPS, tolerance=_TOLERANCE)
+        return torch.cat((x, q.means["hidden2"]), 1)
+
+    @torch.no_grad()
+    def _take(self, hidden: Sequence[Unit]) -> None:
+        """Take over the machine's weights and masks."""
+        weights = [weight.detach() for weight in self.posterior.weights]
+        masks = [getattr(self.posterior, f"mask{number}") for number in range(len(weights))]
+        upward = [torch.cat((weights[0], weights[1].T)), *weights[1:]]
+        for number, (unit, weight) in enumerate(zip(hidden, upward, strict=True)):
+            weight, bias = to_means(unit, weight, unit.bias.detach())
+            self.linears[number].weight.copy_(weight.T)
+            self.linears[number].bias.copy_(bias)
+        if masks[0] is not None or masks[1] is not None:
+            whole = [torch.ones_like(w) if m is None else m for w, m in zip(weights, masks, strict=True)]
+            self.set_mask(0, torch.cat((whole[0], whole[1].T)).cpu())
+        for number, mask in enumerate(masks[1:], 1):
+            if mask is not None:
+                self.set_mask(number, mask.cpu())
+        self.linears[-1].weight.mul_(NEW)
 
 
 def _outer(number: int, count: int) -> bool:

@@ -39,12 +39,8 @@ from ..random import Stream
 from ..units import Gaussian, Mixed, Unit, as_rows, unit_from_config
 from ._base import GenerativeModel
 from ._layers import SCALE, as_classes, as_layers, as_masks, as_stack_size, described, pair_mask, with_label
-from ._mlp import MLP, Autoencoder
+from ._mlp import MLP, NEW, Autoencoder, activations_of, to_means
 from ._rbm import RBM
-
-_ACTIVATIONS = {"bernoulli": "sigmoid", "spin": "tanh", "relu": "relu", "gaussian": "linear"}
-_NEW = 0.1
-"""What the weights of a new layer on top are multiplied by, so that they do not disturb those below."""
 
 
 class DBN(GenerativeModel):
@@ -350,7 +346,7 @@ class DBN(GenerativeModel):
         model = MLP(
             [self._inputs(), *(weight.shape[1] for weight, _ in upward)],
             classes,
-            activation=self._activations(),
+            activation=activations_of([rbm.hidden for rbm in self.rbms]),
             dropout=dropout,
             input_dropout=input_dropout,
             seed=seed,
@@ -363,7 +359,7 @@ class DBN(GenerativeModel):
                 mask = self.rbms[number].weight_mask
                 if mask is not None:
                     model.set_mask(number, mask[: weight.shape[0]])
-            model.linears[-1].weight.mul_(_NEW)
+            model.linears[-1].weight.mul_(NEW)
         model.transform = self.transform
         return model
 
@@ -379,7 +375,9 @@ class DBN(GenerativeModel):
         upward = self._upward()
         below = self._inputs()
         sizes = [weight.shape[1] for weight, _ in upward]
-        model = Autoencoder([below, *sizes], activation=self._activations()).to(self.device, self.dtype)
+        model = Autoencoder([below, *sizes], activation=activations_of([rbm.hidden for rbm in self.rbms])).to(
+            self.device, self.dtype
+        )
         with torch.no_grad():
             for linear, (weight, bias) in zip(model.linears, upward, strict=False):
                 linear.weight.copy_(weight.T)
@@ -387,7 +385,7 @@ class DBN(GenerativeModel):
             units = [below, *(rbm.hidden for rbm in self.rbms)]
             for linear, rbm, unit in zip(reversed(model.linears), self.rbms, units, strict=False):
                 rows = linear.out_features
-                weight, bias = _to_means(unit, rbm.weight[:rows].T, rbm.visible.bias[:rows])
+                weight, bias = to_means(unit, rbm.weight[:rows].T, rbm.visible.bias[:rows])
                 linear.weight.copy_(weight.T)
                 linear.bias.copy_(bias)
         model.transform = self.transform
@@ -400,14 +398,8 @@ class DBN(GenerativeModel):
             own: Any = rbm if self.recognition is None or rbm is self.top else self.recognition[number]
             bias = own.hidden.bias if own is rbm else own.bias
             rows = rbm.visible.width - (self.classes or 0 if rbm is self.top else 0)
-            found.append(_to_means(rbm.hidden, own.weight[:rows], bias))
+            found.append(to_means(rbm.hidden, own.weight[:rows], bias))
         return found
-
-    def _activations(self) -> list[str]:
-        names = [_ACTIVATIONS.get(rbm.hidden.kind) for rbm in self.rbms]
-        if None in names:
-            raise invalid("model", self.rbms[names.index(None)].hidden, "units with an activation function")
-        return cast(list[str], names)
 
     def _inputs(self) -> Unit:
         """Return a copy of the visible layer, without the label."""
@@ -432,19 +424,6 @@ class Recognition(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(rbm.weight.detach().clone())
         self.bias = nn.Parameter(rbm.hidden.bias.detach().clone())
-
-
-def _to_means(unit: Unit, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Return weights and biases that lead to the means of real units, where the given ones lead to fields.
-
-    Arguments:
-        unit: The units.
-        weight: Their weights, shape (inputs, width).
-        bias: Their biases, shape (width).
-    """
-    if not isinstance(unit, Gaussian):
-        return weight, bias
-    return weight / unit.precision, bias / unit.precision
 
 
 def _rbm(number: int, lower: Unit, upper: Unit, mask: Any, classes: int | None) -> RBM:

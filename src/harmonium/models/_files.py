@@ -15,14 +15,14 @@ from ..errors import FileError, choose
 from ..files import load_tensors, save_tensors
 from ._base import Model, check_model
 from ._boltzmann import BoltzmannMachine
-from ._dbm import DBM
+from ._dbm import DBM, DBMClassifier
 from ._dbn import DBN
 from ._gan import GAN
 from ._mlp import MLP, Autoencoder
 from ._rbm import RBM
 
 MODELS: dict[str, type[Model]] = {
-    model.kind: model for model in (RBM, BoltzmannMachine, DBN, DBM, GAN, MLP, Autoencoder)
+    model.kind: model for model in (RBM, BoltzmannMachine, DBN, DBM, GAN, MLP, DBMClassifier, Autoencoder)
 }
 """The models by name."""
 

@@ -13,7 +13,7 @@ References:
 
 from __future__ import annotations
 
-__all__ = ["ACTIVATIONS", "MLP", "Autoencoder"]
+__all__ = ["ACTIVATIONS", "MLP", "NEW", "Autoencoder", "activations_of", "to_means"]
 
 import copy
 import math
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from ..errors import DataError, choose, invalid
 from ..random import Stream
-from ..units import Categorical, Mixed, Unit, as_rows, unit_from_config
+from ..units import Categorical, Gaussian, Mixed, Unit, as_rows, unit_from_config
 from ._base import Model
 from ._layers import as_layer
 
@@ -38,6 +38,11 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "linear": nn.Identity,
 }
 """What a hidden layer does to its inputs, by name."""
+
+
+_OF_UNITS = {"bernoulli": "sigmoid", "spin": "tanh", "relu": "relu", "gaussian": "linear"}
+NEW = 0.1
+"""What the weights of a new layer on top are multiplied by, so that they do not disturb those below."""
 
 
 class FeedForward(Model):
@@ -67,8 +72,12 @@ class FeedForward(Model):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the network's outputs for statistics of its inputs, shape (rows, outputs)."""
-        out: Tensor = self.network(x)
+        out: Tensor = self.network(self.seen(x))
         return out
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Return what the lowest weights see of statistics of the inputs, shape (rows, columns)."""
+        return x
 
 
 class MLP(FeedForward):
@@ -222,7 +231,7 @@ class MLP(FeedForward):
         training = self.training
         try:
             self.eval()
-            out: Tensor = self.network[:-1](self.split(self.given(v))[0])
+            out: Tensor = self.network[:-1](self.seen(self.split(self.given(v))[0]))
             return out
         finally:
             self.train(training)
@@ -359,3 +368,28 @@ def _draw_weights(linears: list[nn.Linear], names: list[str], seed: int) -> None
         scale = math.sqrt(2 / inputs) if name == "relu" else math.sqrt(2 / (inputs + outputs))
         linear.weight.copy_(scale * Stream(seed, f"weight {number}").normal(outputs, inputs))
         linear.bias.zero_()
+
+
+def activations_of(units: Sequence[Unit]) -> list[str]:
+    """Return the names of the activation functions whose values are the means of hidden layers.
+
+    Raises:
+        ArgumentError: A layer's units have none.
+    """
+    for unit in units:
+        if unit.kind not in _OF_UNITS:
+            raise invalid("model", unit, "units with an activation function")
+    return [_OF_UNITS[unit.kind] for unit in units]
+
+
+def to_means(unit: Unit, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Return weights and biases that lead to the means of real units, where the given ones lead to fields.
+
+    Arguments:
+        unit: The units.
+        weight: Their weights, shape (inputs, width).
+        bias: Their biases, shape (width).
+    """
+    if not isinstance(unit, Gaussian):
+        return weight, bias
+    return weight / unit.precision, bias / unit.precision

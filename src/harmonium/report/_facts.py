@@ -38,6 +38,7 @@ _MODELS = {
     "dbm": ("DBM", "deep Boltzmann machine"),
     "gan": ("GAN", "generative adversarial network"),
     "mlp": ("MLP", "classifier"),
+    "dbm-classifier": ("Classifier of a DBM", "classifier"),
     "autoencoder": ("Autoencoder", "autoencoder"),
 }
 _RULES = {

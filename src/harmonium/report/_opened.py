@@ -37,7 +37,11 @@ EVALUATION = "evaluation.json"
 """The file of a run's evaluations: one object for each split, by its name."""
 
 _TAIL = 0.01
-_SCORES = {"mlp": "validation/accuracy", "autoencoder": "validation/negative_loss"}
+_SCORES = {
+    "mlp": "validation/accuracy",
+    "dbm-classifier": "validation/accuracy",
+    "autoencoder": "validation/negative_loss",
+}
 
 
 @dataclass(frozen=True)

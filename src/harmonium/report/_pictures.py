@@ -189,7 +189,8 @@ def _lowest_weight(run: OpenRun) -> Tensor | None:
     if isinstance(model, DBN):
         return model.rbms[0].weight
     if isinstance(model, MLP | Autoencoder):
-        return model.linears[0].weight.T
+        inputs = (model.inputs if isinstance(model, MLP) else model.visible).width
+        return model.linears[0].weight.T[:inputs]
     if not isinstance(model, PairwiseModel):
         return None
     upward = (coupling for coupling in model.couplings() if coupling.lower == "visible" != coupling.upper)
