@@ -88,7 +88,8 @@ def log_integral(model, row, known):
             width = part.width // part.size
             values.append(row[None, start : start + width] if known[len(values)] else own)
             start += width
-    x = np.array([np.concatenate(state) for state in product(*values)])
+    numbers = np.indices([len(v) for v in values]).reshape(len(values), -1)
+    x = np.concatenate([v[i] for v, i in zip(values, numbers, strict=True)], 1)
     return logsumexp(log_f(model, x)) + math.log(STEP) * sum(len(v) == len(GRID) for v in values)
 
 

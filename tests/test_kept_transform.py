@@ -112,7 +112,6 @@ def test_a_network_keeps_it_through_all_that_it_becomes(tmp_path):
         lambda: hm.finetune(network.to_autoencoder(), from_array(table()), **SMALL),
         lambda: open_run(tmp_path / "run", made(seed=5)),
         lambda: hm.log_likelihood(network, made(epsilon=0.1)),
-        lambda: hm.conditional_log_likelihood(cut(network, 1).top, made(epsilon=0.1), [False] * 3),
     ):
         with pytest.raises(DataError, match=r"model's own transform \(zca, epsilon 0\.001\)"):
             refused()
@@ -136,6 +135,9 @@ def test_the_log_determinant_makes_it_a_density_of_the_rows_as_they_came():
     assert hm.log_likelihood(model, data.test).log_determinant is None
     model.transform = data.transform
     assert hm.log_likelihood(model, data.test) == got
+    for likelihood in (hm.log_likelihood, lambda *a: hm.conditional_log_likelihood(*a, [False] * 3)):
+        with pytest.raises(DataError, match=r"expected those of the model's own transform \(standardise"):
+            likelihood(model, made())
 
 
 # --- runs of the command line -----------------------------------------------------------------------
