@@ -136,8 +136,8 @@ def test_with_nothing_given_it_is_the_likelihood(model):
 def test_annealing_estimates_each_row(model, known):
     given = mask(model, *known)
     rows, expected = conditional(model, np.array(given))
-    options = {"method": "ais", "runs": 200, "betas": 30}
-    for row, value in zip(rows[:6], expected, strict=False):
+    options = {"method": "ais", "runs": 200, "betas": 30, "schedule": "linear"}
+    for row, value in zip(rows[:4], expected, strict=False):
         found = hm.conditional_log_likelihood(model, row[None], given, **options)
         assert abs(found.mean - value) <= 4.5 * found.standard_error
         assert (found.method, found.lower) == ("ais", -math.inf)
