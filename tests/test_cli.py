@@ -901,6 +901,16 @@ def test_a_deep_boltzmann_machine_by_command(tmp_path, labelled):
     succeed("sample", run, "--out", tmp_path / "x.png", "--n", "4", "--steps", "2")
     assert (tmp_path / "x.png").stat().st_size > 0
     assert "growth: only for a deep belief network" in refuse(2, "evaluate", run, "--growth", "--no-report")
+    classes = tmp_path / "classes"
+    told = succeed("finetune", run, "--out", classes, *sets(["epochs=1", "batch_size=200", "dropout=0.2"]))
+    rows = hm.datasets.load("digits", binarisation="none", with_labels=True).test
+    wrong = hm.models.error_rate(hm.load(classes / "model.safetensors"), rows)
+    assert told["evaluation"]["test"]["error"] == wrong
+    assert succeed("evaluate", classes)["error"] == wrong
+    assert "Filters" in (classes / "report.html").read_text()
+    assert "the only one for a dbm" in refuse(
+        2, "finetune", run, "--out", tmp_path / "x", "--set", "rule=wake-sleep"
+    )
 
 
 @pytest.mark.parametrize(("begin", "stages"), [("greedy", [1, 2, "joint"]), ("rbm", [1, "joint"])])
