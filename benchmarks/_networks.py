@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,25 @@ def pretrained(out: str, layers: list[int], epochs: int, seed: int = 0) -> tuple
     return model, sum(ends.values())
 
 
-def sizes(model: hm.DBN) -> list[int]:
+def machine(run: str) -> tuple[hm.DBM, float]:
+    """Return the deep Boltzmann machine of a run, and the seconds that its training took."""
+    folder = Path(run)
+    place = next(
+        (path for path in (folder, folder / "joint") if (path / "model.safetensors").exists()), folder
+    )
+    model = hm.load(place / "model.safetensors")
+    if not isinstance(model, hm.DBM):
+        raise SystemExit(f"{run}: got a {model.kind}, expected a run of mnist_dbm.py")
+    ends: dict[Any, float] = {}
+    for path in folder.rglob("metrics.jsonl"):
+        ends[path.parent] = max(json.loads(line)["seconds"] for line in path.read_text().splitlines())
+    return model, sum(ends.values())
+
+
+def sizes(model: hm.DBN | hm.DBM) -> list[int]:
     """Return the sizes of all layers, from the visible one up."""
-    return [model.visible.size, *(rbm.hidden.size for rbm in model.rbms)]
+    above = [rbm.hidden for rbm in model.rbms] if isinstance(model, hm.DBN) else list(model.layers[1:])
+    return [model.visible.size, *(unit.size for unit in above)]
 
 
 def wrong(model: hm.MLP, rows: torch.Tensor) -> float:

@@ -11,11 +11,14 @@ once for each network and seed, at its end, and chooses nothing.
 
 ``--baselines`` adds the same networks from random weights, of sigmoid and of ReLU units, by the same
 protocol. ``--seeds`` repeats the fine-tuning; the first is ``--seed``. ``--minutes`` limits what one network
-takes, pretraining and refit included. After Hinton & Salakhutdinov (2006), 1.2 %, and Srivastava et al.
+takes, pretraining and refit included. ``--dbm`` fine-tunes the deep Boltzmann machine of a run, which
+``mnist_dbm.py`` has trained, in place of a belief network: its classifier sees mean field's means of the
+second hidden layer beside the pixels. After Hinton & Salakhutdinov (2006), 1.2 %, and Srivastava et al.
 (2014), 1.18 % plain and 0.92 % with dropout. Needs the MNIST files (see docs/data.md).
 
     python benchmarks/mnist_classifier.py --out RUN --refit --table plain.md
     python benchmarks/mnist_classifier.py --out RUN --refit --dropout --table dropout.md
+    python benchmarks/mnist_classifier.py --dbm RUN --refit --dropout --table dbm.md
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ import time
 from typing import Any
 
 import torch
-from _networks import LAYERS, chosen, pretrained, show, wrong
+from _networks import LAYERS, chosen, machine, pretrained, show, sizes, wrong
 from _table import keep
 
 import harmonium as hm
@@ -40,7 +43,8 @@ RELU: dict[str, dict[str, Any]] = {"plain": {"lr": 0.02}, "dropout": {"lr": 0.02
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--out", required=True, help="the pretraining's run folder; used again if it exists")
+    parser.add_argument("--out", help="the pretraining's run folder; used again if it exists")
+    parser.add_argument("--dbm", help="the run folder of a DBM to fine-tune in place of a DBN")
     parser.add_argument("--layers", type=int, nargs="+", default=LAYERS)
     parser.add_argument("--pretraining", type=int, default=50, help="epochs of each RBM")
     parser.add_argument("--bits", action="store_true", help="learn from fresh bits of the grey levels")
@@ -63,8 +67,14 @@ def main() -> None:
     parser.add_argument("--table", help="write the tables to this Markdown file and one beside it")
     args = parser.parse_args()
 
-    network, before = pretrained(args.out, args.layers, args.pretraining)
-    print(f"norms of the pretrained weights into hidden units: {norms(network)}")
+    if (args.out is None) == (args.dbm is None):
+        parser.error("give either --out or --dbm")
+    if args.dbm is None:
+        network, before = pretrained(args.out, args.layers, args.pretraining)
+        print(f"norms of the pretrained weights into hidden units: {norms(network)}")
+    else:
+        network, before = machine(args.dbm)
+        args.layers = sizes(network)
     data = hm.datasets.load("mnist", binarisation="none", with_labels=True)
     if args.rows is not None:
         data = dataclasses.replace(data, train=data.train[: args.rows])
@@ -84,7 +94,7 @@ def main() -> None:
 
 
 def trial(
-    args: argparse.Namespace, network: hm.DBN, kind: str, data: hm.Dataset, seed: int, before: float
+    args: argparse.Namespace, network: hm.DBN | hm.DBM, kind: str, data: hm.Dataset, seed: int, before: float
 ) -> dict[str, Any]:
     """Fine-tune one network, refit it if that is wished, and return its row of the table."""
     options = settings(args, kind) | {"seed": seed}
@@ -139,7 +149,7 @@ def settings(args: argparse.Namespace, kind: str) -> dict[str, Any]:
     return options | {name: getattr(args, name) for name in rest}
 
 
-def fresh(args: argparse.Namespace, network: hm.DBN, kind: str, seed: int) -> hm.MLP:
+def fresh(args: argparse.Namespace, network: hm.DBN | hm.DBM, kind: str, seed: int) -> hm.MLP:
     """Return a classifier before fine-tuning."""
     dropout = {"dropout": 0.5, "input_dropout": 0.2} if args.dropout else {}
     if kind == "pretrained":

@@ -48,7 +48,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "schedule": "cosine",
         "averaging": 0.2,
         "init": "pca",
-        "settle": 90,
+        "settle": 30,
         "rungs": 6,
         "sweeps": 2000,
         "runs": 1000,
