@@ -6,8 +6,8 @@ as a whole by contrastive wake-sleep. Digits of a class are drawn with its label
 RBM, from noise, then one pass down; what is drawn are bits.
 
 The judge is a classifier trained apart: a network of ReLU units with dropout, from random weights, on bits of
-the 60,000 training digits drawn afresh at each presentation, so that what it is shown looks like what it
-learned from. The last 10,000 rows choose its epoch. Its own error on the bits of the test set is stated
+50,000 training digits drawn afresh at each presentation, so that what it is shown looks like what it learned
+from. The 10,000 others choose its epoch. Its own error on the bits of the test set is stated
 beside the share of drawn digits that it gives the class that they were drawn for. The picture shows the means
 that the bits came from, a class in each row. Needs the MNIST files (see docs/data.md).
 

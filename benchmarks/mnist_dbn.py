@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ QUICK = {"method": "bridge", "runs": 100, "betas": 1000, "equilibrate": 100}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", required=True, help="the run folder; resumed if it exists")
-    parser.add_argument("--epochs", type=int, nargs=2, default=[110, 200])
+    parser.add_argument("--epochs", type=int, nargs=2, default=[400, 80])
     parser.add_argument("--lr", type=float, nargs=2, default=[0.1, 0.05])
     parser.add_argument("--chains", type=int, default=200)
     parser.add_argument("--steps", type=int, default=1)
@@ -70,7 +71,7 @@ def main() -> None:
         "epochs": "-".join(map(str, args.epochs)),
         "training s": sum(seconds),
         "bound": result.bound,
-        "± bound": result.bound_standard_error,
+        "± bound": math.hypot(result.bound_standard_error, log_z.upper_standard_error),
         "estimate": result.mean,
         "lower": result.lower,
         "upper": result.upper,

@@ -154,7 +154,7 @@ def scored(args: argparse.Namespace, part: hm.DBN, rows: Tensor, run: OpenRun) -
         runs=args.runs,
         betas=args.betas,
         equilibrate=args.equilibrate,
-        chains=run.chains_of(part.depth, part.top.visible),
+        chains=run.chains_of(part.depth, part.top),
     )
     result = hm.log_likelihood(part, rows, log_partition=log_z, samples=args.samples)
     print(result.reason or "trusted", log_z.to_dict(), flush=True)

@@ -745,6 +745,9 @@ def test_what_cannot_be_tuned_is_refused(run, deep, tmp_path):
     )
     assert "rule: unknown 'pcd', expected one of" in refuse(2, "finetune", deep, *new, "--set", "rule=pcd")
     assert "dropout: got 1.0" in refuse(2, "finetune", deep, *new, "--set", "dropout=1")
+    assert "data.seed: got 7, expected no other split" in refuse(
+        2, "finetune", deep, *new, "--set", "data.seed=7"
+    )
     assert not (tmp_path / "new").exists()
 
 

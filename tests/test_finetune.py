@@ -569,3 +569,23 @@ def test_rows_that_are_encoded_are_checked(model, rows, error, message):
     for method in (model.encode, getattr(model, "reconstruct", model.encode)):
         with pytest.raises(error, match=message):
             method(rows)
+
+
+def test_a_network_that_lacks_training_on_top_is_warned_of_by_number():
+    network = hm.DBN([6, 5, 4, 3])
+    network.rbms[0].base_rates.fill_(0.5)
+    with pytest.warns(HarmoniumWarning, match="RBM 2, 3 has not been trained"):
+        network.to_mlp(2)
+    with pytest.warns(HarmoniumWarning, match="RBM 2, 3 has not been trained"):
+        network.to_autoencoder()
+
+
+def test_data_that_lack_a_class_are_refused():
+    """Their codes would be those of other classes."""
+    data = hm.datasets.load("digits", binarisation="none")
+    keep = {name: labels != 2 for name, labels in data.labels.items()}
+    few = hm.datasets.from_array(
+        data.train[keep["train"]].numpy(), labels=data.labels["train"][keep["train"]].numpy()
+    )
+    with pytest.raises(DataError, match=r"^data: got labels 0, 1, 3, .*9, expected 10 classes"):
+        hm.finetune(hm.MLP([64, 8], 10), few, epochs=1)

@@ -514,3 +514,8 @@ def test_noise_whose_log_z_is_not_known_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(_noise, "log_partition", lambda model: poor)
     message = refused(hm.RBM(4, 3), saved(tmp_path, hm.RBM(4, 3)))
     assert message.endswith("expected a model whose log Z is known, but its chains are stuck")
+
+
+def test_a_model_in_place_of_its_file_is_refused():
+    with pytest.raises(ArgumentError, match=r"^noise: got RBM.*, expected the path of a file$"):
+        hm.NoiseContrastive(noise=hm.RBM(4, 3))

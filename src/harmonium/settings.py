@@ -56,4 +56,6 @@ def _explain(name: str, first: Any, *others: Any, known: list[str]) -> str:
 
 
 def _expected(message: str) -> str:
+    if message.startswith("Input is not a valid path"):
+        return "the path of a file"
     return message.removeprefix("Value error, ").removeprefix("Input should be ")

@@ -63,6 +63,10 @@ def understand_tuning(run: Path, pairs: list[str]) -> Wish:
         raise invalid("rule", rule.name, f"{_USUAL!r}, the only one for a dbm")
     source, before = open_entry(folder)
     given = absolute(under("data.", values))
+    for name in ("seed", "test"):
+        if given.get(name, before.get(name)) != before.get(name):
+            expected = "no other split than the pretraining's, whose rows would be tested"
+            raise invalid(f"data.{name}", given[name], expected)
     arguments = {**before, **given, "with_labels": rule.supervised}
     if issubclass(DBN, rule.fits):
         arguments["with_labels"] = network.classes is not None

@@ -97,7 +97,10 @@ def check_sums_out(name: str, model: PairwiseModel) -> None:
         ArgumentError: Hidden units depend on each other given data, or a label is a layer of its own.
     """
     if not model.hidden_sums_out():
-        expected = "a rule that fits hidden units which depend on each other given the visible ones"
+        expected = (
+            "a rule that fits hidden units which depend on each other given the visible ones, such as "
+            "'variational-pcd'"
+        )
         raise invalid("rule", name, expected)
     if len(model.observed_blocks()) > 1:
         expected = "a rule that fits a label which is a layer of its own, such as 'pcd'"

@@ -48,7 +48,7 @@ class LogLikelihood:
     lower: float
     upper: float
     standard_error: float
-    """Monte-Carlo error of ``mean``, which is that of log Z."""
+    """Monte-Carlo error of ``mean``: that of log Z, and of the samples of hidden layers if there are some."""
     data_standard_error: float
     """Standard error over rows: how far another test set's mean may lie."""
     rows: int

@@ -339,9 +339,7 @@ class DBN(GenerativeModel):
         Raises:
             ArgumentError: A layer's units have no activation function, as categorical ones.
         """
-        if self.recognition is None and all(bool(rbm.base_rates.isnan().any()) for rbm in self.rbms):
-            message = "model: the network has not been trained, its weights are random; see hm.pretrain"
-            warnings.warn(message, HarmoniumWarning, stacklevel=2)
+        self._warn_of_random()
         upward = self._upward()
         model = MLP(
             [self._inputs(), *(weight.shape[1] for weight, _ in upward)],
@@ -372,6 +370,7 @@ class DBN(GenerativeModel):
         """
         if any(rbm.weight_mask is not None for rbm in self.rbms):
             raise ArgumentError("masks: got some, expected none for an autoencoder, which does not keep them")
+        self._warn_of_random()
         upward = self._upward()
         below = self._inputs()
         sizes = [weight.shape[1] for weight, _ in upward]
@@ -390,6 +389,14 @@ class DBN(GenerativeModel):
                 linear.bias.copy_(bias)
         model.transform = self.transform
         return model
+
+    def _warn_of_random(self) -> None:
+        """Warn of RBMs that have not been trained."""
+        fresh = [str(n) for n, rbm in enumerate(self.rbms, 1) if bool(rbm.base_rates.isnan().any())]
+        if fresh and self.recognition is None:
+            which = f"RBM {', '.join(fresh)} has" if len(fresh) < self.depth else "the network has"
+            message = f"model: {which} not been trained, its weights are random; see hm.pretrain"
+            warnings.warn(message, HarmoniumWarning, stacklevel=3)
 
     def _upward(self) -> list[tuple[Tensor, Tensor]]:
         """Return the recognition network's weights and biases, the label's left out."""

@@ -94,7 +94,8 @@ def network_quality(run: OpenRun, found: Evaluation) -> Iterator[str]:
         text += (
             f". An estimate from {found['importance_samples']:,} samples of the hidden layers for each row, "
             f"worth {short(found['importance_ess'])} independent ones, is {found['mean']:.2f} with an error "
-            f"of {short(found['standard_error'])}; it is a lower bound too, in expectation, and a closer one"
+            f"of {short(found['standard_error'])}; in expectation it is low too, up to the error of log Z, "
+            "and closer"
         )
     z = found["log_partition"]
     if z["method"] == "exact":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets import Dataset
-from ..errors import ArgumentTypeError, show
+from ..errors import ArgumentTypeError, DataError, show
 from ..learning import CrossEntropy, Reconstruction
 from ..models import MLP, Autoencoder, Model
 from ..units import as_rows
@@ -55,6 +55,11 @@ def finetune(
     if not isinstance(model, MLP | Autoencoder):
         expected = "an hm.MLP or an hm.Autoencoder, such as dbn.to_mlp(10) returns"
         raise ArgumentTypeError(f"model: got {show(model)}, expected {expected}")
+    if isinstance(model, MLP) and isinstance(data, Dataset):
+        data = data.with_labels()
+        if len(data.classes or ()) < model.classes:
+            got = f"labels {', '.join(map(str, data.classes or ()))}"
+            raise DataError(f"data: got {got}, expected {model.classes} classes as the network has")
     rule = CrossEntropy() if isinstance(model, MLP) else Reconstruction()
     held_out = validation if validation is not None or not isinstance(data, Dataset) else data.validation
     if held_out is not None:
