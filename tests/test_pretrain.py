@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from _checks import check_mean
+from _models import configurations
 from _runs import back_to, bits, equal, same, timeless
 
 import harmonium as hm
@@ -204,11 +205,26 @@ def test_the_second_layer_starts_as_the_first_upside_down(kind, more):
     first, second = model.rbms
     n = first.visible.width
     assert torch.equal(second.weight[:, :n], first.weight.T)
-    assert torch.equal(second.visible.bias, first.hidden.bias)
+    if not more:
+        assert torch.equal(second.visible.bias, first.hidden.bias)
     assert torch.equal(second.hidden.bias[:n], first.visible.bias)
     assert not torch.equal(first.weight, fresh.rbms[0].weight)
     assert torch.equal(second.weight[:, n:], fresh.rbms[1].weight[:, n:])
     assert not second.hidden.bias[n:].any()
+
+
+@pytest.mark.parametrize("kind", ["bernoulli", "categorical"])
+def test_units_in_excess_hardly_move_the_second_layer(kind):
+    """By the divergence between the hidden states' distributions, which thousands of weights would tilt."""
+    make = {"bernoulli": hm.Bernoulli, "categorical": lambda n: hm.Categorical(n, 2)}[kind]
+    model = network((make(6), 5, make(2000)))
+    pretrain(bits(), model, epochs=[3, 0])
+    first, second = (rbm.double().requires_grad_(False) for rbm in model.rbms)
+    h = torch.from_numpy(configurations(first.hidden))
+    field = h @ first.weight.T + first.visible.bias
+    p = (h @ first.hidden.bias + first.visible.log_partition(field)).log_softmax(0)
+    q = (-second.free_energy(h)).log_softmax(0)
+    assert 0 <= float(p.exp() @ (p - q)) < 0.003
 
 
 def test_a_mask_holds_upside_down_too():

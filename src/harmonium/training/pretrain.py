@@ -350,7 +350,8 @@ def stage_folders(folder: RunFolder) -> list[RunFolder]:
 def _turn(below: RBM, rbm: RBM) -> None:
     """Start a fresh RBM as the one below it upside down, if it has the units for it.
 
-    Layers that are there twice in one of the two alone are made up for by the weights.
+    Layers that are there twice in one of the two alone are made up for by the weights. Hidden units in excess
+    keep their small random weights, whose mean effect the visible biases take back.
     """
     lower, upper = below.visible, rbm.hidden
     alike = lower.kind == upper.kind and lower.width * upper.size == upper.width * lower.size
@@ -365,6 +366,8 @@ def _turn(below: RBM, rbm: RBM) -> None:
     rbm.visible.bias[:rows] = below.hidden.bias
     rbm.hidden.bias[:columns] = lower.bias
     rbm.project()
+    mean = rbm.hidden.expected_statistics(rbm.hidden.bias)[columns:]
+    rbm.visible.bias[:rows] -= (1 + (rbm.doubled == "hidden")) * rbm.weight[:rows, columns:] @ mean
 
 
 def _place(folder: RunFolder, stage: int, stack: int) -> RunFolder:
