@@ -61,15 +61,15 @@ def main() -> None:
         )
     model = history.model
     assert isinstance(model, hm.DBN)
-    seconds = [max(r["seconds"] for r in history.records if r["layer"] == layer) for layer in (1, 2)]
+    layers = [[r for r in history.records if r["layer"] == layer] for layer in (1, 2)]
 
     began = time.monotonic()
     settings = {"runs": args.runs, "betas": args.betas, "equilibrate": args.equilibrate}
     log_z = estimated(Path(args.out) / "log_partition.json", model, history.chains, settings)
     result = hm.log_likelihood(model, data, log_partition=log_z, samples=args.samples)
     row = {
-        "epochs": "-".join(map(str, args.epochs)),
-        "training s": sum(seconds),
+        "epochs": "-".join(str(records[-1]["epoch"]) for records in layers),
+        "training s": sum(records[-1]["seconds"] for records in layers),
         "bound": result.bound,
         "± bound": math.hypot(result.bound_standard_error, log_z.upper_standard_error),
         "estimate": result.mean,
