@@ -589,3 +589,17 @@ def test_data_that_lack_a_class_are_refused():
     )
     with pytest.raises(DataError, match=r"^data: got labels 0, 1, 3, .*9, expected 10 classes"):
         hm.finetune(hm.MLP([64, 8], 10), few, epochs=1)
+
+
+def test_rectified_units_begin_at_the_modes_of_their_conditionals():
+    network = hm.DBN([6, hm.ReLU(5, 4.0)]).double()
+    with torch.no_grad():
+        network.rbms[0].weight.copy_(3 * torch.randn(6, 5, generator=torch.Generator().manual_seed(0)))
+    for rbm in network.rbms:
+        rbm.base_rates.fill_(0.5)
+    v = bits()[:9].double()
+    model = network.to_mlp(2)
+    with torch.no_grad():
+        lowest = model.network[:2](v)
+    field = v @ network.rbms[0].weight.detach() + network.rbms[0].hidden.bias.detach()
+    torch.testing.assert_close(lowest, (field / 4).clamp(min=0))

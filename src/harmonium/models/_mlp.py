@@ -3,8 +3,9 @@ r"""Feed-forward networks: the classifier that a deep belief network becomes, an
 .. math:: h_1 = \sigma(c_1 + v W_1), \quad h_2 = \sigma(c_2 + h_1 W_2), \quad \dots, \quad
     p(y \mid v) = \operatorname{softmax}(c_y + h_L W_y)
 
-are the recognition network's means with one more layer on top. The autoencoder goes up in the same way, and
-down again through the transposed weights.
+are the recognition network's means with one more layer on top; of ReLU units their modes, max(0, field /
+precision), which the means of a truncated Gaussian come near where fields are large. The autoencoder goes up
+in the same way, and down again through the transposed weights.
 
 References:
     | Reducing the dimensionality of data with neural networks (Hinton & Salakhutdinov, 2006)
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 
 from ..errors import DataError, choose, invalid
 from ..random import Stream
-from ..units import Categorical, Gaussian, Mixed, Unit, as_rows, unit_from_config
+from ..units import Categorical, Gaussian, Mixed, ReLU, Unit, as_rows, unit_from_config
 from ._base import Model
 from ._layers import as_layer
 
@@ -38,7 +39,6 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "linear": nn.Identity,
 }
 """What a hidden layer does to its inputs, by name."""
-
 
 _OF_UNITS = {"bernoulli": "sigmoid", "spin": "tanh", "relu": "relu", "gaussian": "linear"}
 NEW = 0.1
@@ -390,6 +390,6 @@ def to_means(unit: Unit, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         weight: Their weights, shape (inputs, width).
         bias: Their biases, shape (width).
     """
-    if not isinstance(unit, Gaussian):
+    if not isinstance(unit, Gaussian | ReLU):
         return weight, bias
     return weight / unit.precision, bias / unit.precision
