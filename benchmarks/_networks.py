@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _runs import begun
 
 import harmonium as hm
 from harmonium.models import error_rate
@@ -30,7 +31,7 @@ def pretrained(out: str, layers: list[int], epochs: int, seed: int = 0) -> tuple
         seed: Of everything random.
     """
     data = hm.datasets.load("mnist", validation=0)
-    if Path(out).exists():
+    if begun(out, layers=layers, epochs=epochs, seed=seed):
         history = hm.resume(out, data, callback=show)
     else:
         history = hm.pretrain(
@@ -52,8 +53,6 @@ def pretrained(out: str, layers: list[int], epochs: int, seed: int = 0) -> tuple
     assert isinstance(model, hm.DBN)
     if history.stopped == "interrupted":
         raise SystemExit(f"{out}: interrupted; the same command goes on")
-    if sizes(model) != layers:
-        raise SystemExit(f"{out}: its layers are others than {layers}; name another folder")
     ends = {record["layer"]: record["seconds"] for record in history.records}
     return model, sum(ends.values())
 

@@ -19,11 +19,11 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from _networks import LAYERS, show, wrong
+from _runs import begun
 from _table import keep
 from torch import Tensor
 
@@ -69,7 +69,8 @@ def main() -> None:
 
 def trained(args: argparse.Namespace, data: hm.Dataset) -> tuple[hm.DBN, float]:
     """Return the network trained layer by layer, and the seconds it took."""
-    if Path(args.out).exists():
+    names = ("data", "layers", "epochs", "lr", "chains", "seed")
+    if begun(args.out, **{name: getattr(args, name) for name in names}):
         history = hm.resume(args.out, data, callback=show)
     else:
         history = hm.pretrain(
@@ -89,7 +90,8 @@ def trained(args: argparse.Namespace, data: hm.Dataset) -> tuple[hm.DBN, float]:
 def up_down(args: argparse.Namespace, data: hm.Dataset, layered: hm.DBN) -> tuple[hm.DBN, float]:
     """Return the network tuned as a whole, and the seconds it took; the one given is tuned."""
     out = f"{args.out}-up-down"
-    if Path(out).exists():
+    names = ("up_down", "up_down_lr", "up_down_steps", "seed")
+    if begun(out, **{name: getattr(args, name) for name in names}):
         return finished(hm.resume(out, data, callback=show))
     layered.untie()
     rule = hm.WakeSleep(steps=args.up_down_steps)
@@ -110,7 +112,7 @@ def classifier(args: argparse.Namespace) -> tuple[hm.MLP, dict[str, Any]]:
     """Return the judge, and its errors."""
     data = hm.datasets.load(args.data, with_labels=True)
     out = f"{args.out}-judge"
-    if Path(out).exists():
+    if begun(out, data=args.data, epochs=args.judge, seed=args.seed):
         history = hm.resume(out, data, callback=show)
     else:
         model = hm.MLP(

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from _runs import begun, settings_of
 from _table import keep
 
 import harmonium as hm
@@ -43,7 +44,7 @@ def main() -> None:
     args = parser.parse_args()
 
     data = hm.datasets.load("mnist", validation=0)
-    if Path(args.out).exists():
+    if begun(args.out, **settings_of(args, "samples", "runs", "betas", "equilibrate")):
         history = hm.resume(args.out, data, callback=show)
     else:
         history = hm.pretrain(

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 
+from _runs import begun, settings_of
 from _table import keep
 
 import harmonium as hm
@@ -44,7 +44,7 @@ def main() -> None:
     chosen = {k: getattr(args, k) or v for k, v in PRESETS[args.preset].items()}
 
     data = hm.datasets.load("mnist", validation=0)
-    if Path(args.out).exists():
+    if begun(args.out, **(settings_of(args, "runs", "betas", "equilibrate") | chosen)):
         history = hm.resume(args.out, data, callback=show)
     else:
         rule = hm.PCD(steps=args.steps, chains=chosen.pop("chains"))

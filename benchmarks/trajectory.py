@@ -206,8 +206,7 @@ def train(name: str, rule: Any, data: hm.Dataset, args: argparse.Namespace, path
         model = hm.RBM(data.columns, args.hidden, seed=args.seed)
         history = hm.fit(model, data, rule, out=path, callback=show, **options(args))
     else:
-        begun = RunFolder(path).config()["options"]["epochs"] > args.epochs
-        history = hm.resume(path, data, callback=show, **(settling if begun else {}))
+        history = hm.resume(path, data, callback=show)
     if args.settle and history.records[-1]["epoch"] == args.epochs:
         history = hm.resume(path, data, callback=show, **settling)
     return history

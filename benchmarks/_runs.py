@@ -1,0 +1,37 @@
+"""What the benchmarks with run folders share: a folder goes on only by the settings that it was made by."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+
+def settings_of(args: argparse.Namespace, *but: str) -> dict[str, Any]:
+    """Return the values of a command line, but for some that a run does not depend on."""
+    return {name: value for name, value in vars(args).items() if name not in ("out", "table", *but)}
+
+
+def begun(out: str | Path, **settings: Any) -> bool:
+    """Return whether a run folder is there; note what it is made by, beside it, if it is not.
+
+    Arguments:
+        out: The run folder.
+        settings: What it depends on, as JSON values.
+
+    Raises:
+        SystemExit: It is there, and was made by others.
+    """
+    note, found = Path(f"{out}.settings.json"), Path(out).exists()
+    wanted = json.loads(json.dumps(settings))
+    if found and note.exists():
+        made_by = json.loads(note.read_text())
+        other = [name for name in {**made_by, **wanted} if made_by.get(name) != wanted.get(name)]
+        if other:
+            pairs = "; ".join(f"{name}: {made_by.get(name)}, not {wanted.get(name)}" for name in other)
+            raise SystemExit(f"{out}: it was made by other settings ({pairs}); name another folder")
+    if not found:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(wanted, indent=2) + "\n")
+    return found
