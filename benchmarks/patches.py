@@ -11,8 +11,9 @@ negative biases, rarely on, as such tails ask for.
 
 Log-likelihoods are densities, in nats per patch, of the whitened space; the log-determinant of the whitening
 takes them to the pixels' own units (0 to 255). The bytes are taken as real numbers. The network cut after its
-first RBM is scored as well, so that the table tells what the second one adds. Needs a folder of images, such
-as TensorFlow's flower_photos, or the CIFAR-10 files (see docs/data.md).
+first RBM is scored as well, so that the table tells what the second one adds. Patches of an image are alike,
+so that errors are those of the mean over images, of differences from the yardstick too. Needs a folder of
+images, such as TensorFlow's flower_photos, or the CIFAR-10 files (see docs/data.md).
 
     python benchmarks/patches.py --data PHOTOS --out RUN --table patches.md --filters patches.png
 """
@@ -21,11 +22,12 @@ from __future__ import annotations
 
 import argparse
 import math
+import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
+from _runs import begun, settings_of
 from _table import keep
 from torch import Tensor
 
@@ -66,10 +68,10 @@ def main() -> None:
 
     data = patches(args)
     assert data.transform is not None
-    rows = data.test[: args.test]
+    images = list(data.test[: args.test // args.per_image * args.per_image].split(args.per_image))
     visible = hm.Gaussian(data.columns, args.precision, learn_precision=args.learn)
     rules: list[Any] = [hm.PCD(steps=steps, chains=args.chains) for steps in args.steps]
-    if Path(args.out).exists():
+    if begun(args.out, **settings_of(args, "samples", "test", "filters", "runs", "betas", "equilibrate")):
         history = hm.resume(args.out, data, callback=show)
     else:
         fresh = hm.DBN([visible, *args.hidden], seed=args.seed)
@@ -91,18 +93,22 @@ def main() -> None:
     if args.filters:
         save_filters(data, model, args.filters)
     run = open_run(args.out, data)
-    found = [normal(data, rows)]
+    found = [normal(data, images)]
     for depth in range(1, model.depth + 1):
         seconds = sum(ends[layer] for layer in range(1, depth + 1))
-        found.append(scored(args, cut(model, depth), rows, run) | {"training s": seconds})
-        print(found[-1], flush=True)
+        found.append(scored(args, cut(model, depth), images, run) | {"training s": seconds})
+        print({name: value for name, value in found[-1].items() if name != "images"}, flush=True)
     determinant = data.transform.log_determinant
+    yardstick = found[0]["images"]
     for row in found:
+        gain = row.pop("images") - yardstick
         row["pixels' units"] = row["mean"] + determinant
-        row["over the normal"] = row["mean"] - found[0]["mean"]
+        row["over the normal"] = float(gain.mean())
+        row["± over"] = math.hypot(row["± Monte Carlo"], error_of(gain))
     shape = "x".join(map(str, data.shape))
     title = (
-        f"Patches {shape} of {data.name}, {len(data.train):,} for training, {len(rows):,} for testing, "
+        f"Patches {shape} of {data.name}, {len(data.train):,} for training, "
+        f"{sum(map(len, images)):,} from {len(images):,} images for testing, "
         f"{data.transform}: nats per patch, log-determinant {determinant:.3f}"
     )
     keep(args.table, title, found)
@@ -122,14 +128,14 @@ def patches(args: argparse.Namespace) -> hm.Dataset:
     )
 
 
-def normal(data: hm.Dataset, rows: Tensor) -> dict[str, Any]:
+def normal(data: hm.Dataset, images: list[Tensor]) -> dict[str, Any]:
     """Score the normal distribution with the mean and the covariance of the training patches."""
-    train, x = data.train.double(), rows.double()
+    train = data.train.double()
     mean = train.mean(0)
     covariance = (train - mean).T @ (train - mean) / len(train)
     law = torch.distributions.MultivariateNormal(mean, covariance)
-    log_p = law.log_prob(x)
-    value = float(log_p.mean())
+    means = torch.stack([law.log_prob(image.double()).mean() for image in images])
+    value = float(means.mean())
     return {
         "model": "normal, full covariance",
         "bound": value,
@@ -137,16 +143,17 @@ def normal(data: hm.Dataset, rows: Tensor) -> dict[str, Any]:
         "lower": value,
         "upper": value,
         "± Monte Carlo": 0.0,
-        "± rows": float(log_p.std()) / math.sqrt(len(x)),
+        "± images": error_of(means),
         "effective": "",
         "trusted": True,
         "evaluation s": 0.0,
         "training s": 0.0,
+        "images": means,
     }
 
 
-def scored(args: argparse.Namespace, part: hm.DBN, rows: Tensor, run: OpenRun) -> dict[str, Any]:
-    """Score a network, its log Z in brackets."""
+def scored(args: argparse.Namespace, part: hm.DBN, images: list[Tensor], run: OpenRun) -> dict[str, Any]:
+    """Score a network on the patches of each image, its log Z in brackets."""
     began = time.monotonic()
     log_z = hm.log_partition(
         part,
@@ -156,20 +163,32 @@ def scored(args: argparse.Namespace, part: hm.DBN, rows: Tensor, run: OpenRun) -
         equilibrate=args.equilibrate,
         chains=run.chains_of(part.depth, part.top),
     )
-    result = hm.log_likelihood(part, rows, log_partition=log_z, samples=args.samples)
-    print(result.reason or "trusted", log_z.to_dict(), flush=True)
+    print(log_z.reason or "trusted", log_z.to_dict(), flush=True)
+    results = [
+        hm.log_likelihood(part, image, log_partition=log_z, samples=args.samples, seed=seed)
+        for seed, image in enumerate(images)
+    ]
+    means = torch.tensor([result.mean for result in results], dtype=torch.float64)
+    own = sum(result.standard_error**2 - log_z.standard_error**2 for result in results)
+    each = {
+        name: statistics.mean(getattr(result, name) for result in results)
+        for name in ("bound", "mean", "lower", "upper", "importance_ess")
+    }
     return {
         "model": "-".join(str(unit.size) for unit in part.layers),
-        "bound": result.bound,
-        "mean": result.mean,
-        "lower": result.lower,
-        "upper": result.upper,
-        "± Monte Carlo": result.standard_error,
-        "± rows": result.data_standard_error,
-        "effective": result.importance_ess if result.importance_samples else "",
-        "trusted": result.trusted,
+        **{name: each[name] for name in ("bound", "mean", "lower", "upper")},
+        "± Monte Carlo": math.hypot(log_z.standard_error, math.sqrt(max(own, 0.0)) / len(results)),
+        "± images": error_of(means),
+        "effective": each["importance_ess"] if results[0].importance_samples else "",
+        "trusted": all(result.trusted for result in results),
         "evaluation s": time.monotonic() - began,
+        "images": means,
     }
+
+
+def error_of(values: Tensor) -> float:
+    """Return the standard error of the mean of independent values."""
+    return float(values.std()) / math.sqrt(len(values))
 
 
 def save_filters(data: hm.Dataset, model: hm.DBN, path: str) -> None:
