@@ -716,6 +716,73 @@ def test_rows_settle_with_their_own_label():
     assert (means[0] - means[1]).abs().max() > 0.1
 
 
+@pytest.mark.parametrize("multi", [False, True])
+@pytest.mark.parametrize("label", LABELLED)
+def test_a_label_is_inferred_from_what_is_given(label, multi):
+    """By a loop over sweeps, blocks and couplings, from the means of the biases on."""
+    model = machine(label)
+    x, below = some_rows(model).numpy()[:, : model.layers[0].width], model.layers[0]
+    missing = np.random.default_rng(1).random((6, below.size)) < 0.4
+    wide = below.expand(torch.from_numpy(missing)).numpy()
+    rows = below.values(torch.from_numpy(x)).double().masked_fill(torch.from_numpy(missing), torch.nan)
+    own = {name: p.detach().numpy() for name, p in model.named_parameters()}
+    order = [*chain(model)]
+    upward = [*(f"hidden{n}" for n in range(1, model.depth + 1)), "label", "visible"]
+    assert {*upward} == {*order}
+    means = {}
+
+    def follow(block, field):
+        mean = expectation_of(model.layer(block), field)
+        if block == "visible":
+            mean = np.where(wide, mean, (x + mean) / 2 if multi else x)
+        means[block] = mean
+
+    for block in order:
+        follow(block, np.tile(own[f"{chain(model)[block]}.bias"], (6, 1)))
+    for _ in range(3):
+        for block in upward:
+            field = own[f"{chain(model)[block]}.bias"]
+            for a, b, name in couplings(model):
+                if block in (a, b):
+                    field = field + (means[a] @ own[name] if block == b else means[b] @ own[name].T)
+            follow(block, field)
+    how = "multi-inference" if multi else "mean-field"
+    found = hm.predict_proba(model, rows, inference=how, sweeps=3)
+    np.testing.assert_allclose(found.numpy(), means["label"], rtol=1e-9)
+    assert torch.equal(hm.predict(model, rows, inference=how, sweeps=3), found.argmax(1))
+
+
+def expectation_of(layer, field):
+    """Return expected statistics of any units."""
+    if layer.kind == "gaussian":
+        return field / layer.precision.detach().numpy()
+    return expectation(layer, field)
+
+
+@pytest.mark.parametrize("label", LABELLED)
+def test_whole_rows_are_inferred_as_mean_field_settles(label):
+    model = machine(label, scale=0.4)
+    rows = model.layers[0].values(some_rows(model)[:, : model.layers[0].width])
+    settled = hm.predict_proba(model, rows)
+    torch.testing.assert_close(hm.predict_proba(model, rows, sweeps=500), settled, rtol=0, atol=1e-3)
+    other = hm.predict_proba(model, rows, inference="multi-inference")
+    assert not torch.allclose(other, settled, atol=1e-3)
+
+
+def test_inference_is_asked_for_in_its_words():
+    model, rows = machine("label"), torch.zeros(2, 3)
+    with pytest.raises(ArgumentError, match=r"^inference: unknown 'gibbs', expected"):
+        hm.predict(model, rows, inference="gibbs")
+    with pytest.raises(ArgumentError, match=r"^sweeps: got 0, expected a positive number"):
+        hm.predict(model, rows, sweeps=0)
+    with pytest.raises(ArgumentError, match=r"^sweeps: got 3, expected no such argument, .* mlp"):
+        hm.predict(hm.MLP([3, 2], 2), rows, sweeps=3)
+    with pytest.raises(DataError, match=r"^rows: got shape \(2, 5\), expected \(rows, 3\)"):
+        hm.predict(model, torch.zeros(2, 5))
+    with pytest.raises(DataError, match=r"^rows: got 2"):
+        hm.predict(model, torch.tensor([[0.0, torch.nan, 2.0]]))
+
+
 # --- likelihood ---------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..errors import invalid
-from ..models import Model, PairwiseModel, State
+from ..models import Model, PairwiseModel, State, inferred_fields
 from ..random import Stream
 from ..units import Unit
 from ._loss_rule import LossRule
@@ -61,33 +61,13 @@ class MultiPrediction(LossRule):
         assert isinstance(model, PairwiseModel)
         data = model.observed(batch.values)
         known = {block: self._known(model.layer(block), len(x), stream) for block, x in data.items()}
-        fields = _infer(model, data, known, self.sweeps)
+        fields = inferred_fields(model, data, known, self.sweeps)
         losses = [_surprise(model.layer(b), x, fields[b], known[b]) for b, x in data.items()]
         return batch.weights @ torch.stack(losses).sum(0).to(batch.weights)
 
     def _known(self, unit: Unit, rows: int, stream: Stream) -> Tensor:
         """Draw which columns are given, truth values of shape (rows, width)."""
         return unit.expand(stream.uniform(rows, unit.size, device=unit.bias.device) < self.known)
-
-
-def _infer(model: PairwiseModel, data: State, known: State, sweeps: int) -> State:
-    """Return the fields of the observed blocks after some sweeps, their given units held."""
-    rows = len(data["visible"])
-    fields: State = {block: model.layer(block).bias.expand(rows, -1) for block in model.blocks()}
-    means: State = {}
-
-    def follow(block: str) -> None:
-        mean = model.layer(block).expected_statistics(fields[block])
-        means[block] = torch.where(known[block], data[block], mean) if block in known else mean
-
-    for block in fields:
-        follow(block)
-    order = [*model.outward(data)[len(data) :], *data]
-    for _ in range(sweeps):
-        for block in order:
-            fields[block] = model.field(block, means)
-            follow(block)
-    return fields
 
 
 def _surprise(unit: Unit, x: Tensor, field: Tensor, known: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from ._files import MODELS, check_fit, check_same, load, load_parameters, model_
 from ._gan import GAN, LAWS
 from ._layers import as_layer
 from ._masks import local_mask, random_mask
-from ._mean_field import MeanField, mean_field
+from ._mean_field import MeanField, inferred_fields, mean_field
 from ._mlp import ACTIVATIONS, MLP, Autoencoder
 from ._networks import NETWORKS, Family
 from ._pairwise import PairwiseModel
@@ -58,6 +58,7 @@ __all__ = [
     "count_states",
     "error_rate",
     "has_label",
+    "inferred_fields",
     "label_columns",
     "lattice",
     "load",

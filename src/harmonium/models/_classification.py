@@ -26,16 +26,21 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, pad, softmax
 
-from ..errors import ArgumentError, DataError, invalid
+from ..errors import ArgumentError, DataError, choose, invalid
+from ..random import Stream
 from ..units import Categorical, Mixed, Unit, as_rows
 from ._base import Coupling, Model, check_model
 from ._dbm import DBM
-from ._mean_field import mean_field
+from ._mean_field import inferred_fields, mean_field
 from ._mlp import MLP
 from ._pairwise import PairwiseModel
 
 _BLOCK = 1 << 22
 _NETWORK_ROWS = 4096
+_SWEEPS = 20
+
+INFERENCES = ("mean-field", "multi-inference")
+"""How a deep Boltzmann machine infers what is not given."""
 
 
 Moments: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -97,10 +102,13 @@ def classify(model: PairwiseModel, s: Tensor) -> Classified:
 
 
 @torch.no_grad()
-def predict_proba(model: Model, rows: Any) -> Tensor:
+def predict_proba(
+    model: Model, rows: Any, *, inference: str = "mean-field", sweeps: int | None = None
+) -> Tensor:
     """Return the probabilities of the label's classes given rows, shape (rows, classes), float64.
 
     They are exact, but for those of a deep Boltzmann machine, which are what mean field says of its label.
+    Rows for such a machine may lack values, as NaN, which are inferred with the label.
 
     Arguments:
         model: A model whose visible layer is ``hm.Mixed(..., hm.Categorical(1, classes))``, and whose hidden
@@ -108,16 +116,24 @@ def predict_proba(model: Model, rows: Any) -> Tensor:
             :class:`harmonium.MLP`.
         rows: Values of the visible units, or their means, without the label, shape (rows, size - 1); or with
             a last column for the label, which is not looked at; or statistics, shape (rows, width).
+        inference: Of a deep Boltzmann machine: ``mean-field``, or ``multi-inference``, which suits one that
+            was trained by multi-prediction.
+        sweeps: How many of either, from the means of the biases on: the number that multi-prediction learned
+            with, say. By default mean field settles, and rows that lack values and multi-inference take 20.
 
     Raises:
-        ArgumentError: The model has no label, or has units that do not sum out.
+        ArgumentError: The model has no label, or has units that do not sum out; or an option is unknown, or
+            comes with another model.
         ArgumentTypeError: The model is none, or the rows are no numbers.
         DataError: A value does not fit the visible units.
     """
     check_model(model, Model)
+    _check_inference(model, inference, sweeps)
     if isinstance(model, MLP):
         return _of_network(model, rows)
-    columns = None if _labelled(model) else label_columns(model)
+    if _labelled(model):
+        return _of_machine(model, rows, inference == "multi-inference", sweeps)
+    columns = label_columns(model)
     unit = model.visible
     assert isinstance(model, PairwiseModel)
     x = as_rows("rows", rows)
@@ -131,28 +147,27 @@ def predict_proba(model: Model, rows: Any) -> Tensor:
     parts = []
     for block in x.split(max(1, _BLOCK // widest)):
         s = unit.statistics(block.to(model.device)).clone()
-        if columns is None:
-            given = {"visible": model.observed(s)["visible"]}
-            parts.append(mean_field(model, given).means["label"].double())
-            continue
         s[:, columns] = 0
         parts.append(classify(model, s).log_p.exp())
     return torch.cat(parts)
 
 
-def predict(model: Model, rows: Any) -> Tensor:
+def predict(model: Model, rows: Any, *, inference: str = "mean-field", sweeps: int | None = None) -> Tensor:
     """Return the code of the most probable class of each row, int64, shape (rows).
 
     Arguments:
         model: As for :func:`predict_proba`.
         rows: Likewise.
+        inference: Likewise.
+        sweeps: Likewise.
 
     Raises:
-        ArgumentError: The model has no label, or has units that do not sum out.
+        ArgumentError: The model has no label, or has units that do not sum out; or an option is unknown, or
+            comes with another model.
         ArgumentTypeError: The model is none, or the rows are no numbers.
         DataError: A value does not fit the visible units.
     """
-    return predict_proba(model, rows).argmax(1)
+    return predict_proba(model, rows, inference=inference, sweeps=sweeps).argmax(1)
 
 
 def error_rate(model: Model, rows: Any) -> float:
@@ -175,6 +190,44 @@ def error_rate(model: Model, rows: Any) -> float:
     unit.validate(labelled, means=True, name="rows")
     codes = labelled[:, -1].long() if labelled.shape[1] == unit.size else labelled[:, ends:].argmax(1)
     return float((predict(model, labelled).cpu() != codes.cpu()).double().mean())
+
+
+def _check_inference(model: Model, inference: str, sweeps: int | None) -> None:
+    choose("inference", inference, INFERENCES)
+    if sweeps is not None and (isinstance(sweeps, bool) or not isinstance(sweeps, int) or sweeps < 1):
+        raise invalid("sweeps", sweeps, "a positive number, or None")
+    if not _labelled(model) and (inference != INFERENCES[0] or sweeps is not None):
+        name, value = ("inference", inference) if sweeps is None else ("sweeps", sweeps)
+        expected = f"no such argument, as the classes of this {model.kind} need no inference"
+        raise invalid(name, value, expected)
+
+
+def _of_machine(model: DBM, rows: Any, multi: bool, sweeps: int | None) -> Tensor:
+    """Return what a deep Boltzmann machine infers of the label of rows; see :func:`predict_proba`."""
+    x, below = as_rows("rows", rows), model.layers[0]
+    sizes = (below.size, below.size + 1, below.width, model.visible.width)
+    if x.ndim != 2 or x.shape[1] not in sizes:
+        expected = f"(rows, {below.size}) or, with labels, (rows, {below.size + 1})"
+        raise DataError(f"rows: got shape {tuple(x.shape)}, expected {expected}")
+    x = x[:, : below.size if x.shape[1] <= below.size + 1 else below.width]
+    lacking = x.isnan() if x.is_floating_point() else torch.zeros_like(x, dtype=torch.bool)
+    filler = below.values(below.sample_(below.noise_field(1), Stream(0, "filler"))).to(x)
+    filler = filler if x.shape[1] == below.size else below.statistics(filler).to(x)
+    x = torch.where(lacking, filler, x)
+    below.validate(x, means=True, name="rows")
+    settle = not multi and sweeps is None and not bool(lacking.any())
+    wide = lacking if x.shape[1] == below.width else below.expand(lacking)
+    widest = max(model.layer(block).width for block in model.blocks())
+    parts = []
+    for number in torch.arange(len(x)).split(max(1, _BLOCK // widest)):
+        s = below.statistics(x[number].to(model.device))
+        if settle:
+            parts.append(mean_field(model, {"visible": s}).means["label"])
+            continue
+        known = {"visible": ~wide[number].to(model.device)}
+        fields = inferred_fields(model, {"visible": s}, known, sweeps or _SWEEPS, multi=multi)
+        parts.append(model.layer("label").expected_statistics(fields["label"]))
+    return torch.cat(parts).double()
 
 
 def _of_network(model: MLP, rows: Any) -> Tensor:

@@ -8,14 +8,19 @@ by group. Each such step raises the variational lower bound. Where units are cou
 all fields of a block go half of the way at once, and less and less of it as long as they do not settle: what
 they settle at is a stationary point of the bound, but it need not rise on the way.
 
+Where only some units of a block are given, the others of it are inferred with the rest. Multi-inference
+stands for an average over what many subsets of the given units say: towards their neighbours, given units
+take a value half-way between their own and the mean that the others leave them.
+
 References:
     | A mean field theory learning algorithm for neural networks (Peterson & Anderson, 1987)
     | Deep Boltzmann machines (Salakhutdinov & Hinton, 2009)
+    | Multi-prediction deep Boltzmann machines (Goodfellow, Mirza, Courville & Bengio, 2013)
 """
 
 from __future__ import annotations
 
-__all__ = ["MeanField", "mean_field"]
+__all__ = ["MeanField", "inferred_fields", "mean_field"]
 
 from typing import NamedTuple
 
@@ -92,6 +97,42 @@ def mean_field(
             keep = (1 + keep) / 2
         before = moved
     return MeanField(means, fields, sweeps, moved)
+
+
+def inferred_fields(
+    model: EnergyModel, data: State, known: State, sweeps: int, *, multi: bool = False
+) -> State:
+    """Return the fields of all blocks after some sweeps of mean field in which some units are held.
+
+    All begin with the means of their biases; gradients go back through all sweeps.
+
+    Arguments:
+        model: A model without couplings within its blocks.
+        data: Statistics of blocks some units of which are given, shape (rows, width); the others' count for
+            nothing.
+        known: Truth values of the same shapes: which units are given.
+        sweeps: Over all blocks.
+        multi: Whether to infer by multi-inference.
+    """
+    rows = len(next(iter(data.values())))
+    fields: State = {block: model.layer(block).bias.expand(rows, -1) for block in model.blocks()}
+    means: State = {}
+
+    def follow(block: str) -> None:
+        mean = model.layer(block).expected_statistics(fields[block])
+        if block in known:
+            shown = (data[block] + mean) / 2 if multi else data[block]
+            mean = torch.where(known[block], shown, mean)
+        means[block] = mean
+
+    for block in fields:
+        follow(block)
+    order = [*model.outward(data)[len(data) :], *data]
+    for _ in range(sweeps):
+        for block in order:
+            fields[block] = model.field(block, means)
+            follow(block)
+    return fields
 
 
 def _update(model: EnergyModel, block: str, means: State, fields: State, given: Tensor, keep: float) -> float:
