@@ -3,23 +3,27 @@
 It begins with a stack of two RBMs, the first with its visible layer twice, the second with its hidden layer
 twice and upside down at first, and goes on with all layers together, at a rate that decays, by mean field
 and persistent chains; the parameters are averaged over the last updates. ``--pretrain rbm`` trains the first
-RBM alone, as an ordinary one, and ``none`` nothing before all layers together. log Z comes from annealing in
-both directions, where the chains of the training begin the way down; the bound of mean field is that of all
-test rows, and the estimate, by samples of the hidden layers, that of the first of them. Bits are drawn
-afresh at each presentation for training; the test set is one fixed sample. The training time is that of the
-updates of all stages, checkpoints included, also where a run went on after it had stopped. Needs the MNIST
-files (see docs/data.md).
+RBM alone, as an ordinary one, and ``none`` nothing before all layers together; ``--rbm`` takes that RBM, and
+the seconds of its training, from a run of mnist_rbm.py. log Z comes from annealing in both directions, where
+the chains of the training begin the way down; the bound of mean field is that of all test rows, and the
+estimate, by samples of the hidden layers, that of the first of them. Bits are drawn afresh at each
+presentation for training; the test set is one fixed sample. The training time is that of the updates of all
+stages, checkpoints included, also where a run went on after it had stopped. Needs the MNIST files (see
+docs/data.md).
 
     python benchmarks/mnist_dbm.py --out RUN
+    python benchmarks/mnist_dbm.py --out RUN --rbm RUN_OF_RBM --epochs 100 --lr 0.01 --steps 5
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 from typing import Any
 
+from _runs import begun, settings_of
 from _table import keep
 
 import harmonium as hm
@@ -35,6 +39,7 @@ def main() -> None:
     model = history.model
     assert isinstance(model, hm.DBM)
     last = {record.get("layer", "joint"): record for record in history.records}
+    before = 0.0 if args.rbm is None else seconds_of(args.rbm)
 
     began = time.monotonic()
     log_z = hm.log_partition(
@@ -48,9 +53,9 @@ def main() -> None:
     everything = hm.log_likelihood(model, data, log_partition=log_z, samples=1)
     some = hm.log_likelihood(model, data.test[: args.rows], log_partition=log_z, samples=args.samples)
     row = {
-        "pretraining": args.pretrain,
+        "pretraining": args.pretrain if args.rbm is None else "an RBM's run",
         "epochs": "-".join(str(record["epoch"]) for record in last.values()),
-        "training s": sum(record["seconds"] for record in last.values()),
+        "training s": before + sum(record["seconds"] for record in last.values()),
         "bound": everything.bound,
         "± bound": everything.bound_standard_error,
         "± rows": everything.data_standard_error,
@@ -80,6 +85,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", required=True, help="the run folder; resumed if it exists")
     parser.add_argument("--layers", type=int, nargs=3, default=[784, 500, 1000])
     parser.add_argument("--pretrain", choices=list(STAGES), default="greedy")
+    parser.add_argument("--rbm", help="the run folder of an RBM to begin with, in place of --pretrain")
     parser.add_argument("--epochs", type=int, nargs="+", default=[50, 50, 200], help="of each stage")
     parser.add_argument("--lr", type=float, nargs="+", default=[0.05, 0.05, 0.02], help="of each stage")
     parser.add_argument("--schedule", default="linear", help="how the rate of all layers together decays")
@@ -100,16 +106,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--equilibrate", type=int, default=2000)
     parser.add_argument("--table", help="write the table to this Markdown file")
     args = parser.parse_args()
-    stages = STAGES[args.pretrain]
+    stages = STAGES[args.pretrain] if args.rbm is None else 1
     for name in ("epochs", "lr", "steps"):
         if len(getattr(args, name)) != stages:
-            parser.error(f"--{name}: expected {stages} values with --pretrain {args.pretrain}")
+            parser.error(f"--{name}: expected {stages} values, one for each stage")
     return args
 
 
 def train(args: argparse.Namespace, data: hm.Dataset) -> hm.History:
     """Train the machine, or go on with it."""
-    if Path(args.out).exists():
+    if begun(args.out, **settings_of(args, "rows", "samples", "runs", "betas", "equilibrate")):
         return hm.resume(args.out, data, callback=show)
     *below, steps = args.steps
     rules = [hm.PCD(steps=own, chains=args.chains) for own in below]
@@ -124,7 +130,11 @@ def train(args: argparse.Namespace, data: hm.Dataset) -> hm.History:
         "callback": show,
     }
     model = hm.DBM(args.layers, seed=args.seed)
-    if args.pretrain == "none":
+    if args.rbm is not None:
+        rbm = hm.load(Path(args.rbm) / "model.safetensors")
+        assert isinstance(rbm, hm.RBM)
+        model.compose([rbm])
+    if args.rbm is not None or args.pretrain == "none":
         own = {"epochs": args.epochs[0], "lr": args.lr[0], "schedule": args.schedule}
         return hm.fit(model, data, whole, likelihood_every=args.every, **own, **options)
     return hm.pretrain(
@@ -138,6 +148,11 @@ def train(args: argparse.Namespace, data: hm.Dataset) -> hm.History:
         likelihood_every=[0] * len(rules) + [args.every],
         **options,
     )
+
+
+def seconds_of(run: str) -> float:
+    """Return how long the training of a run took."""
+    return float(json.loads((Path(run) / "metrics.jsonl").read_text().splitlines()[-1])["seconds"])
 
 
 def show(record: dict[str, Any]) -> None:
