@@ -901,6 +901,8 @@ def test_a_deep_boltzmann_machine_by_command(tmp_path, labelled):
     assert (found["error"] is not None) == labelled
     page = (run / "report.html").read_text()
     assert "A deep Boltzmann machine with 64 Bernoulli units as its visible layer" in page
+    assert f"the bound on its mean log-likelihood is −{-found['bound']:.2f} nats" in page
+    assert "Filters of hidden layer 2" in page
     succeed("sample", run, "--out", tmp_path / "x.png", "--n", "4", "--steps", "2")
     assert (tmp_path / "x.png").stat().st_size > 0
     assert "growth: only for a deep belief network" in refuse(2, "evaluate", run, "--growth", "--no-report")
@@ -910,7 +912,7 @@ def test_a_deep_boltzmann_machine_by_command(tmp_path, labelled):
     wrong = hm.models.error_rate(hm.load(classes / "model.safetensors"), rows)
     assert told["evaluation"]["test"]["error"] == wrong
     assert succeed("evaluate", classes)["error"] == wrong
-    assert "Filters" in (classes / "report.html").read_text()
+    assert "Filters of hidden layer 2" in (classes / "report.html").read_text()
     assert "the only one for a dbm" in refuse(
         2, "finetune", run, "--out", tmp_path / "x", "--set", "rule=wake-sleep"
     )

@@ -298,6 +298,7 @@ def test_the_page_of_a_network_says_what_was_measured(deep):
         assert f"{value:.3f}".replace("-", "−") in page.text
     assert f"the bound went from {found['growth'][0]['bound']:.2f}".replace("-", "−") in page.text
     titles = {"Layer 1: pseudo-likelihood", "Layer 2: log-likelihood", "Draws", "Means", "Filters"}
+    titles.add("Filters of hidden layer 2")
     assert titles <= {*page.words}
     assert "Inpainting" not in page.words
     repeat = next(words for words in page.words if words.startswith("harmonium train"))
@@ -325,7 +326,7 @@ def test_a_network_with_a_label_shows_the_pixels(tmp_path):
     start(understand("dbn", "digits", [*DEEP, "data.with_labels=true"]), tmp_path / "run")
     page = read(write_report(tmp_path / "run", **FAST))
     assert "a label of 10 classes beside the last but one" in page.text
-    assert {"Draws", "Means", "Filters"} <= {*page.words}
+    assert {"Draws", "Means", "Filters", "Filters of hidden layer 2"} <= {*page.words}
     run = open_run(tmp_path / "run")
     assert (draw(run, 5, steps=1, label=4, from_chains=True)[:, -1] == 4).all()
 

@@ -28,7 +28,7 @@ from ._networks import (
     widths,
 )
 from ._opened import OpenRun, environment
-from ._words import Table, baseline, binarised, duration, minus, number, own_units, short, units
+from ._words import Table, baseline, binarised, bounded, duration, minus, number, own_units, short, units
 
 _SPLITS = ("test", "validation", "train")
 _MODELS = {
@@ -86,15 +86,18 @@ def numbers(run: OpenRun) -> Table:
     """Return the log-likelihoods with both ends and their errors."""
     if not isinstance(run.model, PairwiseModel):
         return network_numbers(run)
-    head = ("rows", "mean", "lower end", "upper end", "± Monte Carlo", "± rows", "baseline", "trusted")
+    evaluations = run.evaluations()
+    bounded = any(found.get("bound") is not None for found in evaluations.values())
+    head = ("rows", *(("bound", "± bound") if bounded else ()), "mean", "lower end", "upper end")
     rows = []
-    for split, found in run.evaluations().items():
+    for split, found in evaluations.items():
+        bound = (number(found.get("bound"), 3), short(found.get("bound_error"))) if bounded else ()
         values = [number(found.get(name), 3) for name in ("mean", "lower", "upper")]
         errors = [short(found.get(f"{name}standard_error")) for name in ("", "data_")]
         floor = number(found.get("baseline_log_likelihood"), 3)
         trusted = "yes" if found["trusted"] else "no"
-        rows.append((f"{split} ({found['rows']:,})", *values, *errors, floor, trusted))
-    return Table(head, rows)
+        rows.append((f"{split} ({found['rows']:,})", *bound, *values, *errors, floor, trusted))
+    return Table((*head, "± Monte Carlo", "± rows", "baseline", "trusted"), rows)
 
 
 def diagnostics(run: OpenRun) -> Table:
@@ -183,10 +186,12 @@ def _quality(run: OpenRun) -> Iterator[str]:
         if found.get("note"):
             yield f"Mind that {found['note']}."
         return
+    deep = found.get("bound") is not None
     text = (
         f"On {found['rows']:,} {found['split']} rows{binarised(found)} its mean log-likelihood is "
         f"{found['mean']:.2f} nats a row, with a Monte-Carlo error of {short(found['standard_error'])}"
     )
+    text = bounded(found) if deep else text
     if found["method"] == "exact":
         text += "; the partition function was enumerated, so there is nothing to bracket."
     else:
@@ -196,7 +201,7 @@ def _quality(run: OpenRun) -> Iterator[str]:
             errors = "within" if found["trusted"] else "beyond"
             ends = f"at {low:.3f} and {high:.3f}, ends that cross {errors} their errors"
         text += (
-            f". Annealing in both directions puts it {ends}. "
+            f". Annealing in both directions puts {'the estimate' if deep else 'it'} {ends}. "
             f"Another {found['split']} set of this size would move it by about "
             f"{short(found['data_standard_error'])}."
         )

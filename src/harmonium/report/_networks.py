@@ -19,7 +19,7 @@ from typing import Any
 from ..models import DBN, GAN, MLP, Autoencoder, PairwiseModel
 from ._games import game_numbers, game_quality, game_tiles, game_verdict
 from ._opened import OpenRun
-from ._words import Table, baseline, binarised, duration, number, own_name, own_units, short, units
+from ._words import Table, baseline, bounded, duration, number, own_name, own_units, short, units
 
 Evaluation = dict[str, Any]
 
@@ -85,18 +85,7 @@ def network_quality(run: OpenRun, found: Evaluation) -> Iterator[str]:
             f"{found['mean_squared_error']:.4g} squared for each value."
         )
         return
-    error = short(found["bound_error"])
-    text = (
-        f"On {where}{binarised(found)} the bound on its mean log-likelihood is {found['bound']:.2f} nats "
-        f"a row, with a Monte-Carlo error of {error}"
-    )
-    if found["importance_samples"]:
-        text += (
-            f". An estimate from {found['importance_samples']:,} samples of the hidden layers for each row, "
-            f"worth {short(found['importance_ess'])} independent ones, is {found['mean']:.2f} with an error "
-            f"of {short(found['standard_error'])}; in expectation it is low too, up to the error of log Z, "
-            "and closer"
-        )
+    text = bounded(found)
     z = found["log_partition"]
     if z["method"] == "exact":
         text += ". The top RBM's partition function was enumerated."

@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 import torch
@@ -17,7 +18,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .. import plots
-from ..models import DBN, GAN, MLP, Autoencoder, EnergyModel, GenerativeModel, PairwiseModel
+from ..models import DBM, DBN, GAN, MLP, Autoencoder, EnergyModel, GenerativeModel, PairwiseModel
 from ..samplers import sample
 from ..training.pretrain import JOINT
 from ._draws import draw
@@ -155,13 +156,8 @@ def _images(run: OpenRun, shape: tuple[int, ...], n: int, steps: int, seed: int)
         return
     if isinstance(model, PairwiseModel) and run.data.binarisation != "none":
         yield _inpainting(run, shape, seed)
-    weight = _lowest_weight(run)
-    if run.plain and weight is not None:
-        caption = "The weights of each hidden unit. Red raises a pixel, blue lowers it."
-        if not isinstance(model, PairwiseModel):
-            caption = "The weights of each unit of the first hidden layer. Red is positive, blue negative."
-        axes = plots.filters(weight[: run.data.columns], shape, columns=16, most=_FILTERS)
-        yield _picture("filters", "Filters", caption, axes)
+    if run.plain:
+        yield from _filters(run, shape)
 
 
 def _draws(run: OpenRun, shape: tuple[int, ...], n: int, steps: int, seed: int) -> Iterator[Picture]:
@@ -183,18 +179,41 @@ def _draws(run: OpenRun, shape: tuple[int, ...], n: int, steps: int, seed: int) 
     yield _picture("samples", "Means", caption, plots.samples(run.images(means), shape, limits=limits))
 
 
-def _lowest_weight(run: OpenRun) -> Tensor | None:
-    """Return the couplings of the visible layer, shape (visible, hidden), if there is a hidden one."""
-    model = run.model
+def _filters(run: OpenRun, shape: tuple[int, ...]) -> Iterator[Picture]:
+    for number, filters in enumerate(accumulate(_weights(run), torch.matmul), 1):
+        title = "Filters" if number == 1 else f"Filters of hidden layer {number}"
+        if number > 1:
+            caption = (
+                "The filters below, added up by the weights of each unit. Red is positive, blue negative."
+            )
+        elif isinstance(run.model, PairwiseModel):
+            caption = "The weights of each hidden unit. Red raises a pixel, blue lowers it."
+        else:
+            caption = "The weights of each unit of the first hidden layer. Red is positive, blue negative."
+        axes = plots.filters(filters, shape, columns=16, most=_FILTERS)
+        yield _picture("filters", title, caption, axes)
+
+
+@torch.no_grad()
+def _weights(run: OpenRun) -> list[Tensor]:
+    """Return the couplings of neighbouring layers from the pixels up, each of shape (lower, upper)."""
+    model, pixels = run.model, run.data.columns
+    found: Sequence[Tensor]
     if isinstance(model, DBN):
-        return model.rbms[0].weight
-    if isinstance(model, MLP | Autoencoder):
-        inputs = (model.inputs if isinstance(model, MLP) else model.visible).width
-        return model.linears[0].weight.T[:inputs]
-    if not isinstance(model, PairwiseModel):
-        return None
-    upward = (coupling for coupling in model.couplings() if coupling.lower == "visible" != coupling.upper)
-    return next((model.get_parameter(coupling.name) for coupling in upward), None)
+        found = [rbm.weight for rbm in model.rbms]
+    elif isinstance(model, MLP):
+        found = [linear.weight.T for linear in model.linears[:-1]]
+    elif isinstance(model, Autoencoder):
+        found = [linear.weight.T for linear in model.linears[: len(model.sizes)]]
+    elif isinstance(model, DBM):
+        found = model.weights
+    elif isinstance(model, PairwiseModel):
+        upward = (own for own in model.couplings() if own.lower == "visible" != own.upper)
+        found = [model.get_parameter(own.name) for own in upward][:1]
+    else:
+        found = []
+    below = [pixels, *(weight.shape[1] for weight in found)]
+    return [weight[:width] for weight, width in zip(found, below, strict=False)]
 
 
 def _inpainting(run: OpenRun, shape: tuple[int, ...], seed: int) -> Picture:

@@ -6,6 +6,7 @@ __all__ = [
     "Table",
     "baseline",
     "binarised",
+    "bounded",
     "duration",
     "minus",
     "number",
@@ -64,6 +65,22 @@ def own_name(unit: Unit) -> str:
 def binarised(found: dict[str, Any]) -> str:
     """Say how grey values became bits, where they did."""
     return f" ({found['binarisation']} bits)" if found.get("binarisation") else ""
+
+
+def bounded(found: dict[str, Any]) -> str:
+    """Tell of the bound of a deep model, and of the estimate if there is one, without a full stop."""
+    text = (
+        f"On {found['rows']:,} {found['split']} rows{binarised(found)} the bound on its mean log-likelihood "
+        f"is {found['bound']:.2f} nats a row, with a Monte-Carlo error of {short(found['bound_error'])}"
+    )
+    if found["importance_samples"]:
+        text += (
+            f". An estimate from {found['importance_samples']:,} samples of the hidden layers for each row, "
+            f"worth {short(found['importance_ess'])} independent ones, is {found['mean']:.2f} with an error "
+            f"of {short(found['standard_error'])}; in expectation it is low too, up to the error of log Z, "
+            "and closer"
+        )
+    return text
 
 
 def baseline(found: dict[str, Any]) -> Iterator[str]:
