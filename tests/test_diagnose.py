@@ -293,3 +293,20 @@ def test_the_report_names_the_machine_and_judges_the_run(tmp_path, kind, name, s
     assert len({row[0] for row in table.rows}) == len(table.rows)
     text = write_report(tmp_path / "run", samples=4, steps=2).read_text("utf-8")
     assert "The chains agree with each other." in text
+
+
+# --- what was learnt ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("coupling", "verdict"), [(0.0, "bad"), (2.0, "good")])
+def test_a_model_that_has_learnt_nothing_is_told_from_one_that_has(coupling, verdict):
+    """Rows of two kinds, all zeros and all ones, and a machine whose gain is known by enumeration."""
+    rows = torch.tensor([0.0, 1.0])[:, None].repeat(100, 6)
+    model = machine(coupling)
+    model.base_rates.fill_(0.5)
+    log_z = hm.log_partition(model, method="exact")
+    gain = -float(model.free_energy(rows).detach().mean()) - log_z.value + 6 * math.log(2)
+    finding = found(model, history(model), rows, evaluation={"log_partition": log_z.to_dict()})
+    finding = finding["over independent units"]
+    assert finding.verdict == verdict
+    assert finding.value == pytest.approx(gain, abs=1e-5)

@@ -445,6 +445,11 @@ def test_data_without_labels_are_refused():
         hm.datasets.from_array(bits().numpy(), labels=np.full(40, 3)).with_labels()
 
 
+def test_a_model_with_a_label_says_where_labels_come_from():
+    with pytest.raises(DataError, match=r"expected \(rows, 65\), .* code; .*data\.with_labels\(\)"):
+        hm.fit(classifier(2), hm.datasets.load("digits", binarisation="threshold"), hm.PCD())
+
+
 # --- the same run, again ------------------------------------------------------------------------
 
 

@@ -53,7 +53,8 @@ class SingleSiteRule(LossRule):
             raise invalid("rule", self.name, f"a rule that fits a {model.kind}")
         real = [part.kind for part, _ in _parts(model.visible) if part.support() is None]
         if real:
-            expected = f"a rule that fits {real[0]} visible units, whose values cannot be listed"
+            reason = "their values cannot be listed"
+            expected = f"a rule that fits {real[0]} visible units, such as 'pcd': {reason}"
             raise invalid("rule", self.name, expected)
         check_sums_out(self.name, model)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 __all__ = ["Finding", "diagnose"]
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -37,6 +38,7 @@ _SWAPS = 0.1
 _DEAD, _SATURATED, _FEW = 0.01, 0.99, 0.05
 _SETTLED = 0.1
 _ERRORS, _SPREADS = 3.0, 0.1
+_NOTHING = 1e-3
 _WON, _ALIKE, _BY_HEART = 0.995, 0.5, 0.1
 
 Diagnostics = Mapping[str, float]
@@ -98,7 +100,8 @@ def diagnose(
         raise invalid("steps", steps, "an integer of at least 8")
     if isinstance(model, DBM | DBN | GAN | MLP) and model.classes is not None and isinstance(data, Dataset):
         data = data.with_labels()
-    _, train, held_out, _ = open_source(model.visible, data, Stream(seed), 1, _PROBE, validation=validation)
+    opened = open_source(model.visible, data, Stream(seed), 1, _PROBE, validation=validation)
+    _, train, held_out, states = opened
     held_out = held_out[:_PROBE]
     last = history.records[-1] if history.records else {}
     if isinstance(model, MLP | Autoencoder):
@@ -117,6 +120,7 @@ def diagnose(
         *_of_hidden_units(_activity(model, train)),
         *_of_weights(last),
         *(_of_gap(model, train, held_out) if isinstance(model, PairwiseModel) else ()),
+        *(_of_gain(model, train, found) if states and isinstance(model, PairwiseModel) else ()),
         _of_likelihood(found),
     ]
 
@@ -341,6 +345,29 @@ def _of_game(last: Mapping[str, Any]) -> Iterator[Finding]:
             "Training rows get no higher scores than rows that were not trained on.",
             "The discriminator knows training rows by heart: set the rule's augment, or raise r1.",
         )
+
+
+def _of_gain(model: PairwiseModel, train: Tensor, found: Mapping[str, Any]) -> Iterator[Finding]:
+    """Judge whether training rows are more probable than by independent units of the same means."""
+    z, rates = found.get("log_partition") or found, model.base_rates.double()
+    fits = model.visible.discrete and model.hidden_sums_out() and not bool(rates.isnan().any())
+    if not fits or z.get("value") is None or len(train) < 2:
+        return
+    double = copy.deepcopy(model).double()
+    unit = double.visible
+    s, bias = unit.statistics(train.to(model.device)).double(), unit.natural(rates)
+    apart = s @ bias - unit.own_energy(s) - unit.log_partition(bias)
+    gain = double.log_sum(double.observed(s)) - float(z["value"]) - apart
+    mean = float(gain.mean())
+    error = math.hypot(float(gain.std()) / math.sqrt(len(gain)), float(z["standard_error"]))
+    yield _judged(
+        "over independent units",
+        mean,
+        f"{mean:.3g} ± {error:.2g} nats",
+        mean > max(_ERRORS * error, _NOTHING),
+        "Training rows are more probable than by independent units of the same means.",
+        "It is no better than independent units: train for longer, or at another lr.",
+    )
 
 
 def _of_likelihood(found: Mapping[str, Any]) -> Finding:

@@ -138,6 +138,14 @@ class Source:
                 f"data: got rows that end in the code of a label, expected values of {show(self.unit)}; "
                 "hm.Mixed(..., hm.Categorical(1, classes)) has a label"
             )
+        label = parts[-1] if isinstance(self.unit, Mixed) else None
+        bare = self.rows.ndim == 2 and self.rows.shape[1] == self.unit.size - 1
+        if not self.codes and bare and label is not None and label.kind == "categorical" and label.size == 1:
+            raise DataError(
+                f"data: got shape {tuple(self.rows.shape)}, expected (rows, {self.unit.size}), where the "
+                "last value is a label's code; of a data set that has labels, data.with_labels() makes such "
+                "rows (on the command line: --set data.with_labels=true)"
+            )
         if self.levels is None:
             self.unit.validate(self.rows)
             return
