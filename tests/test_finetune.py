@@ -278,6 +278,15 @@ def test_a_run_is_plain_descent():
         torch.testing.assert_close(ours, theirs)
 
 
+def test_a_mask_that_cuts_a_unit_off_is_told():
+    cut = torch.ones(4, 3, dtype=torch.bool)
+    cut[3] = cut[:, 1] = False
+    message = r"^masks\[0\]: layer 0 unit 3 has no coupling to layer 1 units"
+    other = r"^masks\[0\]: layer 1 unit 1 has no coupling to layer 0 units"
+    with pytest.warns(HarmoniumWarning, match=message), pytest.warns(HarmoniumWarning, match=other):
+        perceptron((4, 3), masks=[cut])
+
+
 def test_masks_are_kept():
     masked = shaken(NETWORKS["masks"]())
     for model in (masked.to_mlp(3), shaken(perceptron((6, 5, 4), masks=[MASK, None]))):

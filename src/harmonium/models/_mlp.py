@@ -28,9 +28,9 @@ from torch import Tensor, nn
 
 from ..errors import DataError, choose, invalid
 from ..random import Stream
-from ..units import Categorical, Gaussian, Mixed, ReLU, Unit, as_rows, unit_from_config
+from ..units import Bernoulli, Categorical, Gaussian, Mixed, ReLU, Unit, as_rows, unit_from_config
 from ._base import Model
-from ._layers import as_layer
+from ._layers import as_layer, warn_of_idle
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
@@ -137,6 +137,7 @@ class MLP(FeedForward):
         for number, mask in enumerate(given):
             if mask is not None:
                 self.set_mask(number, mask)
+                self._warn_of_idle(number)
 
     @property
     def visible(self) -> Unit:  # type: ignore[override]
@@ -191,6 +192,15 @@ class MLP(FeedForward):
             raise invalid("masks", tuple(given.T.shape), expected)
         self.register_buffer(f"mask_{number}", given.to(weight).contiguous())
         self.project()
+
+    def _warn_of_idle(self, number: int) -> None:
+        """Warn of units that the mask of a hidden layer cuts off."""
+        seen = self._mask(number)
+        assert seen is not None
+        units = [self.inputs, *(Bernoulli(size) for size in self.sizes)]
+        ends = (f"layer {number}", f"layer {number + 1}")
+        warn_of_idle(f"masks[{number}]", ends, units[number], seen.bool().any(0))
+        warn_of_idle(f"masks[{number}]", ends[::-1], units[number + 1], seen.bool().any(1))
 
     @torch.no_grad()
     def project(self) -> None:
