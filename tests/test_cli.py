@@ -664,6 +664,31 @@ def test_an_rbm_with_a_label_draws_it_too(tmp_path):
     succeed(*draw, tmp_path / "x.png", "--means")
 
 
+def test_the_same_network_from_random_weights_stands_beside(trained_deep, tmp_path):
+    run, pairs = tmp_path / "classes", ["epochs=2", "batch_size=200", "dropout=0.2", "seed=3"]
+    succeed("finetune", trained_deep[0], "--out", run, "--beside", *sets(pairs))
+    data = hm.datasets.load("digits", binarisation="none", with_labels=True)
+    sizes = hm.load(run / "model.safetensors").sizes
+    succeed("evaluate", run)
+    page = (run / "report.html").read_text()
+    assert "Beside it" in page
+    for name in ("sigmoid", "relu"):
+        model = hm.MLP([64, *sizes], 10, activation=name, dropout=0.2, seed=3)
+        options = {"epochs": 2, "batch_size": 200, "seed": 3, "patience": 2}
+        hm.finetune(model, data, **options)
+        for key, value in model_of(run / "beside" / name).items():
+            assert torch.equal(value, model.state_dict()[key])
+        error = json.loads((run / "beside" / name / "evaluation.json").read_text())["test"]["error"]
+        assert error == hm.models.error_rate(model, data.test)
+        assert f"random weights, {name} units" in page
+        assert f"{error:.2%}" in page
+    refused = refuse(
+        2, "finetune", trained_deep[0], "--out", tmp_path / "x", "--beside", "--set", "rule=wake-sleep"
+    )
+    assert "--beside: only for the classifier" in refused
+    assert not (tmp_path / "x").exists()
+
+
 def test_fine_tuning_makes_a_classifier_of_the_network(trained_deep, tuned):
     path, told = tuned
     data = hm.datasets.load("digits", binarisation="none", with_labels=True)

@@ -202,6 +202,10 @@ def finetune(
     run: Run,
     out: Annotated[Path, typer.Option(metavar="NEW", help="A new folder for the run that follows.")],
     settings: Settings = None,
+    beside: Annotated[
+        bool,
+        typer.Option("--beside", help="Train the same classifier from random weights too, in NEW/beside."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Fine-tune a dbn or a dbm that was trained without labels: to classify, to reconstruct, or as a whole.
@@ -212,11 +216,13 @@ def finetune(
 
     Data are those of RUN, other than that the first two take grey values as they are
     (data.binarisation=none) unless told. They keep the epoch that does best on the validation rows
-    (patience=null: the last one), and score the test rows once, at the end.
+    (patience=null: the last one), and score the test rows once, at the end. With --beside the report
+    compares the classifier with the same network from random weights, of its own units and of ReLU,
+    which is trained by the same settings.
     """
     from ._finetune import finetune
 
-    finetune(run, out, settings or [], as_json)
+    finetune(run, out, settings or [], as_json, beside)
 
 
 @app.command(epilog="Example: harmonium evaluate runs/digits --set runs=500 --set betas=10000")

@@ -5,16 +5,28 @@ from __future__ import annotations
 __all__ = ["TUNING", "finetune", "finetune_keys", "understand_tuning"]
 
 from pathlib import Path
+from typing import Any
 
 from ..datasets import load
 from ..errors import ArgumentError, FileError, invalid
 from ..learning import RULES
 from ..models import DBM, DBN, MLP, Autoencoder, Model, check_transform
-from ..report import environment, open_entry, open_model, with_transform
+from ..report import (
+    BESIDE,
+    beside_table,
+    environment,
+    open_entry,
+    open_model,
+    open_run,
+    with_transform,
+)
 from ..training import RunFolder
-from ._console import noted_warnings
+from ..units import Unit
+from ._console import noted_warnings, print_table
+from ._evaluate import conclude
 from ._settings import Keys, data_keys, option_keys, read, rule_keys, signature_keys, under
 from ._train import (
+    INTERRUPTED,
     Wish,
     absolute,
     as_means,
@@ -31,11 +43,52 @@ TUNING = [name for name, rule in RULES.items() if rule.fits in (DBN, MLP, Autoen
 """The rules that take a pretrained network further, by name."""
 
 
-def finetune(run: Path, out: Path, pairs: list[str], as_json: bool) -> None:
-    """Fine-tune a pretrained network in a new folder, and say what came out."""
+def finetune(run: Path, out: Path, pairs: list[str], as_json: bool, beside: bool = False) -> None:
+    """Fine-tune a pretrained network in a new folder, and say what came out.
+
+    Arguments:
+        run: The folder of the pretraining.
+        out: The new folder.
+        pairs: Settings as they were typed.
+        as_json: Whether to say it as JSON.
+        beside: Whether to train the same network from random weights as well, of its own units and of ReLU.
+
+    Raises:
+        ArgumentError: A setting does not fit, or what is tuned is no classifier.
+        FileError: The run is none that can be tuned, or the folder is there.
+    """
     wish = understand_tuning(run, pairs)
+    others = _from_random(wish) if beside else {}
     history = start(wish, out)
+    for name, other in others.items():
+        if history.stopped != INTERRUPTED:
+            place = out / BESIDE / name
+            if start(other, place).stopped != INTERRUPTED:
+                conclude(open_run(place, other.data), show=False)
     tell(RunFolder(out), history, wish.data, as_json)
+    table = beside_table(open_run(out, wish.data)) if others and not as_json else None
+    if table is not None:
+        print_table("Beside it:", table.head, table.rows)
+
+
+def _from_random(wish: Wish) -> dict[str, Wish]:
+    """Return the trainings of the same classifier from random weights, by the units of its hidden layers."""
+    model = wish.model
+    if type(model) is not MLP:
+        raise ArgumentError(f"--beside: only for the classifier that a dbn becomes, not for a {model.kind}")
+    layers: list[int | Unit] = [model.inputs, *model.sizes]
+    settings: dict[str, Any] = {"dropout": model.dropout, "input_dropout": model.input_dropout}
+    settings["seed"] = wish.options.get("seed", 0)
+    masks = [getattr(model, f"mask_{number}") for number in range(len(model.sizes))]
+    own = {name: value for name, value in wish.config.items() if name not in ("pretrained", "commands")}
+    found = {}
+    for name in dict.fromkeys((model.activation[0], "relu")):
+        other = MLP(layers, model.classes, activation=name, **settings)
+        for number, mask in enumerate(masks):
+            if mask is not None:
+                other.set_mask(number, mask.T)
+        found[name] = wish._replace(model=other, config=own)
+    return found
 
 
 def finetune_keys() -> Keys:

@@ -57,7 +57,7 @@ from ._stacks import make_masks, make_stack
 from ._units import make_layer
 
 _STATES = 256
-_INTERRUPTED = "interrupted"
+INTERRUPTED = "interrupted"
 _WATCHED = (
     "rule/told",
     "samples/spread",
@@ -179,7 +179,7 @@ def tell(folder: RunFolder, history: History, data: Dataset, as_json: bool) -> N
     wanted = sum(own["epochs"] for own in options.get("layers", [options]))
     ends = _ends_of_layers(history)
     last, done = (ends[-1], sum(end["epoch"] for end in ends)) if ends else ({}, 0)
-    interrupted = history.stopped == _INTERRUPTED
+    interrupted = history.stopped == INTERRUPTED
     findings = [] if interrupted else diagnose(history.model, history, data)
     judged = not interrupted and isinstance(history.model, MLP | Autoencoder)
     about: dict[str, Any] = {

@@ -8,7 +8,9 @@ bound of a deep belief network grew with its layers.
 
 from ._draws import draw
 from ._growth import bound_growth, cut
+from ._networks import beside_table
 from ._opened import (
+    BESIDE,
     EVALUATION,
     OpenRun,
     environment,
@@ -21,8 +23,10 @@ from ._opened import (
 from ._write import write_report
 
 __all__ = [
+    "BESIDE",
     "EVALUATION",
     "OpenRun",
+    "beside_table",
     "bound_growth",
     "cut",
     "draw",

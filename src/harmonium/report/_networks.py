@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "beside_table",
     "growth_table",
     "network_numbers",
     "network_quality",
@@ -176,6 +177,24 @@ def network_numbers(run: OpenRun) -> Table:
             "± rows",
         )
         head = (*head, "baseline", "trusted")
+    return Table(head, rows)
+
+
+def beside_table(run: OpenRun) -> Table | None:
+    """Return how classifiers err that were trained for comparison, this one first, if there are such."""
+    others = run.beside()
+    if not isinstance(run.model, MLP) or not others:
+        return None
+    named = {f"pretrained, {run.model.activation[0]} units": run}
+    named |= {f"random weights, {name} units": other for name, other in others.items()}
+    rows: list[tuple[str, ...]] = []
+    for name, own in named.items():
+        found = own.evaluations()
+        errors = [f"{found[s]['error']:.2%}" if s in found else "–" for s in ("validation", "test")]
+        error = f"{found['test']['standard_error']:.2%}" if "test" in found else "–"
+        seconds = own.records[-1].get("seconds") or 0.0
+        rows.append((name, *errors, error, f"{own.chosen:,}", duration(seconds)))
+    head = ("first weights", "wrong validation labels", "wrong test labels", "± rows", "epoch", "trained for")
     return Table(head, rows)
 
 

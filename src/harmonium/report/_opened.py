@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "BESIDE",
     "EVALUATION",
     "OpenRun",
     "environment",
@@ -35,6 +36,9 @@ from ..units import Categorical, Mixed, Spin
 
 EVALUATION = "evaluation.json"
 """The file of a run's evaluations: one object for each split, by its name."""
+
+BESIDE = "beside"
+"""The folder, within a run's, of runs of other models that were trained for comparison."""
 
 _TAIL = 0.01
 _SCORES = {
@@ -141,6 +145,15 @@ class OpenRun:
         path = self.folder.path / EVALUATION
         content = read_json(path) if path.is_file() else {}
         return {split: found for split, found in content.items() if isinstance(found, dict)}
+
+    def beside(self) -> dict[str, OpenRun]:
+        """Return the runs of other models that were trained for comparison and have ended, by name.
+
+        Raises:
+            FileError: One is damaged.
+        """
+        places = sorted((self.folder.path / BESIDE).glob("*/model.safetensors"))
+        return {place.parent.name: open_run(place.parent, self.data) for place in places}
 
 
 def open_run(path: str | Path, data: Dataset | None = None, *, same: bool = True) -> OpenRun:

@@ -17,7 +17,7 @@ from ._facts import (
     title,
     verdict,
 )
-from ._networks import growth_table, network_tiles
+from ._networks import beside_table, growth_table, network_tiles
 from ._opened import OpenRun
 from ._pictures import Picture
 from ._words import Table, number, short
@@ -95,6 +95,7 @@ def page(run: OpenRun, pictures: list[Picture]) -> str:
         *(_gallery(key, pictures) for key in _SECTIONS),
         _section("Numbers", _numbers(run)),
         _growth(run),
+        _beside(run),
         _section("Diagnostics", _table(diagnostics(run))),
         _repeat(run),
         _folded("Settings and versions", _table(settings(run), "settings")),
@@ -142,6 +143,14 @@ def _growth(run: OpenRun) -> str:
         return ""
     lead = "Of the network cut after each of its RBMs, with a log Z of its own. Labels are left out."
     return _section("Growth of the bound", f"<p>{lead}</p>{_table(table, 'figures')}")
+
+
+def _beside(run: OpenRun) -> str:
+    table = beside_table(run)
+    if table is None:
+        return ""
+    lead = "The same layers, trained by the same settings from random weights. Validation chose the epochs."
+    return _section("Beside it", f"<p>{lead}</p>{_table(table, 'figures')}")
 
 
 def _gallery(key: str, pictures: list[Picture]) -> str:
