@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DataError, choose, invalid
+from ..errors import ArgumentError, DataError, choose, invalid
 from ..random import Stream
 from ._transform import Transform
 
@@ -68,6 +68,7 @@ class Dataset:
     classes: tuple[int, ...] | None = None
     transform: Transform | None = None
     label_names: tuple[str, ...] | None = None
+    flips: bool = False
 
     @property
     def columns(self) -> int:
@@ -107,6 +108,23 @@ class Dataset:
         train, validation, test = (_join(rows, codes[name], len(labels)) for name, rows in splits.items())
         classes = tuple(labels.tolist())
         return replace(self, train=train, validation=validation, test=test, classes=classes)
+
+    def with_flips(self) -> Dataset:
+        """Return the data set whose images are mirrored from left to right at half of their presentations.
+
+        Rows stay as they are stored; training draws a coin for each row and epoch.
+
+        Raises:
+            ArgumentError: Rows are no images, or were transformed.
+        """
+        if len(self.shape) not in (2, 3):
+            got = f"rows of shape {self.shape} in {self.name}"
+            raise ArgumentError(
+                f"flip: got {got}, expected images, (height, width) or (channels, height, width)"
+            )
+        if self.transform is not None:
+            raise ArgumentError("flip: got transformed rows, whose mirror images are others; expected images")
+        return replace(self, flips=True)
 
     def fixed(self, split: str = "train", rows: int | None = None) -> Tensor:
         """Return rows that are ready to be scored: states, or means for ``none``.

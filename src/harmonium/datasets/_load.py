@@ -60,6 +60,7 @@ def load(
     patches_per_image: int | None = None,
     transform: str | Transform | None = None,
     epsilon: float | None = None,
+    flip: bool = False,
 ) -> Dataset:
     """Load a data set by its name in ``DATASETS``, from a file, or from a folder or a database of images.
 
@@ -94,6 +95,7 @@ def load(
         transform: ``standardise`` or ``zca``, fitted on the training rows: see :class:`Transform`; or one
             that has been fitted, such as a model's own.
         epsilon: The transform's regulariser, a share of the mean variance; by default 0, for ``zca`` 0.001.
+        flip: Whether training shows images mirrored half of the times: see :meth:`Dataset.with_flips`.
 
     Raises:
         ArgumentError: The name is unknown, or an argument cannot be used with this source.
@@ -116,6 +118,7 @@ def load(
         look.refuse(f"None: it is only for folders of images, not for {source}")
         place = Path(root).expanduser() if root else None
         dataset = _named(source, binarisation, seed, sizes, place, change)
+        dataset = dataset.with_flips() if flip else dataset
         return dataset.with_labels() if with_labels else dataset
     if isinstance(source, str) and not _is_path(source):
         choose("source", source, DATASETS)
@@ -129,6 +132,7 @@ def load(
     kind = "folder" if path.is_dir() else "file"
     about = About(path.absolute().name, f"The {kind} {path}.{rows.note}", seed)
     dataset = _build(about, rows, sizes, binarisation, levels, change)
+    dataset = dataset.with_flips() if flip else dataset
     return dataset.with_labels() if with_labels else dataset
 
 

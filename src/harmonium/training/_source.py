@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import kernels
-from ..datasets import Dataset
+from ..datasets import Dataset, flip
 from ..errors import DataError, show
 from ..learning import Batch
 from ..random import Stream
@@ -37,6 +37,7 @@ class Source:
         sampled: Whether grey rows are binarised by sampling; else they are used as means.
         codes: How many of the last columns hold codes, whatever the others hold.
         weights: The rows' weights, shape (rows); all equal if not given.
+        flips: The shape of an image, where half of them, by a coin for each row and epoch, are mirrored.
 
     Raises:
         DataError: Rows or weights do not fit.
@@ -53,6 +54,7 @@ class Source:
         sampled: bool = False,
         codes: int = 0,
         weights: Tensor | None = None,
+        flips: tuple[int, ...] | None = None,
     ) -> None:
         self.unit = unit
         self.rows = rows
@@ -62,6 +64,8 @@ class Source:
         self.codes = codes
         self.order = stream.child("order")
         self.bits = stream.child("bits")
+        self.coins = stream.child("flips")
+        self.flips = flips
         self._check()
         self.weights = None if weights is None else _relative(weights, len(rows))
 
@@ -79,14 +83,14 @@ class Source:
     def present(self, index: Tensor, epoch: int) -> Tensor:
         """Return the statistics of rows as they are shown in an epoch."""
         if self.levels is None or not self.sampled:
-            return self._expected(index)
+            return self._expected(index, epoch)
         columns = self.rows.shape[1]
         bits = torch.empty(len(index), columns, dtype=self.unit.bias.dtype)
         kernels.binarise(self.rows, index, self.bits.at(epoch), float(self.levels), bits)
         if self.codes:
             own = slice(columns - self.codes, columns)
             bits[:, own] = self.rows[index, own].to(bits)
-        return self.unit.statistics(bits.to(self.unit.bias.device))
+        return self.unit.statistics(self._flipped(bits, index, epoch).to(self.unit.bias.device))
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the statistics of all rows as the first epoch shows them, and their weights, of mean 1.
@@ -114,10 +118,19 @@ class Source:
     def fingerprint(self) -> str:
         """Return a hash that tells these training rows, and how they are presented, from others."""
         codes = (self.codes,) if self.codes else ()
-        return fingerprint(self.rows, self.levels, self.sampled, *codes, weights=self.weights)
+        flips = ("flips",) if self.flips else ()
+        return fingerprint(self.rows, self.levels, self.sampled, *codes, *flips, weights=self.weights)
 
-    def _expected(self, index: Tensor) -> Tensor:
-        rows = self.rows[index]
+    def _flipped(self, rows: Tensor, index: Tensor, epoch: int) -> Tensor:
+        """Return rows as they are shown in an epoch, some of them mirrored."""
+        if self.flips is None:
+            return rows
+        columns = rows.shape[1] - self.codes
+        images = flip(rows[:, :columns], self.flips, index, self.coins, epoch)
+        return torch.cat((images, rows[:, columns:]), 1)
+
+    def _expected(self, index: Tensor, epoch: int = 0) -> Tensor:
+        rows = self._flipped(self.rows[index], index, epoch)
         if self.levels is None:
             return self.unit.statistics(rows)
         means = rows.to(self.unit.bias)
@@ -209,6 +222,7 @@ def open_source(
             sampled=data.binarisation == "sampled",
             codes=0 if data.classes is None else 1,
             weights=shares,
+            flips=data.shape if data.flips else None,
         )
         train, held_out, states = data.fixed("train", probe), data.validation, data.binarisation != "none"
     else:
@@ -237,7 +251,8 @@ def fingerprints(data: Any) -> dict[str, str]:
     if not isinstance(data, Dataset):
         return {"train": fingerprint(as_rows("data", data).detach(), None, False)}
     codes = () if data.classes is None else (1,)
-    train = fingerprint(data.train, data.levels, data.binarisation == "sampled", *codes)
+    flips = ("flips",) if data.flips else ()
+    train = fingerprint(data.train, data.levels, data.binarisation == "sampled", *codes, *flips)
     return {"train": train, "validation": fingerprint(data.validation), "test": fingerprint(data.test)}
 
 
