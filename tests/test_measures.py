@@ -201,6 +201,12 @@ def test_the_command_measures_a_file_and_a_run(tmp_path):
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert (found["n"], found["weights"], found["about"]["binarisation"]) == (30, "averaged", "sampled")
+    kept = json.loads((tmp_path / "run" / "measures.json").read_text())
+    assert kept["rows"] == found["rows"]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Measures of samples" in page
+    assert "30 rows each, against as many test rows of bars.npz (sampled); seed 0, averaged" in page
+    assert f"<td>{found['rows']['samples']['frechet']:.4g}</td>" in page
 
 
 @pytest.mark.parametrize(

@@ -327,6 +327,8 @@ def measure(
     The floor is training rows in the place of samples, the ceiling independent pixels; all are held against
     the same test rows. Samples have the values of the test rows: bits where the data are binarised, means
     with --set data.binarisation=none. A classifier of the data is trained at first, and kept in the cache.
+    The table of a run against its own data goes into its measures.json and its report, in place of an
+    earlier one.
     """
     from ._measure import measure
 

@@ -14,7 +14,7 @@ from ..errors import ArgumentError, FileError
 from ..features import Inception
 from ..files import write_json
 from ..measures import MEASURES, Measures, measure_samples
-from ..report import draw, open_run
+from ..report import MEASURED, draw, open_run, write_report
 from ._console import plain, print_json, print_table, quiet_steps, say
 from ._data import other_data
 from ._settings import data_keys, read, under
@@ -52,10 +52,16 @@ def measure(
     content = {**found.to_dict(), "samples": str(path), "weights": given.weights}
     if out is not None:
         write_json(out, plain(content))
+    page = None
+    if path.is_dir() and source is None and not arguments:
+        write_json(path / MEASURED, {"version": 1, **plain(content)})
+        page = write_report(path)
     if as_json:
         print_json(content)
     else:
         _tell(found, str(path), given.weights)
+        if page is not None:
+            say(f"Report: {page}")
 
 
 class _Given(NamedTuple):

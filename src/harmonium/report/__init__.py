@@ -12,6 +12,7 @@ from ._networks import beside_table
 from ._opened import (
     BESIDE,
     EVALUATION,
+    MEASURED,
     OpenRun,
     environment,
     open_data,
@@ -25,6 +26,7 @@ from ._write import write_report
 __all__ = [
     "BESIDE",
     "EVALUATION",
+    "MEASURED",
     "OpenRun",
     "beside_table",
     "bound_growth",

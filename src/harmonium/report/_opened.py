@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "BESIDE",
     "EVALUATION",
+    "MEASURED",
     "OpenRun",
     "environment",
     "open_data",
@@ -36,6 +37,9 @@ from ..units import Categorical, Mixed, Spin
 
 EVALUATION = "evaluation.json"
 """The file of a run's evaluations: one object for each split, by its name."""
+
+MEASURED = "measures.json"
+"""The file of the last table of measures of a run's samples."""
 
 BESIDE = "beside"
 """The folder, within a run's, of runs of other models that were trained for comparison."""
@@ -145,6 +149,15 @@ class OpenRun:
         path = self.folder.path / EVALUATION
         content = read_json(path) if path.is_file() else {}
         return {split: found for split, found in content.items() if isinstance(found, dict)}
+
+    def measures(self) -> dict[str, Any] | None:
+        """Return the last table of measures of its samples, if there is one.
+
+        Raises:
+            FileError: The file is damaged.
+        """
+        path = self.folder.path / MEASURED
+        return read_json(path) if path.is_file() else None
 
     def beside(self) -> dict[str, OpenRun]:
         """Return the runs of other models that were trained for comparison and have ended, by name.

@@ -17,6 +17,7 @@ from ._facts import (
     title,
     verdict,
 )
+from ._measures import measures_lead, measures_table
 from ._networks import beside_table, growth_table, network_tiles
 from ._opened import OpenRun
 from ._pictures import Picture
@@ -96,6 +97,7 @@ def page(run: OpenRun, pictures: list[Picture]) -> str:
         _section("Numbers", _numbers(run)),
         _growth(run),
         _beside(run),
+        _measures(run),
         _section("Diagnostics", _table(diagnostics(run))),
         _repeat(run),
         _folded("Settings and versions", _table(settings(run), "settings")),
@@ -151,6 +153,13 @@ def _beside(run: OpenRun) -> str:
         return ""
     lead = "The same layers, trained by the same settings from random weights. Validation chose the epochs."
     return _section("Beside it", f"<p>{lead}</p>{_table(table, 'figures')}")
+
+
+def _measures(run: OpenRun) -> str:
+    table = measures_table(run)
+    if table is None:
+        return ""
+    return _section("Measures of samples", f"<p>{escape(measures_lead(run))}</p>{_table(table, 'figures')}")
 
 
 def _gallery(key: str, pictures: list[Picture]) -> str:
