@@ -11,7 +11,9 @@ import harmonium as hm
 from harmonium.cli import app
 from harmonium.datasets import TOYS, from_array
 from harmonium.errors import ArgumentError, ArgumentTypeError, DataError
-from harmonium.measures import MEASURES, _references, measure_samples
+from harmonium.measures import MEASURES, _labelled, _references, measure_samples
+from harmonium.measures._labelled import of_labels
+from harmonium.measures._spaces import open_spaces
 from harmonium.random import Stream
 
 SIDE = 8
@@ -171,6 +173,41 @@ def test_centroids_are_the_means_of_their_rows():
         assert (groups - centre).norm(dim=1).min() < 4
     few = _references.centroids(groups, 3, Stream(0))
     assert sorted(few.tolist()) == sorted(groups.tolist())
+
+
+# --- labels -------------------------------------------------------------------------------------
+
+
+def test_labels_are_worth_what_a_classifier_makes_of_them():
+    """Right labels, labels of the other class, and one image of each class over and over again."""
+    whole = data().with_labels()
+    judge = open_spaces(whole, 0, None, print).classes
+    images, marks = bars(200, seed=7)
+    codes = torch.from_numpy(marks)[:, None]
+    right = torch.cat((torch.from_numpy(images).flatten(1), codes), 1)
+    swapped = torch.cat((right[:, :-1], 1 - codes), 1)
+    rows = {"right": right, "swapped": swapped, "alike": right[[0, 1] * 100]}
+    found = {name: of_labels(whole, own, whole.test, judge, 0) for name, own in rows.items()}
+    for key in ("gan_train", "gan_test"):
+        share = found["right"][key]
+        assert share > 0.9
+        assert found["right"][f"{key}_error"] == pytest.approx((share * (1 - share) / 208) ** 0.5, rel=0.03)
+        assert found["swapped"][key] < 0.1
+    assert found["alike"]["gan_test"] > 0.9
+    assert found["alike"]["gan_train"] < found["right"]["gan_train"] - 0.1
+
+
+def test_codes_of_labels_are_checked_and_need_not_be_there(monkeypatch):
+    monkeypatch.setattr(_labelled, "SHOWN", 60)
+    whole = data().with_labels()
+    images, marks = bars(60)
+    rows, codes = torch.from_numpy(images).flatten(1), torch.from_numpy(marks)[:, None]
+    assert "gan_train" not in measure_samples(rows, whole, n=60).samples
+    table = measure_samples(torch.cat((rows, codes), 1), whole, n=60).rows
+    assert [name for name, row in table.items() if "gan_test" in row] == ["floor", "samples"]
+    assert table["floor"]["gan_test"] > 0.9
+    with pytest.raises(DataError, match=r"^samples: got the code 2 in row 0 .* expected one of 0 \.\.\. 1"):
+        measure_samples(torch.cat((rows, torch.full((60, 1), 2)), 1), whole, n=60)
 
 
 # --- the command line -----------------------------------------------------------------------------

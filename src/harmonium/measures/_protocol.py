@@ -22,6 +22,7 @@ from ..models import GenerativeModel
 from ..random import Stream
 from ..samplers import sample
 from ..units import as_rows
+from ._labelled import labelled, of_labels
 from ._references import centroids, independent, some
 from ._row import Against, measure_row
 from ._spaces import open_spaces
@@ -46,11 +47,13 @@ def measure_samples(
     """Measure samples against a data set, beside a floor and a ceiling.
 
     Samples have the values of ``data.test``: bits, means in [0, 1], bytes or reals. Where the data set is
-    binarised so must they be; means of a model are held against grey values of ``binarisation="none"``.
+    binarised so must they be; means of a model are held against grey values of ``binarisation="none"``. Where
+    rows of data and samples end in the code of a label, what these labels are worth to a classifier of images
+    is measured as well.
 
     Arguments:
-        samples: Rows, shape (rows, columns) or (rows, *shape); or a model, which :func:`harmonium.sample`
-            draws from.
+        samples: Rows, shape (rows, columns) or (rows, *shape), or with codes of labels (rows, columns + 1);
+            or a model, which :func:`harmonium.sample` draws from.
         data: The data set, with held-out rows in its test split.
         n: How many rows to compare at most; fewer where there are not so many.
         seed: Chooses rows; also the seed of the classifier and of the first random net.
@@ -73,9 +76,10 @@ def measure_samples(
     elif sampling:
         name = next(iter(sampling))
         raise ArgumentError(f"{name}: it is for a model to draw from, and samples are given")
-    own = _fitted(as_rows("samples", samples, "rows, or a model to draw from"), data)
+    own, codes = _fitted(as_rows("samples", samples, "rows, or a model to draw from"), data)
     n = min(n, len(own), len(data.test), len(data.train))
-    stream, train = Stream(seed).child("measures"), data.fixed("train")[:, : data.columns]
+    stream, whole = Stream(seed).child("measures"), data.fixed("train")
+    train = whole[:, : data.columns]
     spaces = open_spaces(data, seed, inception, tell)
     test = some(data.test[:, : data.columns], n, stream.child("test"))
     against = Against(
@@ -101,6 +105,12 @@ def measure_samples(
             centres, validation, scored = map(spaces.numbers, (values, held_out, test))
             window = parzen_log_likelihood(centres, validation, scored)
             table.setdefault(name, {}).update(parzen=window.mean, parzen_error=window.standard_error)
+    if codes is not None and spaces.classes is not None and labelled(data):
+        held_out = some(data.test, n, stream.child("test"))
+        known = {"floor": some(whole, n, stream.child("floor")), "samples": _joined(own[:n], codes[:n])}
+        for name, values in known.items():
+            tell(f"a classifier learns from the {name}")
+            table[name] |= of_labels(data, values, held_out, spaces.classes, seed)
     about = {"data": data.name, "binarisation": data.binarisation, "seed": seed, **spaces.about}
     return Measures(table, n, about)
 
@@ -116,8 +126,12 @@ def _check(data: Any, n: Any, parzen: bool) -> None:
             raise DataError(f"data: got {len(rows)} {split} rows in {data.name}, expected at least {FEWEST}")
 
 
-def _fitted(samples: Tensor, data: Dataset) -> Tensor:
-    """Return samples as rows, if they are such as the data set could have.
+def _joined(rows: Tensor, codes: Tensor) -> Tensor:
+    return torch.cat((rows, codes[:, None].to(rows)), 1)
+
+
+def _fitted(samples: Tensor, data: Dataset) -> tuple[Tensor, Tensor | None]:
+    """Return samples as rows, if they are such as the data set could have, and the codes of their labels.
 
     Raises:
         DataError: They are not.
@@ -125,8 +139,13 @@ def _fitted(samples: Tensor, data: Dataset) -> Tensor:
     rows = samples.detach().cpu()
     if rows.ndim > 2 and tuple(rows.shape[1:]) == data.shape:
         rows = rows.flatten(1)
+    codes = None
     if rows.ndim == 2 and data.classes is not None and rows.shape[1] == data.columns + 1:
-        rows = rows[:, : data.columns]
+        rows, codes = rows[:, : data.columns], rows[:, -1]
+        odd = ~torch.isin(codes, torch.arange(len(data.classes)).to(codes))
+        if bool(odd.any()):
+            got = f"{float(codes[odd][0]):g} in row {int(odd.nonzero()[0])} (from 0)"
+            raise DataError(f"samples: got the code {got}, expected one of 0 ... {len(data.classes) - 1}")
     if rows.ndim != 2 or rows.shape[1] != data.columns or len(rows) < FEWEST:
         expected = f"(rows, {data.columns}) as in {data.name}, at least {FEWEST} rows"
         raise DataError(f"samples: got shape {tuple(samples.shape)}, expected {expected}")
@@ -138,7 +157,7 @@ def _fitted(samples: Tensor, data: Dataset) -> Tensor:
         got = f"{float(rows[row, column]):g} in row {row}, column {column} (from 0)"
         expected = f"{low:g} or {high:g}" if bits else f"from {low:g} to {high:g}"
         raise DataError(f"samples: got {got}, expected values {expected} as in the test rows of {data.name}")
-    return rows
+    return rows, codes
 
 
 def _limits(data: Dataset) -> tuple[float, float, bool]:
