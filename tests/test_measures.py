@@ -178,8 +178,9 @@ def test_centroids_are_the_means_of_their_rows():
 # --- labels -------------------------------------------------------------------------------------
 
 
-def test_labels_are_worth_what_a_classifier_makes_of_them():
+def test_labels_are_worth_what_a_classifier_makes_of_them(monkeypatch):
     """Right labels, labels of the other class, and one image of each class over and over again."""
+    monkeypatch.setattr(_labelled, "SHOWN", 4000)
     whole = data().with_labels()
     judge = open_spaces(whole, 0, None, print).classes
     images, marks = bars(200, seed=7)
