@@ -50,7 +50,8 @@ def main() -> None:
         source = args.lmdb
         if not Path(source).exists():
             write_database(Path(args.data), Path(source))
-    data = hm.datasets.load(source, size=args.size, channels=3, seed=args.seed, flip=True)
+    how: dict[str, Any] = {"binarisation": "none", "flip": True, "seed": args.seed}
+    data = hm.datasets.load(source, size=args.size, channels=3, **how)
     history = train(args, data)
     measured = hm.measure_samples(history.model, data, seed=args.seed, progress=print)
     if args.picture:
