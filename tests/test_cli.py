@@ -664,6 +664,31 @@ def test_an_rbm_with_a_label_draws_it_too(tmp_path):
     succeed(*draw, tmp_path / "x.png", "--means")
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("gpu", "device: got 'gpu', expected cpu, cuda, cuda:1 or mps"),
+        ("meta", "device: got 'meta', expected cpu, cuda, cuda:1 or mps"),
+        ("cuda:99", "device: got 'cuda:99', expected cpu, or a device that PyTorch sees"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_before_any_work(tmp_path, name, expected):
+    told = refuse(
+        2, "train", "rbm", "--data", "digits", "--out", tmp_path / "x", *sets(["hidden=4", f"device={name}"])
+    )
+    assert expected in " ".join(told.split())
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_device_is_that_of_the_model(monkeypatch):
+    """Another one than the processor stands for one that this machine need not have."""
+    monkeypatch.setattr("harmonium.cli._train.as_device", torch.device)
+    for name in ("cpu", "meta"):
+        wish = understand("rbm", "digits", ["hidden=4", f"device={name}"])
+        assert wish.model.device == torch.device(name)
+        assert "device" not in wish.options
+
+
 def test_the_same_network_from_random_weights_stands_beside(trained_deep, tmp_path):
     run, pairs = tmp_path / "classes", ["epochs=2", "batch_size=200", "dropout=0.2", "seed=3"]
     succeed("finetune", trained_deep[0], "--out", run, "--beside", *sets(pairs))

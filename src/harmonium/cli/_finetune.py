@@ -23,8 +23,9 @@ from ..report import (
 from ..training import RunFolder
 from ..units import Unit
 from ._console import noted_warnings, print_table
+from ._device import as_device
 from ._evaluate import conclude
-from ._settings import Keys, data_keys, option_keys, read, rule_keys, signature_keys, under
+from ._settings import Keys, data_keys, device_keys, option_keys, read, rule_keys, signature_keys, under
 from ._train import (
     INTERRUPTED,
     Wish,
@@ -83,7 +84,7 @@ def _from_random(wish: Wish) -> dict[str, Wish]:
     own = {name: value for name, value in wish.config.items() if name not in ("pretrained", "commands")}
     found = {}
     for name in dict.fromkeys((model.activation[0], "relu")):
-        other = MLP(layers, model.classes, activation=name, **settings)
+        other = MLP(layers, model.classes, activation=name, **settings).to(model.device)
         for number, mask in enumerate(masks):
             if mask is not None:
                 other.set_mask(number, mask.T)
@@ -96,7 +97,7 @@ def finetune_keys() -> Keys:
     rules = rule_keys(*TUNING)
     rules["rule"] = rules["rule"]._replace(default=_USUAL, choices=TUNING)
     loading = {f"data.{name}": key for name, key in data_keys().items()}
-    return {**rules, **option_keys(), **_dropout_keys(), **loading}
+    return {**rules, **option_keys(), **_dropout_keys(), **device_keys(), **loading}
 
 
 def understand_tuning(run: Path, pairs: list[str]) -> Wish:
@@ -107,6 +108,7 @@ def understand_tuning(run: Path, pairs: list[str]) -> Wish:
         FileError: The run is none of a deep belief network or a deep Boltzmann machine.
     """
     values = read(pairs, finetune_keys())
+    device = as_device(values.pop("device", "cpu"))
     rule = make_rule(values, _USUAL)
     folder = RunFolder(run)
     config, network = folder.config(), open_model(folder)
@@ -131,6 +133,7 @@ def understand_tuning(run: Path, pairs: list[str]) -> Wish:
     dropout = {k: v for k, v in values.items() if k in _dropout_keys()}
     with noted_warnings():
         model = _tuned(network, rule.fits, len(data.classes or ()), dropout, options.get("seed", 0))
+        model.to(device)
     own = {
         "data": {"source": source, "arguments": arguments},
         "environment": environment(),

@@ -12,6 +12,7 @@ __all__ = [
     "Keys",
     "by_layers",
     "data_keys",
+    "device_keys",
     "estimate_keys",
     "model_keys",
     "option_keys",
@@ -196,6 +197,11 @@ def option_keys(layered: bool = False) -> Keys:
     return keys
 
 
+def device_keys() -> Keys:
+    """Return the key of where a model is trained."""
+    return {"device": Key(str, "cpu", "Where to train: cpu, cuda, cuda:1 or mps.")}
+
+
 def stack_keys(*models: str) -> Keys:
     """Return the keys of training models layer by layer; none of models that are not."""
     deep = [model for model in models if by_layers(model)]
@@ -242,7 +248,7 @@ def print_settings() -> None:
     groups = {
         "The model": model_keys(*MODELS),
         "The learning rule": rule_keys(*RULES),
-        "The fit": option_keys(),
+        "The fit": {**option_keys(), **device_keys()},
         "The training of a dbn or a dbm, where each key of the fit may also be a list": stack_keys(*MODELS),
         "The data": {f"data.{name}": key for name, key in data_keys().items()},
     }

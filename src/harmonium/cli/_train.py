@@ -37,11 +37,13 @@ from ..training.pretrain import GREEDY, JOINT, stage_folders
 from ..units import UNITS, Categorical, Mixed, Unit
 from ._console import Meter, note, noted_warnings, print_commands, print_json, print_table
 from ._data import named
+from ._device import as_device
 from ._evaluate import conclude
 from ._games import make_game
 from ._settings import (
     by_layers,
     data_keys,
+    device_keys,
     model_keys,
     option_keys,
     played,
@@ -101,8 +103,9 @@ def understand(model: str, data: str, pairs: list[str]) -> Wish:
     choose("MODEL", model, MODELS)
     fitting, stacking = option_keys(by_layers(model)), stack_keys(model)
     loading = {f"data.{name}": key for name, key in data_keys().items()}
-    keys = {**model_keys(model), **rule_keys(*RULES), **fitting, **stacking, **loading}
+    keys = {**model_keys(model), **rule_keys(*RULES), **fitting, **stacking, **device_keys(), **loading}
     values = read(pairs, keys)
+    device = as_device(values.pop("device", "cpu"))
     begin = values.pop("pretrain", "none")
     usual = VariationalPCD.name if begin != "none" else _usual_rule(MODELS[model])
     rule = make_rule(values, usual)
@@ -114,7 +117,7 @@ def understand(model: str, data: str, pairs: list[str]) -> Wish:
         arguments = as_means(source, arguments)
     dataset = load(source, **arguments)
     with noted_warnings():
-        machine = _machine(model, dataset, values)
+        machine = _machine(model, dataset, values).to(device)
     options = with_likelihood({k: v for k, v in values.items() if k in fitting})
     stages = _stages(machine, begin)
     stacked = {k: v for k, v in values.items() if k in stacking}
