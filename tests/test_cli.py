@@ -896,19 +896,39 @@ def test_data_lists_all_sets_and_describes_one():
 def test_the_demo_ends_with_commands_that_work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(_demo, "SETTINGS", ("hidden=8", "epochs=2", "rule.chains=20"))
+    monkeypatch.setattr(_demo, "QUICK", ("hidden=8", "epochs=1", "rule.chains=20"))
+    monkeypatch.setattr(_demo, "OTHERS", {})
     monkeypatch.setattr(_demo, "ESTIMATE", {"method": "bridge", "runs": 20, "betas": 50})
     first = succeed("demo")
     assert first["run"] == "harmonium-demo"
     assert Path(first["report"]).exists()
     assert first["evaluation"]["mean"] < 0
+    assert first["families"] == {}
     monkeypatch.setattr(_demo, "write_report", lambda path: path / "report.html")
-    text = harmonium("demo").stdout
+    text = harmonium("demo", "--quick").stdout
     assert Path("harmonium-demo-2", "evaluation.json").exists()
     commands = [line.split() for line in text.partition("Try next:")[2].splitlines() if line.strip()]
     assert len(commands) == 3
     for command in commands:
         assert command[0] == "harmonium"
         assert harmonium(*command[1:]).exit_code == 0
+
+
+def test_the_demo_shows_all_families(tmp_path, monkeypatch):
+    small = ("epochs=1", "batch_size=200")
+    deep = ("hidden=[6,4]", "rule.chains=20", *small)
+    games = ("network=dcgan", "network.width=2", "network.latent=3", *small)
+    monkeypatch.setattr(_demo, "SETTINGS", ("hidden=8", "rule.chains=20", *small))
+    monkeypatch.setattr(_demo, "OTHERS", {"dbn": deep, "dbm": ("pretrain=rbm", *deep), "gan": games})
+    monkeypatch.setattr(_demo, "ESTIMATE", {"method": "bridge", "runs": 20, "betas": 50})
+    monkeypatch.setattr(_demo, "write_report", lambda path: path / "report.html")
+    told = succeed("demo", "--out", tmp_path / "first")
+    assert list(told["families"]) == ["dbn", "dbm", "gan"]
+    for name, own in told["families"].items():
+        assert own["run"] == str(tmp_path / f"first-{name}")
+        assert hm.load(Path(own["run"]) / "model.safetensors").kind == name
+    assert told["families"]["dbn"]["evaluation"]["bound"] < 0
+    assert 0 <= told["families"]["gan"]["evaluation"]["told"] <= 1
 
 
 # --- the package -------------------------------------------------------------------------------------

@@ -382,9 +382,14 @@ def demo(
             metavar="RUN", help="A new folder; by default harmonium-demo, with a number if need be."
         ),
     ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="The RBM alone, trained for a few seconds.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a machine on digits in about a minute, evaluate it, and write a report."""
+    """Train a machine of each family on digits in a minute or two, evaluate them, and write reports.
+
+    The first, an RBM, is trained the longest; RUN is its folder, and those of the others are called RUN-dbn,
+    RUN-dbm and RUN-gan.
+    """
     from ._demo import demo
 
-    demo(out, as_json)
+    demo(out, as_json, quick)
