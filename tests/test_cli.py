@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from base64 import b64encode
 from pathlib import Path
 
 import numpy as np
@@ -848,7 +849,10 @@ def test_a_game_is_trained_sampled_evaluated_and_reported(tmp_path):
     found = succeed("evaluate", out)
     assert found["rows"] == 250
     assert 0 <= found["told"] <= 1
+    assert found["measures"] is None
+    assert f"harmonium measure {out}" in harmonium("evaluate", out, "--no-report").stdout
     page = Path(found["report"]).read_text()
+    assert f"This measures them: harmonium measure {out}" in page
     assert all(
         word in page for word in ("Interpolation", "Payoffs", "Told from data", "generative adversarial")
     )
@@ -871,14 +875,36 @@ def test_a_folder_of_colour_images_is_for_games(tmp_path):
     for number in range(20):
         image = Image.fromarray(generator.integers(0, 256, (18, 20, 3), np.uint8))
         image.save(tmp_path / "photos" / f"{number}.png")
-    pairs = ["data.size=16", "network=modern", "network.width=2", "network.latent=2", "epochs=1"]
+    pairs = ["data.size=16", "network=modern", "network.width=2", "network.latent=2"]
+    pairs = [*pairs, "epochs=7", "samples_every=1", "data.test=8"]
     out = tmp_path / "run"
-    succeed("train", "gan", "--data", tmp_path / "photos", "--out", out, *sets([*pairs, "samples_every=1"]))
-    assert (out / "samples" / "epoch-00001.png").is_file()
+    succeed("train", "gan", "--data", tmp_path / "photos", "--out", out, *sets(pairs))
     assert hm.load(out / "model.safetensors").shape == (3, 16, 16)
     succeed("sample", out, "--out", tmp_path / "x.png", "--n", "4")
+    (out / "samples" / "epoch-x.png").write_bytes(b"")
     page = Path(succeed("evaluate", out)["report"]).read_text()
     assert "Interpolation" in page
+    assert re.findall(r"<h3>Epoch (\d+)</h3>", page) == ["1", "3", "5", "7"]
+    last = b64encode((out / "samples" / "epoch-00007.png").read_bytes()).decode()
+    assert page.count(last) == 1
+
+
+def test_a_games_samples_are_measured_and_evaluate_shows_it(tmp_path):
+    out, pairs = tmp_path / "run", ["network=mlp", "network.hidden=8", "network.judges=8", "epochs=1"]
+    x = np.random.default_rng(0).uniform(size=(120, 3))
+    np.save(tmp_path / "x.npy", x)
+    whole = [*pairs, "visible=gaussian", "data.test=30", "data.validation=20", "averaging=0"]
+    succeed("train", "gan", "--data", tmp_path / "x.npy", "--out", out, *sets(whole))
+    found = succeed("measure", out, "--n", "30")
+    assert (found["weights"], found["epoch"], list(found["rows"])) == (
+        "raw",
+        1,
+        ["floor", "samples", "ceiling"],
+    )
+    assert succeed("evaluate", out, "--no-report")["measures"]["rows"] == found["rows"]
+    told = harmonium("evaluate", out, "--no-report").stdout
+    assert f"{found['rows']['samples']['frechet']:.4g}" in told
+    assert "raw weights after epoch 1" in told
 
 
 # --- data and demo ----------------------------------------------------------------------------------

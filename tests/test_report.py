@@ -256,6 +256,7 @@ def test_an_open_network_has_the_records_of_all_layers_and_the_chains_of_the_top
     run = open_run(deep)
     assert [(record["layer"], record["epoch"]) for record in run.records] == [(1, 1), (1, 2), (2, 1)]
     assert run.chains.shape == (20, 10)
+    assert run.weights == "averaged"
     kept = RunFolder(deep / "layer-2").load()[0]["state:chain.visible"]
     assert torch.equal(run.chains.float(), kept)
     assert run.chains_of(1, run.model.rbms[0]).shape == (20, 64)

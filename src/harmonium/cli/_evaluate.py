@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["conclude", "evaluate", "evaluate_run", "tell"]
 
 import math
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,10 +21,18 @@ from ..learning import reconstruction_errors
 from ..likelihood import ESTIMATORS, log_likelihood, log_partition
 from ..models import DBN, GAN, MLP, Autoencoder, PairwiseModel, error_rate, has_label, predict_proba
 from ..random import Stream
-from ..report import EVALUATION, OpenRun, bound_growth, open_run, write_report
+from ..report import (
+    EVALUATION,
+    OpenRun,
+    bound_growth,
+    measures_lead,
+    measures_table,
+    open_run,
+    write_report,
+)
 from ..samplers import generate
 from ..training import changed_splits
-from ._console import plain, print_json, print_table, quiet_steps, say
+from ._console import plain, print_commands, print_json, print_table, quiet_steps, say
 from ._data import other_data
 from ._settings import data_keys, estimate_keys, read, score_keys, under
 
@@ -55,9 +64,12 @@ def evaluate(
     found = evaluate_run(run, split, settings, growth, _typed(source, pairs))
     page = write_report(path) if report and source is None else None
     if as_json:
-        print_json({**found, "report": None if page is None else str(page)})
+        measures = {"measures": run.measures()} if isinstance(run.model, GAN) else {}
+        print_json({**found, **measures, "report": None if page is None else str(page)})
         return
     tell(run, found)
+    if isinstance(run.model, GAN):
+        _tell_measures(run)
     if page is not None:
         say(f"Report: {page}")
 
@@ -358,6 +370,17 @@ def _tell_game(found: dict[str, Any], what: str) -> None:
         ("spread", f"{found['spread']:.3f}", "variance of made rows over that of data; 1 is best"),
     ]
     print_table(f"Made rows against {what}, by the run's own discriminator", ("", "", ""), rows)
+
+
+def _tell_measures(run: OpenRun) -> None:
+    """Print what was measured of a run's samples, or the command that measures them."""
+    table = measures_table(run)
+    if table is None:
+        command = f"harmonium measure {shlex.quote(str(run.folder.path))}"
+        print_commands("None of this says how good the rows are; this measures them:", [command])
+        return
+    print_table("Measures of samples, as kept in the run folder", table.head, table.rows, len(table.head) - 1)
+    say(measures_lead(run))
 
 
 def _error(value: float | None) -> str:

@@ -49,7 +49,7 @@ def measure(
             given = _Given(_read(path), _named(source, arguments), "given as samples")
         options: dict[str, Any] = {"n": n, "seed": seed, "parzen": parzen, "inception": network}
         found = measure_samples(given.samples, given.data, progress=progress, **options)
-    content = {**found.to_dict(), "samples": str(path), "weights": given.weights}
+    content = {**found.to_dict(), "samples": str(path), "weights": given.weights, "epoch": given.epoch}
     if out is not None:
         write_json(out, plain(content))
     page = None
@@ -70,6 +70,8 @@ class _Given(NamedTuple):
     samples: Any
     data: Dataset
     weights: str
+    epoch: int | None = None
+    """How far the run was that made them, if it was not trained layer by layer."""
 
 
 def _drawn(
@@ -85,8 +87,8 @@ def _drawn(
     run = open_run(path, other_data(path, source, arguments))
     count = min(n, len(run.data.test))
     rows = draw(run, count, from_chains=run.chains is not None, steps=steps, means=means, seed=seed)
-    averaged = run.config.get("options", {}).get("averaging")
-    return _Given(rows, run.data, "averaged" if averaged else "raw")
+    epoch = run.records[-1]["epoch"] if run.records and not run.greedy else None
+    return _Given(rows, run.data, run.weights, epoch)
 
 
 def _named(source: str | None, arguments: dict[str, Any]) -> Dataset:

@@ -8,6 +8,7 @@ bound of a deep belief network grew with its layers.
 
 from ._draws import draw
 from ._growth import bound_growth, cut
+from ._measures import measures_lead, measures_table
 from ._networks import beside_table
 from ._opened import (
     BESIDE,
@@ -33,6 +34,8 @@ __all__ = [
     "cut",
     "draw",
     "environment",
+    "measures_lead",
+    "measures_table",
     "open_data",
     "open_entry",
     "open_model",

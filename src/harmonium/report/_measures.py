@@ -38,7 +38,8 @@ def measures_lead(run: OpenRun) -> str:
     binarised = f" ({about['binarisation']})" if about["binarisation"] else ""
     net = about.get("classifier")
     rows = f"{found['n']:,} rows each, against as many test rows of {about['data']}{binarised}"
-    told = f"{rows}; seed {about['seed']}, {found['weights']} weights. Features: {about['features']}"
+    epoch = "" if found.get("epoch") is None else f" after epoch {found['epoch']:,}"
+    told = f"{rows}; seed {about['seed']}, {found['weights']} weights{epoch}. Features: {about['features']}"
     if net is not None:
         accuracy = "unknown" if net["accuracy"] is None else f"{net['accuracy']:.2%}"
         told += f" ({net['sha256']}, validation accuracy {accuracy})"

@@ -14,6 +14,7 @@ __all__ = [
 ]
 
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -75,6 +76,8 @@ def network_quality(run: OpenRun, found: Evaluation) -> Iterator[str]:
     """Tell what an evaluation came to, a paragraph each."""
     if isinstance(run.model, GAN):
         yield from game_quality(found)
+        if run.measures() is None:
+            yield f"This measures them: harmonium measure {shlex.quote(str(run.folder.path))}"
         return
     where = f"{found['rows']:,} {found['split']} rows"
     if isinstance(run.model, MLP):

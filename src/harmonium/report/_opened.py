@@ -29,7 +29,7 @@ from ..datasets import Dataset, load
 from ..errors import FileError
 from ..files import read_json
 from ..learning import chain_rows
-from ..models import DBN, RBM, Model, PairwiseModel, check_transform
+from ..models import DBM, DBN, RBM, Model, PairwiseModel, check_transform
 from ..models import load as load_model
 from ..training import RunFolder, changed_splits
 from ..training.pretrain import GREEDY, JOINT, stage_folders
@@ -103,6 +103,15 @@ class OpenRun:
         """Whether each visible unit has one column, the label apart, so that its mean is a pixel."""
         unit, classes = self.model.visible, len(self.data.classes or (0,))
         return unit.width - unit.size == classes - 1
+
+    @property
+    def weights(self) -> str:
+        """Whether its weights are ``averaged`` over updates, or ``raw``; layers may differ."""
+        options = self.config["options"]
+        stages = options.get("layers") or [options]
+        stages = stages[-1:] if isinstance(self.model, DBM) else stages
+        kinds = ["averaged" if own.get("averaging") else "raw" for own in stages]
+        return " and ".join(dict.fromkeys(kinds))
 
     @property
     def greedy(self) -> bool:

@@ -73,6 +73,7 @@ footer { color: var(--soft); font-size: 0.85rem; margin-top: 24px; }
 _SECTIONS = {
     "learning": ("Learning", "wide"),
     "samples": ("Samples", ""),
+    "progress": ("Over the epochs", ""),
     "inpainting": ("Inpainting", "single"),
     "filters": ("Filters", "single"),
 }

@@ -31,6 +31,7 @@ _INPAINTED = 12
 _COMPLETIONS = 3
 _INPAINTING_STEPS = 200
 _FILTERS = 64
+_PROGRESS = 4
 _SPLITS = ("train", "validation")
 _SCORES = (
     (
@@ -149,6 +150,7 @@ def _images(run: OpenRun, shape: tuple[int, ...], n: int, steps: int, seed: int)
         for title, caption, made, columns in game_images(model, n, seed):
             axes = plots.samples(run.images(made), shape, columns, limits=limits)
             yield _picture("samples", title, caption, axes)
+        yield from _progress(run)
         return
     elif isinstance(model, GenerativeModel):
         yield from _draws(run, shape, n, steps, seed)
@@ -158,6 +160,17 @@ def _images(run: OpenRun, shape: tuple[int, ...], n: int, steps: int, seed: int)
         yield _inpainting(run, shape, seed)
     if run.plain:
         yield from _filters(run, shape)
+
+
+def _progress(run: OpenRun) -> Iterator[Picture]:
+    """Yield some of the pictures that a game's training has left, the first and the last among them."""
+    caption = "The same latent numbers in each of these pictures."
+    found = {path.stem.removeprefix("epoch-"): path for path in run.folder.samples_path.glob("epoch-*.png")}
+    paths = {int(number): path for number, path in found.items() if number.isdecimal()}
+    epochs = sorted(paths)
+    steps = range(_PROGRESS) if epochs else ()
+    for epoch in dict.fromkeys(epochs[i * (len(epochs) - 1) // (_PROGRESS - 1)] for i in steps):
+        yield Picture("progress", f"Epoch {epoch:,}", caption, _uri(paths[epoch].read_bytes()))
 
 
 def _draws(run: OpenRun, shape: tuple[int, ...], n: int, steps: int, seed: int) -> Iterator[Picture]:
@@ -256,4 +269,8 @@ def _picture(section: str, title: str, caption: str, axes: Axes) -> Picture:
     figure = axes.figure
     assert isinstance(figure, Figure)
     figure.savefig(memory, format="png")
-    return Picture(section, title, caption, f"data:image/png;base64,{b64encode(memory.getvalue()).decode()}")
+    return Picture(section, title, caption, _uri(memory.getvalue()))
+
+
+def _uri(png: bytes) -> str:
+    return f"data:image/png;base64,{b64encode(png).decode()}"
