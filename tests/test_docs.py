@@ -27,7 +27,7 @@ from harmonium.training import Options
 
 ROOT = Path(__file__).parents[1]
 PAGES = {str(p.relative_to(ROOT)): p for p in [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]}
-PROGRAMS = ("README.md", "docs/guide.md", "docs/data.md", "docs/index.md")
+PROGRAMS = ("README.md", "docs/guide.md", "docs/estimators.md", "docs/data.md", "docs/index.md")
 COMMANDS = typer.main.get_command(app).commands
 SMALL = {
     "fit": {"epochs": 1},
