@@ -27,7 +27,8 @@ from harmonium.training import Options
 
 ROOT = Path(__file__).parents[1]
 PAGES = {str(p.relative_to(ROOT)): p for p in [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]}
-PROGRAMS = ("README.md", "docs/guide.md", "docs/data.md", "docs/index.md", "docs/adversarial.md")
+PAGES_RUN = ("guide", "adversarial", "estimators", "data", "index")
+PROGRAMS = ("README.md", *(f"docs/{name}.md" for name in PAGES_RUN))
 COMMANDS = typer.main.get_command(app).commands
 SMALL = {
     "fit": {"epochs": 1},

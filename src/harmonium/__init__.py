@@ -8,7 +8,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, errors, features, likelihood, metrics, random, report, samplers, training, units
+    from . import (
+        datasets,
+        errors,
+        estimators,
+        features,
+        likelihood,
+        metrics,
+        random,
+        report,
+        samplers,
+        training,
+        units,
+    )
     from .datasets import Dataset
     from .errors import HarmoniumError
     from .learning import (
@@ -118,6 +130,7 @@ __all__ = [
     "conditional_log_likelihood",
     "datasets",
     "errors",
+    "estimators",
     "features",
     "finetune",
     "fit",

@@ -61,7 +61,7 @@ from ._rbm import RBM
 
 _SWEEPS = 20
 _TOLERANCE = 1e-3
-"""Of mean field as an input."""
+"""Of mean field as an input, in training."""
 
 
 class DBM(PairwiseModel):
@@ -448,8 +448,12 @@ class DBMClassifier(MLP):
 
     @torch.no_grad()
     def seen(self, x: Tensor) -> Tensor:
-        """Return the inputs and the means of the second hidden layer given them."""
-        q = mean_field(self.posterior, {"visible": x}, steps=_SWEEPS, tolerance=_TOLERANCE)
+        """Return the inputs and the means of the second hidden layer given them.
+
+        In evaluation all sweeps are done, so that no row's means depend on the rows beside it.
+        """
+        tolerance = _TOLERANCE if self.training else 0.0
+        q = mean_field(self.posterior, {"visible": x}, steps=_SWEEPS, tolerance=tolerance)
         return torch.cat((x, q.means["hidden2"]), 1)
 
     @torch.no_grad()

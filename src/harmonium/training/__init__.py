@@ -2,6 +2,7 @@
 
 from ._diagnose import Finding, diagnose
 from ._monitor import pseudo_likelihood
+from ._online import Course, advance
 from ._options import SCHEDULES, Options
 from ._source import changed_splits
 from .checkpoint import RunFolder
@@ -12,10 +13,12 @@ from .resume import resume
 
 __all__ = [
     "SCHEDULES",
+    "Course",
     "Finding",
     "History",
     "Options",
     "RunFolder",
+    "advance",
     "changed_splits",
     "diagnose",
     "finetune",

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -41,6 +41,8 @@ class History:
     belief network are of its top RBM's visible layer."""
     stopped: str
     """Why the run ended before its last epoch; empty if it did not."""
+    state: State = field(default_factory=dict)
+    """The rule's own state at the end, such as its chains; nothing of a stack that is trained one by one."""
 
 
 def fit(
@@ -182,6 +184,7 @@ def _train(run: Run, callback: Callback | None) -> History:
         records=run.log.records,
         chains=_chains(model, run.state),
         stopped=stopped or run.stopped,
+        state=run.state,
     )
 
 

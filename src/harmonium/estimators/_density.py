@@ -1,0 +1,147 @@
+r"""Densities of rows, and what is unlikely under them.
+
+.. math:: \log p(x) = -F(y) - \log Z + \log \left| \det \frac{\partial y}{\partial x} \right|
+
+for rows x, which real ones are standardised from to y. log Z is estimated once, at the end of the fit; its
+error moves all rows alike, so that an order of rows, and what is called an outlier, do not depend on it.
+"""
+
+from __future__ import annotations
+
+__all__ = ["RBMDensity"]
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import OutlierMixin
+from sklearn.utils import check_random_state
+
+from ..errors import invalid
+from ..likelihood import log_partition
+from ..models import RBM
+from ..training import fit
+from ._base import ROWS, Estimator, data_set, draw_seed, drawn, hidden_of, make_rule
+
+_LIKELIHOOD = {"runs": 100, "betas": 1000, "equilibrate": 100}
+
+
+class RBMDensity(OutlierMixin, Estimator):
+    """Creates a density of rows, and a detector of those that are unlikely under it.
+
+    With ``visible="auto"`` rows of 0 and 1 are binary, and all others real: of values between 0 and 1 there
+    is no density under binary units.
+
+    Arguments:
+        n_components: The number of hidden units.
+        visible: What the columns are: ``auto``, ``bernoulli``, ``gaussian``, ``spin``, or a layer of units.
+        hidden: The type of the hidden units: ``bernoulli``, ``spin``, ``gaussian`` or ``relu``.
+        contamination: The share of the rows of the fit that are outliers, above 0 and at most 0.5.
+        rule: A learning rule, or its name in ``hm.RULES``.
+        steps: Gibbs steps in each update, of rules that take some.
+        chains: Persistent chains, of rules that have some.
+        learning_rate: By default 0.05, and 0.005 with Gaussian or ReLU units.
+        batch_size: Rows in each update.
+        n_iter: Passes over the rows.
+        options: More options of ``hm.fit``, by name.
+        likelihood: Arguments of ``hm.log_partition``, by name; by default 100 runs of 1,000 steps where log Z
+            is not exact.
+        verbose: Whether to print a line after each pass.
+        random_state: An integer, a ``RandomState`` or None: seeds everything.
+        device: Where to train.
+    """
+
+    _grey = False
+
+    def __init__(
+        self,
+        n_components: int = 64,
+        *,
+        visible: Any = "auto",
+        hidden: str = "bernoulli",
+        contamination: float = 0.1,
+        rule: Any = "pcd",
+        steps: int = 1,
+        chains: int = 100,
+        learning_rate: float | None = None,
+        batch_size: int = 100,
+        n_iter: int = 50,
+        options: dict[str, Any] | None = None,
+        likelihood: dict[str, Any] | None = None,
+        verbose: int = 0,
+        random_state: Any = None,
+        device: Any = "cpu",
+    ) -> None:
+        self.n_components = n_components
+        self.visible = visible
+        self.hidden = hidden
+        self.contamination = contamination
+        self.rule = rule
+        self.steps = steps
+        self.chains = chains
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.n_iter = n_iter
+        self.options = options
+        self.likelihood = likelihood
+        self.verbose = verbose
+        self.random_state = random_state
+        self.device = device
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from rows of shape (rows, columns), and estimate log Z; ``y`` is not looked at.
+
+        Raises:
+            ValueError: The rows do not fit the units, or a parameter is out of range.
+        """
+        share = self.contamination
+        if not (isinstance(share, int | float | np.number) and 0 < share <= 0.5):
+            raise invalid("contamination", share, "a share above 0 and at most 0.5")
+        raw = self._rows(X, reset=True)
+        rows, unit, transform = self._understand(raw)
+        seeds = check_random_state(self.random_state)
+        hidden = hidden_of("hidden", self.hidden, self.n_components)
+        model = RBM(unit, hidden, seed=draw_seed(seeds))
+        rule = make_rule(self.rule, steps=self.steps, chains=self.chains)
+        options = {**self._usual(), "seed": draw_seed(seeds)}
+        history = self._run(fit, model, data_set(rows, unit, transform), rule=rule, **options)
+        chains = None if history.chains is None else history.chains.cpu()
+        how = {**_LIKELIHOOD, "chains": chains, "seed": draw_seed(seeds), **(self.likelihood or {})}
+        self.log_partition_ = log_partition(model, **how)
+        self.model_ = model.double()
+        self.offset_ = float(np.quantile(self.score_samples(X), share))
+        return self
+
+    @torch.no_grad()
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """Return the log-densities of rows of shape (rows, columns), shape (rows), in nats."""
+        rows, _ = self._further(X)
+        energy = torch.cat([self.model_.free_energy(block) for block in rows.split(ROWS)])
+        transform = self.model_.transform
+        shift = 0.0 if transform is None else transform.log_determinant
+        return (shift - self.log_partition_.value - energy).numpy()
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean log-density of rows of shape (rows, columns), in nats per row."""
+        return float(self.score_samples(X).mean())
+
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Return by how much rows are more likely than what counts as an outlier, shape (rows), in nats."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """Return -1 for outliers, and 1 for all others, shape (rows)."""
+        return np.where(self.decision_function(X) >= 0, 1, -1)
+
+    def sample(
+        self, n_samples: int = 1, *, steps: int = 1000, random_state: Any = None
+    ) -> NDArray[np.float64]:
+        """Draw rows as those of the fit, shape (n_samples, columns).
+
+        Arguments:
+            n_samples: How many.
+            steps: Gibbs steps, from noise.
+            random_state: Seeds the draw; the estimator's own if not given.
+        """
+        return drawn(self, n_samples, random_state, steps=steps)
