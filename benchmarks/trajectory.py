@@ -43,15 +43,16 @@ FIT = ("epochs", "batch_size", "lr", "momentum", "schedule", "averaging", "init"
 SETTINGS: dict[str, dict[str, Any]] = {
     "modes": {
         "hidden": 200,
-        "epochs": 30,
-        "lr": 0.002,
+        "epochs": 150,
+        "lr": 0.005,
         "schedule": "cosine",
         "averaging": 0.2,
         "init": "pca",
-        "settle": 30,
+        "settle": 50,
         "rungs": 6,
-        "sweeps": 2000,
-        "runs": 1000,
+        "sweeps": 1000,
+        "runs": 500,
+        "betas": 6000,
     },
     "digits": {
         "hidden": 100,
@@ -64,6 +65,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "rungs": 1,
         "sweeps": 500,
         "runs": 500,
+        "betas": 3000,
     },
 }
 TOLD = ("epoch", "updates", "rule/")
@@ -80,7 +82,7 @@ def main() -> None:
     parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES, help="of the modes")
     for name, value in SETTINGS["modes"].items():
         parser.add_argument(f"--{name}", type=type(value))
-    parser.add_argument("--settle-lr", type=float, default=0.00015)
+    parser.add_argument("--settle-lr", type=float, default=0.0003)
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--chains", type=int, default=200)
     parser.add_argument("--steps", type=int, default=1)
@@ -89,7 +91,6 @@ def main() -> None:
     parser.add_argument("--refuse-below", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--burn", type=int, default=100, help="the first of the sweeps, which do not count")
-    parser.add_argument("--betas", type=int, default=3000, help="steps of annealing runs")
     parser.add_argument(
         "--at", type=int, nargs="+", default=[1, 20, 50, 100, 200, 500], help="epochs checked"
     )
