@@ -211,6 +211,10 @@ def test_a_table_that_does_not_match_is_refused_by_column(table):
     renamed = {("town" if name == "city" else name): cells for name, cells in table.items()}
     with pytest.raises(DataError, match="no column 'city' and unknown columns 'town'"):
         schema.encode(renamed)
+    with pytest.raises(DataError, match="got no column 'flag', expected"):
+        schema.encode({name: cells for name, cells in table.items() if name != "flag"})
+    with pytest.raises(DataError, match="got unknown columns 'more', expected"):
+        schema.encode({**table, "more": table["flag"]})
     with pytest.raises(
         DataError, match=r"'city': row 102 .from 0.: got 'Ulm', expected one of 'Aix', 'Bonn', 'Cork'"
     ):
