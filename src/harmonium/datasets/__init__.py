@@ -24,23 +24,28 @@ __all__ = [
     "MIRRORS",
     "TOYS",
     "TRANSFORMS",
+    "Column",
     "Dataset",
     "Entry",
     "Mixture",
+    "Schema",
     "Transform",
     "cache_folder",
     "flip",
     "from_array",
     "load",
     "pack",
+    "read_table",
     "summary",
 ]
 
+from ._column import Column
 from ._dataset import BINARISATIONS, Dataset, summary
 from ._download import MIRRORS, cache_folder
 from ._flip import flip
 from ._load import from_array, load
 from ._named import DATASETS, Entry
 from ._pack import pack
+from ._schema import Schema, read_table
 from ._toys import TOYS, Mixture
 from ._transform import TRANSFORMS, Transform

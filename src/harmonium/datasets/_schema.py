@@ -1,0 +1,390 @@
+"""Tables with columns of several types: how each is treated, and rows for a mixed layer of units.
+
+A row of the model has the bits first, then the codes, of columns with few levels before those with many,
+then the numbers, so that a mixed layer has one part for each number of levels. Users see columns in the
+table's order. Cells that are missing become NaN and come back as None; that they are missing at random is up
+to the user.
+"""
+
+from __future__ import annotations
+
+__all__ = ["MISSING", "Schema", "read_table"]
+
+import itertools
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import ArgumentTypeError, DataError, FileError, choose, invalid, show
+from ._column import COLUMNS, FALSE, TRUE, Column, as_number, finite, fit_numbers, shorten, text
+from ._files import _records
+
+MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null")
+"""The texts that stand for a missing cell."""
+LEVELS = 256
+UNSEEN = "(unseen)"
+BITS = (FALSE, TRUE)
+PARQUET = ".parquet"
+TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", PARQUET)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of a table, in its order.
+
+    Arguments:
+        columns: What is kept of the table.
+        missing: The texts that stand for a missing cell.
+        dropped: The names of columns that are left out, and need not be there.
+
+    Raises:
+        ArgumentError: There is no column, or a name comes twice.
+    """
+
+    columns: tuple[Column, ...]
+    missing: tuple[str, ...] = MISSING
+    dropped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.columns or len({*self.names}) < len(self.columns):
+            raise invalid("columns", self.names, "at least one, each of another name")
+
+    @classmethod
+    def infer(
+        cls,
+        table: Any,
+        *,
+        kinds: Mapping[str, str] | None = None,
+        transforms: Mapping[str, str] | str = "standardise",
+        levels: Mapping[str, Sequence[str]] | None = None,
+        unseen: Collection[str] = (),
+        drop: Collection[str] = (),
+        missing: Sequence[str] = MISSING,
+    ) -> Schema:
+        """Infer how each column of a table is treated, and fit the transforms to it.
+
+        Columns of ``true`` and ``false``, or of 0 and 1, are Bernoulli; other numbers Gaussian; text is
+        categorical, with its levels in the order of the alphabet. Every choice can be overridden.
+
+        Arguments:
+            table: Lists of cells by the name of their column, or a frame of pandas or polars.
+            kinds: The kinds of columns by name: ``bernoulli``, ``categorical`` or ``gaussian``.
+            transforms: Those of numbers by name, or one for all: ``standardise``, ``log-standardise`` or
+                ``quantile``.
+            levels: The levels of columns by name, in their order; they may include some that do not occur.
+            unseen: The columns that get one more level, for what is none of the others.
+            drop: The columns that are left out.
+            missing: The texts that stand for a missing cell.
+
+        Raises:
+            ArgumentError: An argument names a column that is not there, or a kind that is none.
+            DataError: There is no row; a column has no value, a single one, both numbers and text, an
+                infinity, or too many levels.
+        """
+        table, missing = as_table(table), tuple(missing)
+        kinds, levels = dict(kinds or {}), dict(levels or {})
+        own = {} if isinstance(transforms, str) else dict(transforms)
+        given = {"kinds": kinds, "transforms": own, "levels": levels, "unseen": unseen, "drop": drop}
+        for argument, names in given.items():
+            for name in names:
+                choose(argument, name, list(table))
+        default = transforms if isinstance(transforms, str) else "standardise"
+        if not table or not len(next(iter(table.values()))):
+            raise DataError("table: got 0 rows, expected at least one below the names of the columns")
+        columns = []
+        for name, raw in table.items():
+            if name in drop:
+                continue
+            cells = _gaps(raw, missing)
+            kind = kinds.get(name) or ("categorical" if name in levels or name in unseen else None)
+            column = _fit(name, cells, kind, own.get(name, default), levels.get(name), name in unseen)
+            columns.append(column)
+        return cls(tuple(columns), missing, tuple(drop))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns, in the table's order."""
+        return [column.name for column in self.columns]
+
+    @property
+    def layer(self) -> dict[str, Any]:
+        """The layer of units for the rows, which :func:`harmonium.units.unit_from_config` makes."""
+        parts: list[dict[str, Any]] = []
+        for (kind, states), group in itertools.groupby(self.blocks, _rank):
+            part = {"kind": COLUMNS[kind], "size": len(list(group))}
+            parts.append({**part, "states": states} if COLUMNS[kind] == "categorical" else part)
+        return {"kind": "mixed", "parts": parts}
+
+    @cached_property
+    def blocks(self) -> list[Column]:
+        """The columns in the order of a row of the model."""
+        return sorted(self.columns, key=_rank)
+
+    @property
+    def has_density(self) -> bool:
+        """Whether likelihoods can be told in the table's own units, for all of the columns."""
+        return all(column.has_density for column in self.columns)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return how each column is treated: its name, kind, treatment and levels."""
+        return [
+            {"name": c.name, "kind": c.kind, "treatment": c.treatment, "levels": list(c.levels)}
+            for c in self.columns
+        ]
+
+    def encode(self, table: Any, first: int = 0) -> Tensor:
+        """Return a table as rows of float32 for the model, NaN where a cell is missing.
+
+        Arguments:
+            table: Lists of cells by the name of their column, or a frame; the order of columns is free.
+            first: The number of the first row, for errors.
+
+        Returns:
+            Shape (rows, columns).
+
+        Raises:
+            DataError: A column is missing or unknown, a cell does not fit, a row has no value, or there is
+                no row; it is named.
+        """
+        table = as_table(table)
+        self._match(table)
+        cells = [column.encode(_gaps(table[column.name], self.missing), first) for column in self.blocks]
+        if not len(cells[0]):
+            raise DataError("table: got 0 rows, expected at least one below the names of the columns")
+        values = np.stack(cells, 1)
+        empty = np.flatnonzero(np.isnan(values).all(1))
+        if len(empty):
+            got = f"no value in {len(empty)} rows, the first is row {first + int(empty[0])} (from 0)"
+            raise DataError(f"table: {got}; expected at least one in each: take such rows out")
+        return torch.from_numpy(values).float()
+
+    def decode(self, rows: Tensor) -> dict[str, list[Any]]:
+        """Return rows of the model as lists of cells by the name of their column, in the table's order.
+
+        Arguments:
+            rows: Values, shape (rows, columns); NaN comes back as None.
+
+        Raises:
+            ArgumentError: Rows have another number of columns.
+            DataError: A value is no code of its column's levels.
+        """
+        values = self._values(rows)
+        found = {column.name: column.decode(values[:, i]) for i, column in enumerate(self.blocks)}
+        return {name: found[name] for name in self.names}
+
+    def log_jacobian(self, rows: Tensor) -> Tensor:
+        """Return what is added to log p(row) for the table's own units, shape (rows), float64.
+
+        It is of the cells that are there, as log p of a row with gaps is. Columns by ``quantile`` add
+        nothing: see :attr:`has_density`.
+
+        Arguments:
+            rows: Values, shape (rows, columns).
+        """
+        values = self._values(rows)
+        slopes = [column.log_slope(values[:, i]) for i, column in enumerate(self.blocks)]
+        return torch.from_numpy(np.sum(slopes, 0))
+
+    def config(self) -> dict[str, Any]:
+        """Return the schema as values that JSON can hold."""
+        columns = [column.config() for column in self.columns]
+        return {"columns": columns, "missing": list(self.missing), "dropped": list(self.dropped)}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Schema:
+        """Return the schema whose :meth:`config` this is.
+
+        Raises:
+            ArgumentError: It is that of no schema.
+        """
+        if {*config} != {"columns", "missing", "dropped"}:
+            raise invalid("schema", [*config], "columns, missing and dropped")
+        columns = tuple(Column.from_config(column) for column in config["columns"])
+        return cls(columns, tuple(config["missing"]), tuple(config["dropped"]))
+
+    def _match(self, table: Mapping[str, Any]) -> None:
+        """Refuse a table whose columns are not the schema's."""
+        lacking = [name for name in self.names if name not in table]
+        extra = [name for name in table if name not in self.names and name not in self.dropped]
+        if lacking or extra:
+            got = f"no column {shorten(lacking)}" if lacking else ""
+            got += " and " if lacking and extra else ""
+            got += f"unknown columns {shorten(extra)}" if extra else ""
+            raise DataError(
+                f"table: got {got}, expected the columns {shorten(self.names)}; rename or add them"
+            )
+
+    def _values(self, rows: Tensor) -> Any:
+        if not isinstance(rows, Tensor):
+            raise ArgumentTypeError(f"rows: got {type(rows).__name__}, expected a tensor")
+        if rows.ndim != 2 or rows.shape[1] != len(self.columns):
+            raise invalid("rows", tuple(rows.shape), f"shape (rows, {len(self.columns)})")
+        return rows.detach().cpu().double().numpy()
+
+
+def read_table(path: str | os.PathLike[str], *, delimiter: str | None = None) -> dict[str, list[Any]]:
+    """Read a table with names of columns in its first line, as lists of cells by name.
+
+    Arguments:
+        path: A .csv, .tsv (also .gz) or .parquet file; the last needs pyarrow.
+        delimiter: The character between cells, by default a comma, or a tab in .tsv.
+
+    Raises:
+        DataError: A line has too many or too few cells, or names are missing or doubled.
+        FileError: The file cannot be read, or pyarrow is not installed.
+        ArgumentError: ``delimiter`` is not one character.
+    """
+    path = Path(path).expanduser()
+    if not path.name.lower().endswith(TABLES) or not path.is_file():
+        raise FileError(f"{path}: expected a file that ends in {', '.join(TABLES)}")
+    if path.name.lower().endswith(PARQUET):
+        return _read_parquet(path)
+    delimiter = delimiter or ("\t" if ".tsv" in path.name.lower() else ",")
+    if not isinstance(delimiter, str) or len(delimiter) != 1:
+        raise invalid("delimiter", delimiter, "one character")
+    names: list[str] = []
+    columns: list[list[str]] = []
+    for line, cells in _records(path, delimiter):
+        cells = [cell.strip() for cell in cells]
+        if not names:
+            _check_names(cells, f"{path}: line {line}")
+            names, columns = cells, [[] for _ in cells]
+            continue
+        if len(cells) != len(names):
+            raise DataError(f"{path}: line {line}: got {len(cells)} cells, expected {len(names)}")
+        for column, cell in zip(columns, cells, strict=True):
+            column.append(cell)
+    return dict(zip(names, columns, strict=True))
+
+
+def as_table(table: Any) -> dict[str, Any]:
+    """Return a mapping or a frame of pandas or polars as sequences of cells by name, all of one length.
+
+    Raises:
+        ArgumentTypeError: It is neither.
+        DataError: Columns have different lengths, or names that are no text or come twice.
+    """
+    if isinstance(table, Mapping):
+        columns = dict(table)
+    elif hasattr(table, "columns") and hasattr(table, "shape") and not isinstance(table, Tensor):
+        names = list(table.columns)
+        _check_names(names, "table")
+        columns = {name: table[name].to_list() for name in names}
+    else:
+        got = type(table).__name__
+        raise ArgumentTypeError(f"table: got {got}, expected lists of cells by column, or a frame")
+    lengths = {name: len(cells) for name, cells in columns.items()}
+    if len({*lengths.values()}) > 1:
+        raise DataError(f"table: got columns of different lengths, {show(lengths)}, expected one for all")
+    return columns
+
+
+def _read_parquet(path: Path) -> dict[str, list[Any]]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise FileError(f"{path}: needs pyarrow; pip install harmonium[parquet]") from error
+    try:
+        table = parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise FileError(f"{path}: cannot be read as Parquet: {error}") from error
+    _check_names(table.column_names, str(path))
+    return dict(table.to_pydict())
+
+
+def _check_names(names: Sequence[Any], where: str) -> None:
+    """Refuse names that are no text, empty, or come twice."""
+    seen = set()
+    for name in names:
+        if not isinstance(name, str) or not name or name in seen:
+            expected = "a name of its own for each column, as text"
+            raise DataError(f"{where}: got the column name {show(name)}, expected {expected}")
+        seen.add(name)
+
+
+def _gaps(cells: Sequence[Any], missing: Sequence[str]) -> list[Any]:
+    """Return cells with None for all that are missing."""
+    texts = {*missing}
+    return [None if _is_missing(cell, texts) else cell for cell in cells]
+
+
+def _is_missing(cell: Any, texts: Collection[str]) -> bool:
+    if isinstance(cell, str):
+        return cell.strip() in texts
+    if cell is None or type(cell).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(cell, (float, np.floating)) and bool(np.isnan(cell))
+
+
+def _fit(
+    name: str,
+    cells: list[Any],
+    kind: str | None,
+    transform: str,
+    levels: Sequence[str] | None,
+    unseen: bool,
+) -> Column:
+    """Fit a column to cells."""
+    there = [cell for cell in cells if cell is not None]
+    if not there and levels is None:
+        raise DataError(
+            f"column {name!r}: all {len(cells)} cells are missing, expected values; drop=[{name!r}]"
+        )
+    kind = kind or _kind(name, cells)
+    choose(f"kinds: of column {name!r}", kind, COLUMNS)
+    if kind == "gaussian":
+        if levels is not None or unseen:
+            raise invalid(f"levels, unseen: of column {name!r}", kind, "a bernoulli or categorical column")
+        return fit_numbers(name, finite(name, cells), transform)
+    found = sorted({text(cell) for cell in there}, key=_natural)
+    own = tuple(found if levels is None else levels)
+    if unseen:
+        own = (*own, UNSEEN)
+    if len(own) < 2:
+        raise DataError(
+            f"column {name!r}: got {show(own[0])} in all rows, expected at least two; drop=[{name!r}]"
+        )
+    if levels is None and len(own) > LEVELS:
+        raise DataError(
+            f"column {name!r}: got {len(own)} different texts, expected at most {LEVELS}; drop=[{name!r}], "
+            "or state levels"
+        )
+    column = Column(name, kind, own, unseen)
+    column.encode(cells)
+    return column
+
+
+def _kind(name: str, cells: list[Any]) -> str:
+    """Return the kind that cells have, or name two that do not fit together."""
+    there = [(row, cell) for row, cell in enumerate(cells) if cell is not None]
+    texts = {text(cell) for _, cell in there}
+    if texts <= {*BITS} or texts <= {"True", "False"} or texts <= {"TRUE", "FALSE"} or texts == {"0", "1"}:
+        return "bernoulli"
+    number = next((pair for pair in there if as_number(pair[1]) is not None), None)
+    word = next((pair for pair in there if as_number(pair[1]) is None), None)
+    if number is None or word is None:
+        return "gaussian" if word is None else "categorical"
+    raise DataError(
+        f"column {name!r}: got both numbers (row {number[0]} from 0: {show(number[1])}) and text "
+        f"(row {word[0]}: {show(word[1])}); expected one of them: kinds={{{name!r}: 'categorical'}} takes "
+        "all as text, missing= says which texts are gaps"
+    )
+
+
+def _natural(level: str) -> tuple[bool, float, str]:
+    """Order numbers by their value, and before words."""
+    number = as_number(level)
+    return (True, 0.0, level) if number is None else (False, number, level)
+
+
+def _rank(column: Column) -> tuple[int, int]:
+    kind = COLUMNS.index(column.kind)
+    return kind, len(column.levels) if column.kind == "categorical" else 0

@@ -1,0 +1,295 @@
+"""Tables of mixed columns: how they are read, what each column becomes, the way back, and what is refused."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+
+import harmonium as hm
+from harmonium.datasets import Column, Schema, _column, read_table
+from harmonium.errors import ArgumentError, ArgumentTypeError, DataError, FileError
+from harmonium.units import unit_from_config
+
+ROWS = 60
+
+
+@pytest.fixture
+def table():
+    """Return a table of every kind of column, whose order is not that of a row's blocks."""
+    rng = np.random.default_rng(3)
+    return {
+        "income": np.exp(rng.normal(9, 1, ROWS)).tolist(),
+        "city": [("Bonn", "Aix", "Cork")[i % 3] for i in range(ROWS)],
+        "member": [bool(i % 2) for i in range(ROWS)],
+        "visits": [int(n) for n in rng.poisson(3, ROWS)],
+        "size": [("s", "m")[i % 5 > 2] for i in range(ROWS)],
+        "flag": [str(i % 7 // 6) for i in range(ROWS)],
+    }
+
+
+def write(path, text):
+    """Write text to a file, zipped if its name says so."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "wt", encoding="utf-8") as file:
+        file.write(text)
+    return path
+
+
+# --- columns --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transform", ["standardise", "log-standardise", "quantile"])
+def test_numbers_go_there_and_back_in_order(transform):
+    x = np.exp(np.random.default_rng(1).normal(0, 2, 400)) - 3
+    column = _column.fit_numbers("x", x, transform)
+    y = column.forward(x)
+    assert np.allclose(column.backward(y), x, rtol=1e-9, atol=1e-9)
+    assert (np.diff(y[np.argsort(x)]) > 0).all()
+    assert abs(y.mean()) < 1e-2
+    assert abs(y.std() - 1) < 2e-2
+
+
+@pytest.mark.parametrize("transform", ["standardise", "log-standardise"])
+def test_a_density_in_the_tables_units_integrates_to_1(transform):
+    rng = np.random.default_rng(2)
+    column = _column.fit_numbers("x", rng.gamma(2, 30, 300) - 10, transform)
+    y = np.linspace(-9, 9, 40001)
+    x = column.backward(y)
+    density = np.exp(norm.logpdf(y) + column.log_slope(y))
+    assert abs(np.trapezoid(density, x) - 1) < 1e-5
+    slope = np.log(np.diff(y) / np.diff(x))
+    middle = (column.log_slope(y)[1:] + column.log_slope(y)[:-1]) / 2
+    assert np.abs(slope - middle).max() < 1e-4
+
+
+def test_quantiles_are_normal_and_of_middle_ranks():
+    column = _column.fit_numbers("x", np.array([5.0, 1.0, 1.0, 2.0, np.nan]), "quantile")
+    expected = norm.ppf([0.25, 0.625, 0.875])
+    assert np.allclose(column.forward(np.array([1.0, 2.0, 5.0])), expected)
+    assert np.allclose(column.forward(np.array([-99.0, 99.0])), expected[[0, 2]])
+    assert not column.has_density
+    assert column.log_slope(expected).tolist() == [0, 0, 0]
+    many = _column.fit_numbers("x", np.random.default_rng(0).normal(size=5000), "quantile")
+    assert len(many.numbers) == 2 * _column.KNOTS
+
+
+# --- schemas --------------------------------------------------------------------------------------
+
+
+def test_a_schema_is_inferred_and_makes_the_layer_of_its_rows(table):
+    schema = Schema.infer(table)
+    kinds = dict(zip(schema.names, [column.kind for column in schema.columns], strict=True))
+    assert kinds == {
+        "income": "gaussian",
+        "city": "categorical",
+        "member": "bernoulli",
+        "visits": "gaussian",
+        "size": "categorical",
+        "flag": "bernoulli",
+    }
+    assert [column.name for column in schema.blocks] == ["member", "flag", "size", "city", "income", "visits"]
+    layer = unit_from_config(schema.layer)
+    assert [(part.kind, part.size) for part in layer.parts] == [
+        ("bernoulli", 2),
+        ("categorical", 1),
+        ("categorical", 1),
+        ("gaussian", 2),
+    ]
+    rows = schema.encode(table)
+    layer.validate(rows)
+    assert rows[:, 3].tolist() == [float((1, 0, 2)[i % 3]) for i in range(ROWS)]
+    assert rows[:, 4:].mean(0).abs().max() < 1e-6
+
+
+def test_cells_come_back_as_they_were_with_their_gaps(table):
+    schema = Schema.infer(table, transforms={"income": "log-standardise", "visits": "quantile"})
+    table["city"][4], table["income"][5], table["visits"][6], table["member"][7] = "?", float("nan"), None, ""
+    rows = schema.encode(table)
+    assert rows.isnan().nonzero().tolist() == [[4, 3], [5, 4], [6, 5], [7, 0]]
+    back = schema.decode(rows)
+    assert list(back) == list(table)
+    assert [back["city"][4], back["income"][5], back["visits"][6], back["member"][7]] == [None] * 4
+    assert back["city"][:4] == table["city"][:4]
+    assert back["visits"][:6] == table["visits"][:6]
+    assert back["flag"] == table["flag"]
+    assert back["member"][:2] == ["false", "true"]
+    assert np.allclose(back["income"][:5], table["income"][:5], rtol=1e-5)
+
+
+def test_a_schema_is_kept_as_json(table):
+    schema = Schema.infer(table, unseen=["city"], transforms="quantile", drop=["flag"])
+    again = Schema.from_config(json.loads(json.dumps(schema.config())))
+    assert again == schema
+    assert torch.equal(again.encode(table), schema.encode(table))
+    assert again.encode({**table, "city": ["Ulm"] * ROWS})[:, 2].unique().tolist() == [3]
+
+
+def test_the_jacobian_is_of_the_cells_that_are_there(table):
+    schema = Schema.infer(table, transforms={"income": "log-standardise"})
+    rows = schema.encode(table)
+    own = {column.name: column for column in schema.columns}
+    income = own["income"].log_slope(rows[:, 4].double().numpy())
+    scale = np.std(table["visits"])
+    assert np.allclose(schema.log_jacobian(rows), income - np.log(scale))
+    rows[0, 5], rows[1, 4] = np.nan, np.nan
+    assert np.allclose(schema.log_jacobian(rows)[:2], [income[0], -np.log(scale)])
+
+
+def test_the_likelihood_of_a_table_is_in_its_own_units():
+    rng = np.random.default_rng(5)
+    table = {
+        "x": (rng.normal(size=50) * 40 + 7).tolist(),
+        "kind": [("a", "b")[i % 4 == 0] for i in range(50)],
+    }
+    schema = Schema.infer(table)
+    rbm = hm.RBM(unit_from_config(schema.layer), 1)
+    torch.nn.init.zeros_(rbm.weight)
+    torch.nn.init.zeros_(rbm.visible.bias)
+    rows = schema.encode(table)
+    nats = hm.log_likelihood(rbm, rows).mean + schema.log_jacobian(rows).mean().item()
+    expected = norm.logpdf(table["x"], np.mean(table["x"]), np.std(table["x"])).mean() + np.log(0.5)
+    assert abs(nats - expected) < 1e-5
+
+
+def test_choices_can_be_overridden(table):
+    told = {row["name"]: row for row in Schema.infer(table, transforms="quantile").describe()}
+    assert told["income"]["treatment"] == "quantile (nats are those of the transformed column)"
+    assert told["city"]["levels"] == ["Aix", "Bonn", "Cork"]
+    schema = Schema.infer(
+        table, kinds={"size": "bernoulli", "flag": "gaussian"}, levels={"city": table["city"][:3]}
+    )
+    told = {row["name"]: row for row in schema.describe()}
+    assert told["size"]["kind"] == "bernoulli"
+    assert told["flag"]["kind"] == "gaussian"
+    assert told["city"]["levels"] == ["Bonn", "Aix", "Cork"]
+    codes = Schema.infer({"c": ["10", "9", "10", "2"]}, kinds={"c": "categorical"})
+    assert codes.columns[0].levels == ("2", "9", "10")
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "words"),
+    [
+        ({"city": ["Bonn"] * ROWS}, {}, "'city': got 'Bonn' in all rows"),
+        ({"visits": [4] * ROWS}, {}, "'visits': got 4 in all rows"),
+        ({"member": [True] * ROWS}, {}, "'member': got 'true' in all rows"),
+        ({"city": [None] * ROWS}, {}, "'city': all 60 cells are missing"),
+        ({"visits": [1, 2, float("inf")] * 20}, {}, "'visits': row 2 .from 0.: got inf"),
+        (
+            {"visits": ["1", "2", "many"] * 20},
+            {},
+            "'visits': got both numbers .row 0 .* and text .row 2: 'many'",
+        ),
+        ({}, {"unseen": ["town"]}, "unseen: unknown 'town'"),
+        ({}, {"kinds": {"city": "text"}}, "kinds: of column 'city': unknown 'text'"),
+        ({}, {"transforms": {"visits": "log"}}, "transforms: of column 'visits': unknown 'log'"),
+        (
+            {},
+            {"levels": {"city": ["Bonn", "Aix"]}},
+            "'city': row 2 .from 0.: got 'Cork', expected one of 'Bonn'",
+        ),
+        ({}, {"kinds": {"city": "bernoulli"}}, "levels of column 'city'"),
+        ({"visits": [1]}, {}, "columns of different lengths"),
+    ],
+)
+def test_a_table_that_cannot_be_learnt_is_refused_by_column(table, change, options, words):
+    with pytest.raises((DataError, ArgumentError), match=words):
+        Schema.infer({**table, **change}, **options)
+
+
+def test_a_table_that_does_not_match_is_refused_by_column(table):
+    schema = Schema.infer(table)
+    renamed = {("town" if name == "city" else name): cells for name, cells in table.items()}
+    with pytest.raises(DataError, match="no column 'city' and unknown columns 'town'"):
+        schema.encode(renamed)
+    with pytest.raises(DataError, match="got no column 'flag', expected"):
+        schema.encode({name: cells for name, cells in table.items() if name != "flag"})
+    with pytest.raises(DataError, match="got unknown columns 'more', expected"):
+        schema.encode({**table, "more": table["flag"]})
+    with pytest.raises(
+        DataError, match=r"'city': row 102 .from 0.: got 'Ulm', expected one of 'Aix', 'Bonn', 'Cork'"
+    ):
+        schema.encode({**table, "city": ["Aix", "Bonn", "Ulm"] * 20}, first=100)
+    with pytest.raises(DataError, match=r"'income': row 1 .from 0.: got 'x', expected a finite number"):
+        schema.encode({**table, "income": ["1", "x"] * 30})
+    with pytest.raises(DataError, match="got 0 rows"):
+        schema.encode({name: [] for name in table})
+    with pytest.raises(DataError, match="got 0 rows"):
+        Schema.infer({name: [] for name in table})
+    with pytest.raises(DataError, match="no value in 1 rows, the first is row 2"):
+        schema.encode({name: [*cells[:2], None] for name, cells in table.items()})
+    with pytest.raises(ArgumentError, match="rows: got"):
+        schema.decode(torch.zeros(2, 5))
+    with pytest.raises(ArgumentTypeError, match="expected lists of cells by column, or a frame"):
+        schema.encode(torch.zeros(2, 6))
+    wrong = schema.encode(table)
+    wrong[0, 3] = 1.5
+    with pytest.raises(DataError, match=r"column 'city': got 1\.5"):
+        schema.decode(wrong)
+    with pytest.raises(ArgumentError, match="numbers of column 'x'"):
+        Column("x", "gaussian", transform="standardise", numbers=(0.0, -1.0))
+
+
+# --- files and frames -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.tsv"])
+def test_a_file_is_read_as_text_by_column(tmp_path, name):
+    mark = "\t" if "tsv" in name else ","
+    path = write(tmp_path / name, f"age{mark}city\n39{mark} Bonn\n{mark}Aix\n")
+    assert read_table(path) == {"age": ["39", ""], "city": ["Bonn", "Aix"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a,b\n1,2\n3\n", "line 3: got 1 cells, expected 2"),
+        ("a,a\n1,2\n", "line 1: got the column name 'a'"),
+        ("a,\n1,2\n", "line 1: got the column name ''"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused(tmp_path, text, words):
+    with pytest.raises(DataError, match=words):
+        read_table(write(tmp_path / "t.csv", text))
+    with pytest.raises(FileError, match="expected a file that ends in"):
+        read_table(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames_are_tables(table, library):
+    frames = pytest.importorskip(library)
+    table["city"][4], table["visits"][6], table["member"][7] = None, None, None
+    schema = Schema.infer(frames.DataFrame(table))
+    assert schema == Schema.infer(table)
+    assert torch.equal(
+        schema.encode(frames.DataFrame(table)).nan_to_num(9), schema.encode(table).nan_to_num(9)
+    )
+
+
+def test_parquet_is_read(tmp_path, table):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet.write_table(pyarrow.table(table), tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet") == table
+
+
+@pytest.mark.skipif("HARMONIUM_DATA" not in os.environ, reason="needs the raw tables")
+def test_the_raw_mushrooms_are_a_table():
+    path = Path(os.environ["HARMONIUM_DATA"]) / "tables" / "mushrooms.csv.gz"
+    few = {name: cells[-400:] for name, cells in read_table(path).items()}
+    constant = [name for name, cells in few.items() if len({*cells} - {""}) < 2]
+    schema = Schema.infer(few, drop=constant)
+    back = schema.decode(schema.encode(few))
+    expected = [cell or None for cell in few["stalk-root"]]
+    assert None in expected
+    assert back["stalk-root"] == expected
+    assert back["odor"] == few["odor"]
