@@ -1,0 +1,89 @@
+r"""Values that rows lack, integrated over as if they were hidden.
+
+Where a value is missing at random (which ones are missing depends on nothing but the values that are known),
+a row tells of the known ones, o, alone, and the likelihood is that of these:
+
+.. math:: -\frac{\partial \log p(v_o)}{\partial \theta} = E_{v_m, h \mid v_o}\!\left[\frac{\partial E}
+    {\partial \theta}\right] - E_\mathrm{model}\!\left[\frac{\partial E}{\partial \theta}\right]
+
+Only the first term differs from that of a row without gaps. It is a sum over the states of the missing units
+m or of the hidden ones; else clamped Gibbs sampling draws the missing units, or mean field takes the closest
+distribution of independent units.
+
+References:
+    | Inference and missing data (Rubin, 1976)
+    | Supervised learning from incomplete data via an EM approach (Ghahramani & Jordan, 1994)
+"""
+
+from __future__ import annotations
+
+__all__ = ["by_pattern", "check_completes", "complete"]
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ..errors import invalid
+from ..models import PairwiseModel, inferred_fields
+from ..random import Stream
+from ..samplers import Gibbs
+from ..units import Gaussian, Mixed
+from ._rule import check_sums_out
+
+
+def check_completes(name: str, model: PairwiseModel, gaps: str) -> None:
+    """Check that the values that rows lack can be integrated over in some way.
+
+    Arguments:
+        name: The rule's.
+        model: The model.
+        gaps: How: ``gibbs`` or ``mean-field``.
+
+    Raises:
+        ArgumentError: Hidden units do not sum out, or mean field does not tell enough of the visible ones.
+    """
+    check_sums_out(name, model)
+    if gaps == "gibbs":
+        return
+    parts = list(model.visible.parts) if isinstance(model.visible, Mixed) else [model.visible]
+    if any(isinstance(part, Gaussian) and part.learn_precision for part in parts):
+        raise invalid("gaps", gaps, "'gibbs', as precisions are learned, of which means do not tell")
+    if model.lateral("visible") is not None:
+        raise invalid("gaps", gaps, "'gibbs', as visible units are coupled to each other")
+
+
+@torch.no_grad()
+def complete(
+    model: PairwiseModel, values: Tensor, known: Tensor, draw: bool, steps: int, stream: Stream
+) -> Tensor:
+    """Return visible statistics with what is missing filled in, shape (rows, width).
+
+    Arguments:
+        model: The model.
+        values: The statistics, shape (rows, width).
+        known: Which of them are known, likewise.
+        draw: Whether to draw them by clamped Gibbs sampling from where mean field leads; else they are means.
+        steps: Sweeps of mean field, and of Gibbs sampling.
+        stream: Where the random bits come from.
+    """
+    rows = (~known).any(1).nonzero()[:, 0]
+    own, there = values[rows], known[rows]
+    field = inferred_fields(model, {"visible": own}, {"visible": there}, steps)["visible"]
+    unit, full = model.visible, values.clone()
+    if not draw:
+        full[rows] = torch.where(there, own, unit.expected_statistics(field))
+        return full
+    start = {"visible": unit.sample(field.contiguous(), stream)}
+    clamp = {"visible": own.masked_fill(~there, torch.nan)}
+    gibbs = Gibbs()
+    chain = gibbs.run(model, gibbs.init(model, len(own), stream, start, clamp), stream, steps)
+    full[rows] = chain["visible"]
+    return full
+
+
+def by_pattern(known: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the numbers of the rows that lack the same values, shape (rows), and which they have."""
+    patterns, index = known.unique(dim=0, return_inverse=True)
+    for number, pattern in enumerate(patterns):
+        yield (index == number).nonzero()[:, 0], pattern
