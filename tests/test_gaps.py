@@ -222,3 +222,123 @@ def test_what_cannot_take_gaps_says_what_can():
         hm.fit(hm.RBM(2, 2), torch.tensor([[1.0, 0.0], [NAN, NAN]]))
     with pytest.raises(DataError, match="missing values are not taken"):
         hm.RBM(2, 2).free_energy(rows)
+
+
+@pytest.mark.parametrize("label", DISCRETE)
+def test_likelihood_of_what_is_known_is_the_sum_over_gaps(label):
+    model = DISCRETE[label]()
+    rows = gapped(model)
+    values = (log_known(model, rows) - model.log_sum({})).detach()
+    found = hm.log_likelihood(model, rows)
+    assert found.mean == pytest.approx(float(values.mean()), rel=1e-9)
+    assert (found.lower, found.upper, found.method) == (found.mean, found.mean, "exact")
+    assert found.data_standard_error == pytest.approx(float(values.std()) / 3)
+    nothing = torch.full((1, rows.shape[1]), NAN, dtype=torch.float64)
+    assert hm.log_likelihood(model, nothing).mean == pytest.approx(0, abs=1e-9)
+
+
+def test_likelihood_integrates_over_a_real_value():
+    model = REAL["reals"]()
+    rows = torch.tensor([[NAN, 0.2, 0.8], [1.1, -0.6, NAN]], dtype=torch.float64)
+    expected = (over_grid(model, rows) - model.log_sum({})).mean()
+    assert hm.log_likelihood(model, rows).mean == pytest.approx(float(expected.detach()), abs=1e-8)
+
+
+@pytest.mark.parametrize("label", ["bits", "machine of bits", "mixed", "reals"])
+def test_likelihood_of_rows_with_gaps_is_annealed_where_sums_are_long(label, monkeypatch):
+    model = {**DISCRETE, **REAL}[label]()
+    rows = gapped(model, 6)
+    exact = hm.log_likelihood(model, rows)
+    monkeypatch.setattr("harmonium.likelihood._gaps.LIMIT", 0)
+    found = hm.log_likelihood(model, rows, method="exact", runs=200, betas=30, schedule="linear")
+    assert 0 < abs(found.mean - exact.mean) <= 4 * found.standard_error
+    assert found.standard_error < 0.1
+    assert found.lower < found.mean < found.upper == np.inf
+    whole = rows[~rows.isnan().any(1)]
+    assert hm.log_likelihood(model, whole).mean == pytest.approx(hm.log_likelihood(model, whole).upper)
+
+
+def test_few_runs_that_carry_a_row_are_told(monkeypatch):
+    model = rbm(("bernoulli", "bernoulli"), (6, 3), scale=6)
+    monkeypatch.setattr("harmonium.likelihood._gaps.LIMIT", 0)
+    found = hm.log_likelihood(model, gapped(model, 6), method="exact", runs=20, betas=1, schedule="linear")
+    assert not found.trusted
+    assert "a row that lacks values" in found.reason
+
+
+def test_models_whose_hidden_units_depend_on_each_other_have_no_likelihood_of_gaps():
+    with pytest.raises(DataError, match="missing values are not taken"):
+        hm.log_likelihood(hm.DBM([2, 2, 2]), torch.tensor([[1.0, NAN]]))
+
+
+@pytest.mark.parametrize("label", ["bits", "machine of bits", "mixed"])
+def test_imputed_draws_are_those_of_the_model_given_what_is_known(label):
+    model, draws = DISCRETE[label](), 2000
+    rows = gapped(model, 5)
+    found = hm.impute(model, rows, draws=draws, steps=15, seed=3)
+    assert found.draws.shape == (draws, *rows.shape)
+    there = ~rows.isnan()
+    assert torch.equal(found.missing, ~there)
+    for filled in (found.draws[0], found.draws[-1], found.mean, found.mode, *found.interval(0.5)):
+        assert torch.equal(filled[there], rows[there])
+    for number, row in enumerate(rows):
+        states = fillings(model, row)
+        p = torch.softmax(-model.free_energy(states), 0).detach()
+        often = (found.draws[:, number, None] == states).all(2).double().mean(0)
+        assert bool(((often - p).abs() <= 4.5 * (p * (1 - p) / draws).sqrt() + 1e-9).all())
+    assert bool((~there).any())
+
+
+def test_imputed_reals_are_those_of_the_model_given_what_is_known():
+    model = REAL["reals"]()
+    row = torch.tensor([[0.4, NAN, -0.7]], dtype=torch.float64)
+    grid = torch.arange(-9, 9, 0.01, dtype=torch.float64)
+    many = row.repeat(len(grid), 1)
+    many[:, 1] = grid
+    p = torch.softmax(-model.free_energy(many), 0).detach()
+    found = hm.impute(model, row, draws=4000, steps=15)
+    mean, error = p @ grid, (p @ (grid - p @ grid).square() / 4000).sqrt()
+    assert abs(found.mean[0, 1] - mean) <= 4 * error
+    assert torch.equal(found.mode, found.mean)
+    low, high = found.interval(0.8)
+    inside = p[(grid > low[0, 1]) & (grid < high[0, 1])].sum()
+    assert abs(float(inside) - 0.8) <= 4 * (0.8 * 0.2 / 4000) ** 0.5 + 0.01
+
+
+def test_what_is_told_of_draws():
+    """The columns: a real value, a code, a bit, and a bit that is known."""
+    draws = torch.tensor([[[0.0, 2, 1, 1]], [[3, 0, 1, 1]], [[1, 2, 0, 1]], [[4, 1, 1, 1]]])
+    missing = torch.tensor([[True, True, True, False]])
+    found = hm.Imputed(draws, missing, ("gaussian", "categorical", "bernoulli", "bernoulli"))
+    assert found.mean.tolist() == [[2, 2, 0.75, 1]]
+    assert found.mode.tolist() == [[2, 2, 1, 1]]
+    low, high = found.interval(0.5)
+    torch.testing.assert_close(low, torch.tensor([[0.25, NAN, 0, 1]]), equal_nan=True)
+    torch.testing.assert_close(high, torch.tensor([[3.75, NAN, 1, 1]]), equal_nan=True)
+    assert found.interval(0.6)[0][0, 0] == 0
+    with pytest.raises(ArgumentError, match=r"share: got 0\.7, expected at most 0\.6 of 4 draws"):
+        found.interval(0.7)
+
+
+@pytest.mark.parametrize("n", [19, 24])
+def test_intervals_hold_another_draw_as_often_as_they_say(n):
+    x = hm.Stream(4).normal(n + 1, 20_000, torch.float64).exp()
+    found = hm.Imputed(x[1:, None], torch.ones(1, 20_000, dtype=torch.bool), ("gaussian",) * 20_000)
+    low, high = found.interval(0.9)
+    inside = ((x[0] > low[0]) & (x[0] < high[0])).double().mean()
+    assert abs(float(inside) - 0.9) <= 4 * (0.9 * 0.1 / 20_000) ** 0.5 + 0.002
+
+
+def test_imputing_takes_what_it_can_and_refuses_the_rest():
+    model = hm.RBM(2, 2)
+    whole = torch.tensor([[1, 0], [0, 1]])
+    assert torch.equal(hm.impute(model, whole, draws=3).mean, whole.float())
+    assert hm.impute(hm.DBM([2, 3, 2]), np.array([[1.0, NAN]]), draws=4).draws.shape == (4, 1, 2)
+    with pytest.raises(DataError, match=r"rows: got 2 at row 0, column 1"):
+        hm.impute(model, torch.tensor([[NAN, 2.0]]))
+    with pytest.raises(DataError, match=r"rows: got inf"):
+        hm.impute(model, torch.tensor([[NAN, np.inf]]))
+    with pytest.raises(ArgumentError, match="draws: got 0"):
+        hm.impute(model, whole, draws=0)
+    with pytest.raises(ArgumentError, match="model: got one with a layer that is there twice"):
+        hm.impute(hm.RBM(2, 2, doubled="visible"), whole)

@@ -26,8 +26,8 @@ from torch import Tensor
 from ..errors import invalid
 from ..models import Model, PairwiseModel, State, choose_side, configurations, count_states
 from ..random import Stream
-from ..units import Gaussian, Mixed, Unit
-from ._gaps import by_pattern, check_completes
+from ..units import Gaussian, Mixed, Unit, by_pattern
+from ._gaps import check_completes
 from ._moment_rule import MomentRule
 from ._rule import Batch
 

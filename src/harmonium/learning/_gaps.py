@@ -17,9 +17,7 @@ References:
 
 from __future__ import annotations
 
-__all__ = ["by_pattern", "check_completes", "complete"]
-
-from collections.abc import Iterator
+__all__ = ["check_completes", "complete"]
 
 import torch
 from torch import Tensor
@@ -27,7 +25,7 @@ from torch import Tensor
 from ..errors import invalid
 from ..models import PairwiseModel, inferred_fields
 from ..random import Stream
-from ..samplers import Gibbs
+from ..samplers import draw_missing
 from ..units import Gaussian, Mixed
 from ._rule import check_sums_out
 
@@ -68,22 +66,10 @@ def complete(
         stream: Where the random bits come from.
     """
     rows = (~known).any(1).nonzero()[:, 0]
-    own, there = values[rows], known[rows]
-    field = inferred_fields(model, {"visible": own}, {"visible": there}, steps)["visible"]
-    unit, full = model.visible, values.clone()
-    if not draw:
-        full[rows] = torch.where(there, own, unit.expected_statistics(field))
-        return full
-    start = {"visible": unit.sample(field.contiguous(), stream)}
-    clamp = {"visible": own.masked_fill(~there, torch.nan)}
-    gibbs = Gibbs()
-    chain = gibbs.run(model, gibbs.init(model, len(own), stream, start, clamp), stream, steps)
-    full[rows] = chain["visible"]
+    own, there, full = values[rows], known[rows], values.clone()
+    if draw:
+        full[rows] = draw_missing(model, own, there, steps, stream, sweeps=steps)
+    else:
+        field = inferred_fields(model, {"visible": own}, {"visible": there}, steps)["visible"]
+        full[rows] = torch.where(there, own, model.visible.expected_statistics(field))
     return full
-
-
-def by_pattern(known: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the numbers of the rows that lack the same values, shape (rows), and which they have."""
-    patterns, index = known.unique(dim=0, return_inverse=True)
-    for number, pattern in enumerate(patterns):
-        yield (index == number).nonzero()[:, 0], pattern
