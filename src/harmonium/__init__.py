@@ -71,7 +71,7 @@ if TYPE_CHECKING:
         save,
     )
     from .random import Stream
-    from .samplers import Gibbs, Tempering, sample
+    from .samplers import Gibbs, Imputed, Tempering, impute, sample
     from .training import History
     from .training.finetune import finetune
     from .training.fit import fit
@@ -108,6 +108,7 @@ __all__ = [
     "HarmoniumError",
     "History",
     "Hybrid",
+    "Imputed",
     "LogLikelihood",
     "LogPartition",
     "Measures",
@@ -134,6 +135,7 @@ __all__ = [
     "features",
     "finetune",
     "fit",
+    "impute",
     "likelihood",
     "load",
     "local_mask",
@@ -206,7 +208,7 @@ _ROOMS = {
         "save",
     ],
     "random": ["Stream"],
-    "samplers": ["Gibbs", "Tempering", "sample"],
+    "samplers": ["Gibbs", "Imputed", "Tempering", "impute", "sample"],
     "training": ["History", "finetune", "fit", "pretrain", "resume"],
     "units": ["UNITS", "Bernoulli", "Categorical", "Gaussian", "Mixed", "ReLU", "Spin"],
 }

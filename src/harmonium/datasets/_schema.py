@@ -12,7 +12,7 @@ __all__ = ["MISSING", "Schema", "read_table"]
 
 import itertools
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -91,7 +91,8 @@ class Schema:
         table, missing = as_table(table), tuple(missing)
         kinds, levels = dict(kinds or {}), dict(levels or {})
         own = {} if isinstance(transforms, str) else dict(transforms)
-        given = {"kinds": kinds, "transforms": own, "levels": levels, "unseen": unseen, "drop": drop}
+        given: dict[str, Iterable[str]] = {"kinds": kinds, "transforms": own, "levels": levels}
+        given |= {"unseen": unseen, "drop": drop}
         for argument, names in given.items():
             for name in names:
                 choose(argument, name, list(table))

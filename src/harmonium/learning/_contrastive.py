@@ -22,6 +22,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ..errors import invalid
 from ..models import Model, PairwiseModel, State
 from ..random import Stream
 from ..samplers import Gibbs, base_biases
@@ -77,6 +78,11 @@ class GibbsRule(ChainRule):
         if self.dropout:
             check_dropout(model, self.dropout)
 
+    def check_gaps(self, model: Model, patterns: Tensor) -> None:
+        super().check_gaps(model, patterns)
+        if self.dropout:
+            raise invalid("dropout", self.dropout, "0, as values of the data are missing")
+
     def positive(self, model: PairwiseModel, values: Tensor, stream: Stream) -> tuple[State, State]:
         data, fields = super().positive(model, values, stream)
         present = self.present(model, len(values), stream)
@@ -101,6 +107,9 @@ class CD(GibbsRule):
         data_phase: How hidden units that are coupled among each other follow the data:
             ``mean-field`` or ``gibbs``.
         data_steps: Sweeps of the data phase.
+        gaps: How values that rows lack (NaN) are integrated over: ``gibbs``, or ``mean-field``, which is
+            quicker and biased.
+        gap_steps: Sweeps over them: of mean field, then of Gibbs sampling if it is that.
         sparsity_target: The mean activity that hidden units are pulled to, if they are.
         sparsity_cost: How strongly they are pulled.
         sparsity_rate: How fast the running means of their activity follow those of the batches.
@@ -147,6 +156,9 @@ class PCD(GibbsRule):
         data_phase: How hidden units that are coupled among each other follow the data:
             ``mean-field`` or ``gibbs``.
         data_steps: Sweeps of the data phase.
+        gaps: How values that rows lack (NaN) are integrated over: ``gibbs``, or ``mean-field``, which is
+            quicker and biased.
+        gap_steps: Sweeps over them: of mean field, then of Gibbs sampling if it is that.
         sparsity_target: The mean activity that hidden units are pulled to, if they are.
         sparsity_cost: How strongly they are pulled.
         sparsity_rate: How fast the running means of their activity follow those of the batches.

@@ -6,6 +6,7 @@ statistics of the data, the rule's own states, one product for both, centring, t
 
 Hidden units that are coupled among each other have no closed expectation given the data. Mean field takes
 the closest distribution of independent units; clamped Gibbs sampling draws from the exact one, with noise.
+So it is with values that rows lack, which are integrated over as if hidden: see :mod:`._gaps`.
 
 References:
     | A learning algorithm for Boltzmann machines (Ackley, Hinton & Sejnowski, 1985)
@@ -17,7 +18,7 @@ from __future__ import annotations
 __all__ = ["PRESENT", "MomentRule", "named", "part"]
 
 from abc import abstractmethod
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -27,6 +28,7 @@ from ..errors import invalid
 from ..models import Model, PairwiseModel, State, mean_field
 from ..random import Stream
 from ..samplers import Gibbs
+from ._gaps import check_completes, complete
 from ._moments import centre, follow_offsets, likelihood_gradient
 from ._rule import Apply, Batch, Metrics, Rule
 from ._sparsity import check_target, first_activity, pull
@@ -41,6 +43,7 @@ PRESENT = "present."
 class MomentRule(Rule):
     """Abstract rule whose gradient is a difference of moments between data and the model."""
 
+    integrates: ClassVar[bool] = True
     centred: Annotated[
         bool | None,
         Field(description="centre the gradient; by default where all units are binary and none is frozen"),
@@ -55,6 +58,13 @@ class MomentRule(Rule):
     data_steps: Annotated[
         int, Field(ge=1, description="sweeps of the data phase: the most of mean field, or of Gibbs")
     ] = 20
+    gaps: Annotated[
+        Literal["gibbs", "mean-field"],
+        Field(description="how missing values follow those that are known"),
+    ] = "gibbs"
+    gap_steps: Annotated[
+        int, Field(ge=1, description="sweeps over missing values: of mean field, then of Gibbs if it is that")
+    ] = 10
     sparsity_target: Annotated[
         float | None, Field(description="mean activity that hidden units are pulled to; none by default")
     ] = None
@@ -70,6 +80,10 @@ class MomentRule(Rule):
             raise invalid("centred", True, "False where couplings or biases are frozen: they move together")
         if self.sparsity_target is not None:
             check_target(model, self.sparsity_target)
+
+    def check_gaps(self, model: Model, patterns: Tensor) -> None:
+        assert isinstance(model, PairwiseModel)
+        check_completes(self.name, model, self.gaps)
 
     @torch.no_grad()
     def init(self, model: Model, stream: Stream) -> State:
@@ -107,6 +121,20 @@ class MomentRule(Rule):
         """Set the gradients of all parameters, not centred; return the states of data and sample as one."""
         return likelihood_gradient(model, data, sample, shares)
 
+    def data(self, model: PairwiseModel, batch: Batch, stream: Stream) -> tuple[State, State]:
+        """Return what :meth:`positive` does of a batch, whose missing values are integrated over.
+
+        Arguments:
+            model: The model.
+            batch: The batch.
+            stream: Where the random bits come from.
+        """
+        values = batch.values
+        if batch.known is not None:
+            steps = self.gap_steps
+            values = complete(model, values, batch.known, self.gaps == "gibbs", steps, stream)
+        return self.positive(model, values, stream)
+
     def positive(self, model: PairwiseModel, values: Tensor, stream: Stream) -> tuple[State, State]:
         """Return the data's states with the hidden blocks' expected statistics, and fields.
 
@@ -138,7 +166,7 @@ class MomentRule(Rule):
         self, model: Model, batch: Batch, state: State, stream: Stream, apply: Apply
     ) -> tuple[State, Metrics]:
         assert isinstance(model, PairwiseModel)
-        data, fields = self.positive(model, batch.values, stream)
+        data, fields = self.data(model, batch, stream)
         sample, kept = self.negative(model, data, fields, state, stream)
         shares = self.shares(batch, sample)
         both = self.gradient(model, data, sample, shares)

@@ -31,6 +31,8 @@ class Batch(NamedTuple):
     """The rows' shares, shape (rows): of equal rows 1 / rows; with weights they sum to 1 on average."""
     rows: Tensor
     """Their global numbers, shape (rows)."""
+    known: Tensor | None = None
+    """Which columns of the values are known, shape (rows, width); the others are zero. None for all."""
 
 
 class Rule(Settings, ABC):
@@ -49,12 +51,22 @@ class Rule(Settings, ABC):
     remedy: ClassVar[str] = "lower lr or set max_gradient"
     """What to try where values are no longer finite."""
 
+    integrates: ClassVar[bool] = False
+    """Whether it integrates over values that are missing."""
     ties: ClassVar[bool] = False
     """Whether it trains models in which several couplings share a parameter."""
 
     @abstractmethod
     def check(self, model: Model) -> None:
         """Refuse a model that the rule does not fit, with an ArgumentError."""
+
+    def check_gaps(self, model: Model, patterns: Tensor) -> None:
+        """Refuse a model, with an ArgumentError, whose missing values the rule cannot integrate over.
+
+        Arguments:
+            model: The model, which the rule fits.
+            patterns: Truth values of shape (patterns, size): which values are known, as it occurs in rows.
+        """
 
     @abstractmethod
     def init(self, model: Model, stream: Stream) -> State:

@@ -56,6 +56,8 @@ class TAP(MomentRule):
         data_phase: How hidden units that are coupled among each other follow the data:
             ``mean-field`` or ``gibbs``.
         data_steps: Sweeps of the data phase.
+        gaps: Of no effect: rows are to have all values.
+        gap_steps: Of no effect.
         sparsity_target: The mean activity that hidden units are pulled to, if they are.
         sparsity_cost: How strongly they are pulled.
         sparsity_rate: How fast the running means of their activity follow those of the batches.
@@ -65,6 +67,7 @@ class TAP(MomentRule):
     """
 
     name: ClassVar[str] = "tap"
+    integrates: ClassVar[bool] = False
     steps: Annotated[int, Field(ge=1, description="sweeps over the means in each update")] = 5
     damping: Annotated[float, Field(ge=0, lt=1, description="what is kept of a mean in each sweep")] = 0.5
     start: Annotated[

@@ -52,6 +52,9 @@ class TemperedPCD(ChainRule):
         data_phase: How hidden units that are coupled among each other follow the data:
             ``mean-field`` or ``gibbs``.
         data_steps: Sweeps of the data phase.
+        gaps: How values that rows lack (NaN) are integrated over: ``gibbs``, or ``mean-field``, which is
+            quicker and biased.
+        gap_steps: Sweeps over them: of mean field, then of Gibbs sampling if it is that.
         sparsity_target: The mean activity that hidden units are pulled to, if they are.
         sparsity_cost: How strongly they are pulled.
         sparsity_rate: How fast the running means of their activity follow those of the batches.

@@ -56,6 +56,8 @@ class VariationalPCD(PCD):
         centred: Whether to centre the gradient; by default where all units are binary.
         offset_rate: How fast the centring offsets follow the means.
         data_phase: ``mean-field``, or ``gibbs`` for samples of the true posterior in its place.
+        gaps: Of no effect: rows are to have all values.
+        gap_steps: Of no effect.
         sparsity_target: The mean activity that hidden units are pulled to, if they are.
         sparsity_cost: How strongly they are pulled.
         sparsity_rate: How fast the running means of their activity follow those of the batches.
@@ -66,6 +68,7 @@ class VariationalPCD(PCD):
     """
 
     name: ClassVar[str] = "variational-pcd"
+    integrates: ClassVar[bool] = False
     steps: Annotated[int, Field(ge=1, description="Gibbs steps in each update")] = 5
     burn_in: Annotated[int, Field(ge=0, description="Gibbs steps of the chains before the first update")] = (
         100

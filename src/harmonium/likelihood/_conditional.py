@@ -21,7 +21,7 @@ References:
 
 from __future__ import annotations
 
-__all__ = ["conditional_log_likelihood"]
+__all__ = ["Split", "anneal_rows", "cheapest", "conditional_log_likelihood", "start_sum"]
 
 import copy
 import math
@@ -57,8 +57,8 @@ _ESS_LEAST = 10
 _CHAINS = 10_000
 
 
-class _Split(NamedTuple):
-    """The visible units, some of which are given."""
+class Split(NamedTuple):
+    """The visible units, some of which are given; see :meth:`of`."""
 
     known: Tensor
     """Which columns of the visible statistics are given, shape (width)."""
@@ -67,13 +67,19 @@ class _Split(NamedTuple):
     held: Unit | None
     """Those that are, likewise."""
 
+    @classmethod
+    def of(cls, unit: Unit, given: Tensor) -> Split:
+        """Return the visible units by whether they are given, truth values of shape (size), not all true."""
+        held = unit.subset(given) if bool(given.any()) else None
+        return cls(unit.expand(given), unit.subset(~given), held)
+
     def own_energy(self, s: Tensor) -> Tensor:
         """Return e(x) of the units that are given, of visible statistics of shape (rows, width)."""
         x = s[:, self.known]
         return x.new_zeros(len(x)) if self.held is None else self.held.own_energy(x)
 
 
-_Sum: TypeAlias = Callable[[PairwiseModel, Tensor, _Split], Tensor]
+_Sum: TypeAlias = Callable[[PairwiseModel, Tensor, Split], Tensor]
 """Returns each row's log of the sum over the hidden and the free visible units, shape (rows), float64."""
 
 
@@ -129,13 +135,14 @@ def conditional_log_likelihood(
     model.visible.validate(rows)
     double = copy.deepcopy(model).double()
     s, split = double.visible.statistics(rows.to(model.device)), _split(double, given)
-    cost, log_sum = _cheapest(double, split, len(s))
+    cost, log_sum = cheapest(double, split, len(s))
     exact = method == "exact" or (method == "auto" and cost <= _LIMIT)
     if exact:
         _check_cost(double, split, cost)
         log_z, errors, worst = log_sum(double, s, split), torch.zeros(len(s)), float(runs)
     else:
-        log_z, errors, worst = _annealed(model, s, split, (runs, betas, schedule, seed))
+        base, above, errors, worst = anneal_rows(model, s, split.known, (runs, betas, schedule, seed))
+        log_z = start_sum(model, base, s, split) + above
     values = double.log_sum(double.observed(s)) - log_z
     mean, bias = float(values.mean()), float(errors.square().mean()) / 2
     error = math.hypot(float(errors.square().sum().sqrt()) / len(s), 0.0 if exact else bias)
@@ -158,7 +165,7 @@ def conditional_log_likelihood(
     )
 
 
-def _split(model: PairwiseModel, given: Any) -> _Split:
+def _split(model: PairwiseModel, given: Any) -> Split:
     """Return the visible units by whether they are given.
 
     Raises:
@@ -172,12 +179,10 @@ def _split(model: PairwiseModel, given: Any) -> _Split:
         raise DataError(f"given: got shape {got}, expected truth values of shape ({unit.size},)")
     if bool(mask.all()):
         raise DataError("given: got all units, expected at least one that is not")
-    mask = mask.to(model.device)
-    held = unit.subset(mask) if bool(mask.any()) else None
-    return _Split(unit.expand(mask), unit.subset(~mask), held)
+    return Split.of(unit, mask.to(model.device))
 
 
-def _cheapest(model: PairwiseModel, split: _Split, rows: int) -> tuple[float, _Sum]:
+def cheapest(model: PairwiseModel, split: Split, rows: int) -> tuple[float, _Sum]:
     """Return the elements of fields that the cheaper of two sums takes, and that sum."""
     widest = max(model.layer(block).width for block in model.blocks())
     over_free = split.free.count() * rows * widest
@@ -191,14 +196,14 @@ def _hidden_states(model: PairwiseModel) -> float:
     return count_states(model, hidden) if choose_side(model, hidden)[0] == () else math.inf
 
 
-def _check_cost(model: PairwiseModel, split: _Split, cost: float) -> None:
+def _check_cost(model: PairwiseModel, split: Split, cost: float) -> None:
     if cost > _CEILING:
         hidden, have = _hidden_states(model), f"the free units have {split.free.count():.3g}"
         have += f", the hidden ones {hidden:.3g}" if hidden < math.inf else ""
         raise invalid("method", "exact", f"fewer states, or 'ais'; {have}")
 
 
-def _over_free(model: PairwiseModel, s: Tensor, split: _Split) -> Tensor:
+def _over_free(model: PairwiseModel, s: Tensor, split: Split) -> Tensor:
     """Enumerate the free units; see :data:`_Sum`."""
     states = int(split.free.count())
     step = max(1, _BLOCK // (len(s) * s.shape[1]))
@@ -212,7 +217,7 @@ def _over_free(model: PairwiseModel, s: Tensor, split: _Split) -> Tensor:
     return torch.stack(parts).logsumexp(0)
 
 
-def _over_hidden(model: PairwiseModel, s: Tensor, split: _Split) -> Tensor:
+def _over_hidden(model: PairwiseModel, s: Tensor, split: Split) -> Tensor:
     """Enumerate the hidden units; see :data:`_Sum`."""
     hidden, known = model.hidden_blocks(), split.known
     states = int(count_states(model, hidden))
@@ -228,27 +233,44 @@ def _over_hidden(model: PairwiseModel, s: Tensor, split: _Split) -> Tensor:
     return torch.stack(parts).logsumexp(0) - split.own_energy(s)
 
 
-def _annealed(
-    model: PairwiseModel, s: Tensor, split: _Split, settings: tuple[int, int, str, int]
-) -> tuple[Tensor, Tensor, float]:
-    """Return each row's estimate, its error, and the worst effective sample size."""
+def anneal_rows(
+    model: PairwiseModel, s: Tensor, known: Tensor, settings: tuple[int, int, str, int]
+) -> tuple[Base, Tensor, Tensor, float]:
+    """Anneal each row's sum over what is not known from that of independent units.
+
+    Arguments:
+        model: The model.
+        s: Visible statistics, shape (rows, width).
+        known: Which of them are known, shape (width) or (rows, width).
+        settings: Runs, steps, the schedule's name and the seed.
+
+    Returns:
+        Where the runs start; by how much each row's log-sum is above :func:`start_sum`, shape (rows); its
+        error; and the worst effective sample size.
+    """
     runs, steps, name, seed = settings
     stream = Stream(seed, "conditional")
     base = Base(model, clamped=True)
     betas = make_schedule(name, steps, model, base, stream.child("schedule"))
-    parts = s.to(model.dtype).split(max(1, _CHAINS // runs))
+    rows = max(1, _CHAINS // runs)
+    parts = zip(s.to(model.dtype).split(rows), known.expand(s.shape).split(rows), strict=True)
     weights = [
-        _weights(model, base, betas, part, split.known, runs, stream.child(f"part {number}"))
-        for number, part in enumerate(parts)
+        _weights(model, base, betas, part, there, runs, stream.child(f"part {number}"))
+        for number, (part, there) in enumerate(parts)
     ]
     found = [log_mean_weight(row) for row in torch.cat(weights)]
     values, errors, sizes = zip(*found, strict=True)
+    above = torch.tensor(values, dtype=torch.float64, device=s.device)
+    return base, above, torch.tensor(errors), min(sizes)
+
+
+def start_sum(model: PairwiseModel, base: Base, s: Tensor, split: Split) -> Tensor:
+    """Return each row's log-sum where all units are independent, shape (rows), float64."""
     bias, known = model.shown(base.biases).double(), split.known
-    log_z = split.free.log_partition(bias[~known]) + s[:, known] @ bias[known] - split.own_energy(s)
+    total = split.free.log_partition(bias[~known]) + s[:, known] @ bias[known] - split.own_energy(s)
     for block in model.hidden_blocks():
-        log_z = log_z + model.layer(block).log_partition(base.biases[block])
-    estimate = torch.tensor(values, dtype=torch.float64, device=s.device)
-    return log_z + estimate, torch.tensor(errors), min(sizes)
+        total = total + model.layer(block).log_partition(base.biases[block])
+    return total
 
 
 def _weights(

@@ -19,6 +19,7 @@ from ..models import DBN, GenerativeModel, PairwiseModel, check_transform, choos
 from ..random import Stream
 from ..units import as_rows
 from ._exact import LIMIT
+from ._gaps import known_log_sums
 from ._log_partition import log_partition as estimate_log_partition
 from ._network import weigh_paths
 from ._paths import Paths
@@ -28,6 +29,9 @@ from ._results import LogLikelihood, LogPartition
 _ROWS = 2048
 _SAMPLES = 100
 _LOW = 0.1
+_RUNS, _BETAS = 100, 1000
+_ESS_LIMIT = 0.1
+_ESS_LEAST = 10
 
 
 @torch.no_grad()
@@ -47,9 +51,13 @@ def log_likelihood(
     over rows of the logarithm of an importance-sampled mean, low by about half its variance; beside it stands
     the variational bound.
 
+    Rows may lack values (NaN), if the hidden units sum out. Then it is the mean of the log-likelihood of what
+    is known of each: exact, up to log Z, where the states of what is missing or of the hidden units are few;
+    else annealed for each row, which leaves no upper end.
+
     Arguments:
         model: The model.
-        data: Rows of shape (rows, size): values that the visible units can take; or a
+        data: Rows of shape (rows, size): values that the visible units can take, or NaN; or a
             :class:`harmonium.datasets.Dataset`, whose test rows are taken.
         log_partition: An estimate of log Z to use; made here if not given.
         means: Accept means where states are due (binarisation ``none``; the result is then no
@@ -57,7 +65,8 @@ def log_likelihood(
         samples: Of hidden layers that do not sum out, for each row; 100 if not given, or none where they
             are few enough to be enumerated.
         seed: The seed of all that is drawn.
-        options: Arguments of :func:`harmonium.log_partition`: ``method``, ``runs``, ``betas``, ...
+        options: Arguments of :func:`harmonium.log_partition`: ``method``, ``runs``, ``betas``, ... Rows that
+            lack values are annealed by the same ``runs`` (or 100), ``betas`` (or 1000) and ``schedule``.
 
     Raises:
         ArgumentTypeError: The model, the data or the estimate is none.
@@ -100,7 +109,9 @@ def log_likelihood(
         log_determinant=None if transform is None else transform.log_determinant,
     )
     if isinstance(model, PairwiseModel) and model.hidden_sums_out():
-        return _around(result, _log_sums(model, rows))
+        if model.visible.known(rows) is None:
+            return _around(result, _log_sums(model, rows))
+        return _around_known(result, model, rows, seed, options)
     paths = _paths(model, rows, samples, Stream(seed, "importance"))
     n = len(rows)
     bias, doubt = _shortfall(paths.effective, samples or _SAMPLES)
@@ -143,7 +154,11 @@ def _shortfall(effective: Tensor, samples: int) -> tuple[float, str]:
 
 def _check_rows(model: DBN | PairwiseModel, rows: Tensor, means: bool) -> None:
     if isinstance(model, PairwiseModel):
-        model.validate(rows, means=means)
+        gaps = model.hidden_sums_out() and model.visible.known(rows) is not None
+        if gaps:
+            model.visible.validate(rows, means=means, gaps=True)
+        else:
+            model.validate(rows, means=means)
         return
     below = model.visible
     if model.classes is not None and rows.ndim == 2 and rows.shape[1] == below.size - 1:
@@ -177,6 +192,33 @@ def _around(result: LogLikelihood, values: Tensor) -> LogLikelihood:
         lower=mean - log_z.upper,
         upper=mean - log_z.lower,
         data_standard_error=spread / math.sqrt(len(values)),
+    )
+
+
+def _around_known(
+    result: LogLikelihood, model: PairwiseModel, rows: Tensor, seed: int, options: dict[str, Any]
+) -> LogLikelihood:
+    """Put the mean of what is known of rows that lack values, and its ends, into a result."""
+    steps, runs = options.get("betas", _BETAS), options.get("runs", _RUNS)
+    if not isinstance(steps, int):
+        steps = len(steps) - 1
+    sums = known_log_sums(model, rows, (runs, steps, options.get("schedule", "adaptive"), seed))
+    result = _around(result, sums.values)
+    if sums.worst == math.inf:
+        return result
+    bias = float(sums.errors.square().mean()) / 2
+    own = math.hypot(float(sums.errors.norm()) / len(rows), bias)
+    doubt = ""
+    if not sums.worst >= max(_ESS_LIMIT * runs, _ESS_LEAST):
+        doubt = f"{sums.worst:.1f} of {runs} runs carry the weight of a row that lacks values; "
+        doubt += "use more betas and runs"
+    return replace(
+        result,
+        mean=result.mean + bias,
+        upper=math.inf,
+        standard_error=math.hypot(result.standard_error, own),
+        trusted=result.trusted and not doubt,
+        reason="; ".join(filter(None, (result.reason, doubt))),
     )
 
 

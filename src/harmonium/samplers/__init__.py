@@ -6,6 +6,7 @@ from ._blocks import draw_block
 from ._diagnostics import autocorrelation_time, effective_sample_size, split_rhat
 from ._generate import generate, interpolate
 from ._gibbs import Gibbs
+from ._impute import Imputed, draw_missing, impute
 from ._sample import sample
 from ._sampler import Info, Sampler
 from ._tempering import Tempering
@@ -14,6 +15,7 @@ __all__ = [
     "Ancestral",
     "Completion",
     "Gibbs",
+    "Imputed",
     "Info",
     "Sampler",
     "Tempering",
@@ -22,8 +24,10 @@ __all__ = [
     "base_biases",
     "descend",
     "draw_block",
+    "draw_missing",
     "effective_sample_size",
     "generate",
+    "impute",
     "interpolate",
     "sample",
     "split_rhat",

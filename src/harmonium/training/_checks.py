@@ -6,10 +6,12 @@ __all__ = [
     "check_callback",
     "check_config",
     "check_finite",
+    "check_gaps",
     "check_hashes",
     "check_init",
     "check_is_rule",
     "check_likelihood",
+    "check_missing",
     "check_output",
     "check_rule",
     "check_scale",
@@ -22,6 +24,7 @@ import logging
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,7 +32,7 @@ from ..datasets import Dataset
 from ..errors import ArgumentError, ArgumentTypeError, FileError, choose, invalid, show
 from ..learning import RULES, Rule
 from ..models import GenerativeModel, Model, PairwiseModel
-from ..units import Gaussian, Mixed, Unit
+from ..units import Gaussian, Mixed, Unit, as_rows
 from ._events import require
 from ._options import Options
 from ._source import Source
@@ -66,6 +69,38 @@ def check_rule(rule: Rule, model: Model) -> None:
         able = ", ".join(repr(name) for name, kind in RULES.items() if kind.ties)
         raise invalid("rule", rule.name, f"one that trains a model with a layer that is there twice: {able}")
     rule.check(model)
+
+
+def check_missing(rule: Rule, model: Model, data: Any) -> None:
+    """Check that a rule integrates over the values that rows lack, if they lack some.
+
+    Raises:
+        ArgumentError: It does not.
+    """
+    rows = data.train if isinstance(data, Dataset) else data
+    if rule.integrates or not isinstance(rows, Tensor | np.ndarray) or rows.ndim != 2:
+        return
+    rows = as_rows("data", rows)
+    if rows.is_floating_point() and bool(rows.isnan().any()):
+        row, column = rows.isnan().nonzero()[0].tolist()
+        able = ", ".join(repr(name) for name, kind in RULES.items() if kind.integrates)
+        expected = f"one that integrates over missing values ({able}): row {row} has none in column {column}"
+        raise invalid("rule", rule.name, expected)
+
+
+def check_gaps(rule: Rule, model: Model, source: Any, options: Options) -> None:
+    """Check that the missing values of rows, if there are some, can be integrated over.
+
+    Raises:
+        ArgumentError: Not of this model, by this rule, or with these options.
+    """
+    if not getattr(source, "gaps", False):
+        return
+    if not isinstance(model, PairwiseModel):
+        raise ArgumentError(f"data: got missing values, which no rule integrates over for a {model.kind}")
+    if options.init != "base-rates":
+        raise invalid("init", options.init, "'base-rates', as values of the data are missing")
+    rule.check_gaps(model, source.patterns())
 
 
 def check_output(options: Options, folder: RunFolder | None) -> None:

@@ -106,7 +106,13 @@ class Lifted(Source):
 
 
 def open_data(
-    model: Model, data: Any, stream: Stream, options: Options, weights: Any = None, validation: Any = None
+    model: Model,
+    data: Any,
+    stream: Stream,
+    options: Options,
+    weights: Any = None,
+    validation: Any = None,
+    gaps: bool = False,
 ) -> Opened:
     """Return the source of data for a model, and probes to be scored; see :func:`open_source`.
 
@@ -119,15 +125,15 @@ def open_data(
         options: The run's settings.
         weights: The rows' weights, shape (rows).
         validation: Rows to score, in place of those that ``data`` brings.
+        gaps: Whether values of rows may be missing (NaN).
 
     Raises:
         DataError: Rows or weights do not fit.
     """
     if not isinstance(data, LayerData):
         rows = _labelled(model, data)
-        return open_source(
-            model.visible, rows, stream, options.batch_size, options.probe, weights, validation
-        )
+        sizes = options.batch_size, options.probe
+        return open_source(model.visible, rows, stream, *sizes, weights, validation, gaps)
     network = data.model
     opened = open_data(network, data.data, stream, options, weights, validation)
     source = Lifted(model.visible, opened.source, data, stream.child("layers"))

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from ..learning import chain_rows, seen_by_chains
 from ..likelihood import log_likelihood, log_partition
-from ..models import PairwiseModel, State, error_rate, has_label, mean_field
+from ..models import PairwiseModel, State, error_rate, has_label, inferred_fields, mean_field
 from ..random import Stream
 from ._options import Options
 
 Record = dict[str, Any]
+
+_SWEEPS = 20
 
 
 class Monitor(ABC):
@@ -76,11 +78,15 @@ class EnergyMonitor(Monitor):
 
     Free energies and pseudo-likelihoods are read off the same units in every epoch; a growing gap between
     the free energies of training and validation rows is overfitting. Means have no pseudo-likelihood. Models
-    with a label are asked for the labels of the rows.
+    with a label are asked for the labels of the rows. Rows that lack values are scored by what mean field
+    makes of the values that they have, as far as that goes.
     """
 
     def kinds(self, model: PairwiseModel) -> list[str]:
         scores = ["reconstruction_error", "hidden_mean"] if model.hidden_blocks() else []
+        if self._lacking(model):
+            likelihood = ["log_likelihood", "log_likelihood_lower", "log_likelihood_upper"]
+            return scores + (likelihood if self.options.likelihood_every else [])
         if model.hidden_sums_out():
             scores.append("free_energy")
         if self._has_pseudo_likelihood(model):
@@ -124,12 +130,14 @@ class EnergyMonitor(Monitor):
         return record
 
     def scores(self, model: PairwiseModel, rows: Tensor) -> dict[str, float]:
-        s = model.visible.statistics(rows.to(model.device))
+        s, known = model.visible.known_statistics(rows.to(model.device))
+        if self._lacking(model):
+            return _scores_of_known(model, s, torch.ones_like(s).bool() if known is None else known)
         seen, scores = model.observed(s), {}
         if model.hidden_blocks():
             means = mean_field(model, seen).means
-            known = {**seen, **means}
-            guess = {block: model.layer(block).mean(model.field(block, known)) for block in seen}
+            whole = {**seen, **means}
+            guess = {block: model.layer(block).mean(model.field(block, whole)) for block in seen}
             scores["reconstruction_error"] = float((model.shown(guess) - s).square().mean())
             scores["hidden_mean"] = float(torch.cat(list(means.values()), 1).mean())
         if model.hidden_sums_out():
@@ -141,9 +149,24 @@ class EnergyMonitor(Monitor):
             scores["accuracy"] = 1 - scores["error"]
         return scores
 
+    def _lacking(self, model: PairwiseModel) -> bool:
+        """Return whether there are rows that lack values."""
+        return any(model.visible.known(rows) is not None for rows in self.probes.values())
+
     def _has_pseudo_likelihood(self, model: PairwiseModel) -> bool:
         alone = model.observed_blocks() == ("visible",)
         return self.states and alone and model.visible.support() is not None and model.hidden_sums_out()
+
+
+def _scores_of_known(model: PairwiseModel, s: Tensor, known: Tensor) -> dict[str, float]:
+    """Return the scores of rows that lack values, shape (rows, width); the error is of what is known."""
+    if not model.hidden_blocks():
+        return {}
+    fields = inferred_fields(model, model.observed(s), model.observed(known), _SWEEPS)
+    means = [model.layer(block).expected_statistics(fields[block]) for block in model.hidden_blocks()]
+    guess = model.shown({b: model.layer(b).mean(fields[b]) for b in model.observed_blocks()})
+    error = (guess - s).square()[known].mean()
+    return {"reconstruction_error": float(error), "hidden_mean": float(torch.cat(means, 1).mean())}
 
 
 def matrices(model: nn.Module) -> dict[str, Tensor]:

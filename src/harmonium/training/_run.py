@@ -18,9 +18,11 @@ from ..units import Unit
 from ._checks import (
     check_config,
     check_finite,
+    check_gaps,
     check_hashes,
     check_init,
     check_likelihood,
+    check_missing,
     check_output,
     check_rule,
     check_scale,
@@ -62,12 +64,15 @@ class Run:
         check_output(options, folder)
         check_init(options, model)
         check_transform(model, data)
+        check_missing(rule, model, data)
         self.data = data
         self.model, self.rule, self.options, self.folder = model, rule, options, folder
         root = Stream(options.seed, "fit")
         self.stream = root.child("chains")
-        opened = open_data(model, data, root.child("data"), options, weights, validation)
+        gaps = rule.integrates
+        opened = open_data(model, data, root.child("data"), options, weights, validation, gaps)
         self.source, train, held_out, states = opened
+        check_gaps(rule, model, self.source, options)
         self.hashes = {} if folder is None else hashes(opened, data)
         held_out = held_out[: options.probe]
         check_likelihood(options, model)

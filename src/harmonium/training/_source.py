@@ -38,6 +38,7 @@ class Source:
         codes: How many of the last columns hold codes, whatever the others hold.
         weights: The rows' weights, shape (rows); all equal if not given.
         flips: The shape of an image, where half of them, by a coin for each row and epoch, are mirrored.
+        gaps: Whether values may be missing (NaN), where rows are states.
 
     Raises:
         DataError: Rows or weights do not fit.
@@ -55,6 +56,7 @@ class Source:
         codes: int = 0,
         weights: Tensor | None = None,
         flips: tuple[int, ...] | None = None,
+        gaps: bool = False,
     ) -> None:
         self.unit = unit
         self.rows = rows
@@ -66,7 +68,10 @@ class Source:
         self.bits = stream.child("bits")
         self.coins = stream.child("flips")
         self.flips = flips
-        self._check()
+        self._check(gaps)
+        self.gaps = gaps and levels is None and _lacks(rows)
+        if self.gaps:
+            _check_gaps(rows)
         self.weights = None if weights is None else _relative(weights, len(rows))
 
     def __len__(self) -> int:
@@ -78,7 +83,15 @@ class Source:
         self.order.step = epoch
         order = self.order.permutation(len(self.rows))
         for index in order.split(self.batch_size)[first:]:
-            yield Batch(self.present(index, epoch), self._shares(index), index)
+            if not self.gaps:
+                yield Batch(self.present(index, epoch), self._shares(index), index)
+                continue
+            values, known = self.unit.known_statistics(self.rows[index])
+            yield Batch(values, self._shares(index), index, known)
+
+    def patterns(self) -> Tensor:
+        """Return which values are known, as it occurs in rows, shape (patterns, size)."""
+        return (~self.rows.isnan()).unique(dim=0)
 
     def present(self, index: Tensor, epoch: int) -> Tensor:
         """Return the statistics of rows as they are shown in an epoch."""
@@ -101,7 +114,12 @@ class Source:
             yield self.present(index, 0), self._shares(index) * len(index)
 
     def mean(self) -> Tensor:
-        """Return the mean statistics; of discrete units, as if with two more rows without bias."""
+        """Return the mean statistics; of discrete units, as if with two more rows without bias.
+
+        Values that are missing do not count.
+        """
+        if self.gaps:
+            return self.unit.smoothed(*self._known_sums(torch.zeros(self.unit.width, dtype=torch.float64), 1))
         total = torch.zeros(self.unit.width, dtype=torch.float64)
         for index in torch.arange(len(self.rows)).split(_ROWS):
             weights = self._shares(index).double() * len(index)
@@ -111,9 +129,23 @@ class Source:
     def spread(self) -> tuple[Tensor, Tensor]:
         """Return the standard deviations and the smoothed means of the statistics, shapes (width)."""
         mean, total = self.mean(), torch.zeros(self.unit.width, dtype=torch.float64)
+        if self.gaps:
+            total, count = self._known_sums(mean, 2)
+            return (total / count).sqrt(), mean
         for values, weights in self.blocks():
             total += weights.double().cpu() @ (values.double().cpu() - mean).square()
         return (total / len(self.rows)).sqrt(), mean
+
+    def _known_sums(self, centre: Tensor, power: int) -> tuple[Tensor, Tensor]:
+        """Return the weighted sums of powers of what is known, less a centre, and of the weights."""
+        total, count = torch.zeros_like(centre), torch.zeros_like(centre)
+        for index in torch.arange(len(self.rows)).split(_ROWS):
+            values, known = self.unit.known_statistics(self.rows[index])
+            there = torch.ones_like(values).double() if known is None else known.double()
+            weights = (self._shares(index).double() * len(index)).cpu()
+            total += weights @ ((values.double().cpu() - centre).pow(power) * there.cpu())
+            count += weights @ there.cpu()
+        return total, count
 
     def fingerprint(self) -> str:
         """Return a hash that tells these training rows, and how they are presented, from others."""
@@ -144,7 +176,7 @@ class Source:
             return torch.full((n,), 1 / n, dtype=self.unit.bias.dtype, device=self.unit.bias.device)
         return self.weights[index].to(self.unit.bias) / n
 
-    def _check(self) -> None:
+    def _check(self, gaps: bool) -> None:
         parts = list(self.unit.parts) if isinstance(self.unit, Mixed) else [self.unit]
         if self.codes and parts[-1].size != self.codes:
             raise DataError(
@@ -160,7 +192,7 @@ class Source:
                 "rows (on the command line: --set data.with_labels=true)"
             )
         if self.levels is None:
-            self.unit.validate(self.rows)
+            self.unit.validate(self.rows, gaps=gaps)
             return
         if self.rows.ndim != 2 or self.rows.shape[1] != self.unit.size or not len(self.rows):
             got = tuple(self.rows.shape)
@@ -196,6 +228,7 @@ def open_source(
     probe: int,
     weights: Any = None,
     validation: Any = None,
+    gaps: bool = False,
 ) -> Opened:
     """Return the source of ``data``, a probe of its training rows to be scored, and its validation rows.
 
@@ -207,6 +240,7 @@ def open_source(
         probe: Rows of the probe, at most.
         weights: The rows' weights, shape (rows).
         validation: Rows to score, in place of those that ``data`` brings.
+        gaps: Whether values may be missing (NaN).
 
     Raises:
         DataError: Rows or weights do not fit.
@@ -223,16 +257,17 @@ def open_source(
             codes=0 if data.classes is None else 1,
             weights=shares,
             flips=data.shape if data.flips else None,
+            gaps=gaps,
         )
         train, held_out, states = data.fixed("train", probe), data.validation, data.binarisation != "none"
     else:
         train = as_rows("data", data, "an array or a tensor of numbers, or a Dataset").detach()
-        source = Source(unit, train, stream, batch_size, weights=shares)
+        source = Source(unit, train, stream, batch_size, weights=shares, gaps=gaps)
         train, held_out, states = train[:probe], train[:0], True
     if validation is not None:
         held_out = as_rows("validation", validation).detach()
     if validation is not None or len(held_out):
-        unit.validate(held_out, means=not states, name="validation")
+        unit.validate(held_out, means=not states, name="validation", gaps=gaps)
     return Opened(source, train, held_out, states)
 
 
@@ -242,6 +277,8 @@ def fingerprint(rows: Tensor, *how: object, weights: Tensor | None = None) -> st
     digest = sha256(" ".join(map(str, kind)).encode())
     for table in (rows, weights):
         for block in () if table is None else table.split(_ROWS):
+            if block.is_floating_point():
+                block = block.masked_fill(block.isnan(), torch.nan)
             digest.update(block.cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
 
@@ -277,6 +314,21 @@ def changed_splits(config: dict[str, Any], data: Dataset) -> list[str]:
 def _differing(noted: dict[str, str], data: Dataset) -> list[str]:
     now = fingerprints(data)
     return [split for split in now if noted.get(split, now[split]) != now[split]]
+
+
+def _lacks(rows: Tensor) -> bool:
+    """Return whether there is a value that is missing."""
+    return rows.is_floating_point() and any(bool(block.isnan().any()) for block in rows.split(_ROWS))
+
+
+def _check_gaps(rows: Tensor) -> None:
+    """Check that each row and each column has a value."""
+    there = ~rows.isnan()
+    for axis, (name, remedy) in enumerate((("column", "train without it"), ("row", "leave it out"))):
+        empty = ~there.any(axis)
+        if bool(empty.any()):
+            number = int(empty.nonzero()[0])
+            raise DataError(f"data: got no value in {name} {number}, expected one at least; {remedy}")
 
 
 def _relative(weights: Tensor, n: int) -> Tensor:

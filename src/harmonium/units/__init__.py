@@ -23,7 +23,7 @@ from ._discrete import Bernoulli, Categorical, Spin
 from ._gaussian import Gaussian
 from ._mixed import Mixed
 from ._relu import ReLU
-from ._rows import as_rows
+from ._rows import as_rows, by_pattern
 from ._unit import Unit
 
 UNITS: dict[str, type[Unit]] = {
@@ -41,6 +41,7 @@ __all__ = [
     "Spin",
     "Unit",
     "as_rows",
+    "by_pattern",
     "unit_from_config",
 ]
 

@@ -128,8 +128,9 @@ class Mixed(Unit):
     def natural(self, mean: Tensor) -> Tensor:
         return torch.cat([part.natural(mean[..., own]) for part, own in self._slots()], -1)
 
-    def smoothed(self, total: Tensor, rows: int) -> Tensor:
-        return torch.cat([part.smoothed(total[own], rows) for part, own in self._slots()])
+    def smoothed(self, total: Tensor, rows: int | Tensor) -> Tensor:
+        counts = rows if isinstance(rows, Tensor) else torch.full_like(total, rows)
+        return torch.cat([part.smoothed(total[own], counts[own]) for part, own in self._slots()])
 
     def own_moments(
         self, x: Tensor, weight: Tensor, out: dict[str, Tensor] | None = None

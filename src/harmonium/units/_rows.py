@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["as_rows"]
+__all__ = ["as_rows", "by_pattern"]
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -39,3 +40,10 @@ def _from_array(array: np.ndarray[Any, Any]) -> Tensor:
     """Return the array as a tensor; one that torch cannot share memory with is copied."""
     native = array.astype(array.dtype.newbyteorder("="), copy=False)
     return torch.from_numpy(np.require(native, requirements=["C", "W"]))
+
+
+def by_pattern(known: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the numbers of the rows that lack the same values, shape (rows), and which they have."""
+    patterns, index = known.unique(dim=0, return_inverse=True)
+    for number, pattern in enumerate(patterns):
+        yield (index == number).nonzero()[:, 0], pattern

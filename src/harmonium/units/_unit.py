@@ -100,13 +100,33 @@ class Unit(nn.Module, ABC):
         digits = [(number // n**i) % n for i in range(self.size)]
         return support.double()[torch.stack(digits, -1)].flatten(1)
 
-    def validate(self, x: Tensor, *, means: bool = False, name: str = "data") -> None:
+    def known(self, x: Tensor) -> Tensor | None:
+        """Return which columns of the statistics values tell, shape (*, width); None where none is missing.
+
+        Arguments:
+            x: Values of shape (*, size), NaN where one is missing; or statistics, of which none is.
+        """
+        if not x.is_floating_point() or x.shape[-1] != self.size:
+            return None
+        gaps = x.isnan()
+        return self.expand(~gaps) if bool(gaps.any()) else None
+
+    def known_statistics(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return statistics of values, zero where one is missing, and what :meth:`known` does."""
+        known = self.known(x)
+        if known is None:
+            return self.statistics(x), None
+        s, known = self.statistics(x.masked_fill(x.isnan(), 0)), known.to(self.bias.device)
+        return s.masked_fill(~known, 0), known
+
+    def validate(self, x: Tensor, *, means: bool = False, name: str = "data", gaps: bool = False) -> None:
         """Check that every value is one that the unit can take.
 
         Arguments:
             x: Values of shape (rows, size), or statistics of shape (rows, width).
             means: Whether expected values are accepted too.
             name: What errors call the values.
+            gaps: Whether values, not statistics, may be missing (NaN).
 
         Raises:
             DataError: With row, column and value of the first that is not.
@@ -115,6 +135,8 @@ class Unit(nn.Module, ABC):
         for first in range(0, len(x), _ROWS):
             block = x[first : first + _ROWS]
             right = self.accepts(block, means)
+            if gaps and x.shape[1] == self.size:
+                right = right | block.isnan()
             if not bool(right.all()):
                 row, unit = (~right).nonzero()[0].tolist()
                 fault = self.fault(block[row], unit, means)
@@ -216,12 +238,12 @@ class Unit(nn.Module, ABC):
     def natural(self, mean: Tensor) -> Tensor:
         """Return the field in which the expected statistics are ``mean``, shape (*, width)."""
 
-    def smoothed(self, total: Tensor, rows: int) -> Tensor:
+    def smoothed(self, total: Tensor, rows: int | Tensor) -> Tensor:
         """Return the mean statistics of rows; of discrete units, as if with two more rows without bias.
 
         Arguments:
             total: Their sum, shape (width).
-            rows: Their number.
+            rows: Their number, or one for each column, shape (width).
         """
         if not self.discrete:
             return total / rows

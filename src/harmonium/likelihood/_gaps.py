@@ -1,0 +1,73 @@
+r"""The likelihood of what is known of rows that lack values.
+
+.. math:: \log p(v_o) = \log \sum_{v_m, h} e^{-E(v_o, v_m, h)} - \log Z
+
+(an integral over real units m). The first sum is that of a conditional likelihood: a closed form over the
+hidden units, or over the missing ones, and a sum over the states of the others, whichever costs less; else it
+is annealed for each row, with what is known held. The mean weight of a row's runs is an unbiased estimate of
+its sum, and its logarithm is low by about half its variance. As values are missing at random, which ones are
+missing adds nothing.
+"""
+
+from __future__ import annotations
+
+__all__ = ["KnownSums", "known_log_sums"]
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..models import PairwiseModel
+from ..units import by_pattern
+from ._conditional import Split, anneal_rows, cheapest, start_sum
+from ._exact import LIMIT
+
+
+class KnownSums(NamedTuple):
+    """The log-sums of rows over the hidden units and over what is missing."""
+
+    values: Tensor
+    """Shape (rows), float64."""
+    errors: Tensor
+    """Their Monte-Carlo errors, shape (rows), float64; zero where they are exact."""
+    worst: float
+    """The least effective number of annealing runs of a row; infinite where all are exact."""
+
+
+@torch.no_grad()
+def known_log_sums(model: PairwiseModel, rows: Tensor, settings: tuple[int, int, str, int]) -> KnownSums:
+    """Return the log-sums of rows that lack values; exact ones where they take about a minute at most.
+
+    Arguments:
+        model: A model whose hidden units sum out.
+        rows: Rows of values, shape (rows, size), NaN where one is missing.
+        settings: Runs, steps, the schedule's name and the seed of annealing.
+    """
+    double = copy.deepcopy(model).double()
+    s, known = double.visible.known_statistics(rows.to(model.device))
+    if known is None:
+        known = torch.ones_like(s, dtype=torch.bool)
+    there = ~rows.isnan().to(model.device)
+    values = s.new_zeros(len(s))
+    groups = list(by_pattern(there))
+    annealed = []
+    for index, pattern in groups:
+        if bool(pattern.all()):
+            values[index] = double.log_sum(double.observed(s[index]))
+            continue
+        split = Split.of(double.visible, pattern)
+        cost, log_sum = cheapest(double, split, len(index))
+        if cost <= LIMIT / len(groups):
+            values[index] = log_sum(double, s[index], split)
+        else:
+            annealed.append((index, split))
+    errors, worst = torch.zeros_like(values), torch.inf
+    if annealed:
+        index = torch.cat([own for own, _ in annealed])
+        base, above, found, worst = anneal_rows(model, s[index], known[index], settings)
+        errors[index], values[index] = found.to(values), above
+        for own, split in annealed:
+            values[own] += start_sum(model, base, s[own], split)
+    return KnownSums(values, errors, worst)
