@@ -1,5 +1,7 @@
 """Mirrored images: half of the presentations, by a coin for each row and epoch, and the same run again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,21 @@ def test_bits_are_mirrored_after_they_were_drawn():
     mirror = before.view(-1, *SHAPE).flip(-1).reshape(-1, 6)
     assert ((after == before).all(1) | (after == mirror).all(1)).all()
     assert not torch.equal(after, before)
+
+
+def test_what_is_missing_is_mirrored_too():
+    data = images()
+    rows = data.train.float()
+    rows[::2, 0] = torch.nan
+    source = open_source(hm.Gaussian(6), replace(data, train=rows), hm.Stream(0), 400, 10, gaps=True).source
+    batch = next(source.batches(0))
+    own = rows.nan_to_num()[batch.rows]
+    mirrored = (batch.values == own.view(-1, *SHAPE).flip(-1).reshape(-1, 6)).all(1)
+    assert ((batch.values == own).all(1) ^ mirrored).all()
+    lacking = batch.rows % 2 == 0
+    assert batch.known is not None
+    assert torch.equal(~batch.known[:, 0], lacking & ~mirrored)
+    assert torch.equal(~batch.known[:, 2], lacking & mirrored)
 
 
 def test_a_run_that_was_cut_goes_on_with_the_same_coins(tmp_path):

@@ -86,7 +86,8 @@ class Source:
             if not self.gaps:
                 yield Batch(self.present(index, epoch), self._shares(index), index)
                 continue
-            values, known = self.unit.known_statistics(self.rows[index])
+            rows = self._flipped(self.rows[index], index, epoch)
+            values, known = self.unit.known_statistics(rows)
             yield Batch(values, self._shares(index), index, known)
 
     def patterns(self) -> Tensor:
