@@ -19,6 +19,7 @@ then in the cache (``$HARMONIUM_CACHE``, by default ``~/.cache/harmonium``); tho
 from __future__ import annotations
 
 __all__ = [
+    "ALPHABETS",
     "BINARISATIONS",
     "DATASETS",
     "MIRRORS",
@@ -33,6 +34,8 @@ __all__ = [
     "from_array",
     "load",
     "pack",
+    "read_fasta",
+    "sequence_weights",
     "summary",
 ]
 
@@ -42,5 +45,6 @@ from ._flip import flip
 from ._load import from_array, load
 from ._named import DATASETS, Entry
 from ._pack import pack
+from ._sequences import ALPHABETS, read_fasta, sequence_weights
 from ._toys import TOYS, Mixture
 from ._transform import TRANSFORMS, Transform
