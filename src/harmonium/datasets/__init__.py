@@ -19,6 +19,7 @@ then in the cache (``$HARMONIUM_CACHE``, by default ``~/.cache/harmonium``); tho
 from __future__ import annotations
 
 __all__ = [
+    "ALPHABETS",
     "BINARISATIONS",
     "DATASETS",
     "MIRRORS",
@@ -35,7 +36,9 @@ __all__ = [
     "from_array",
     "load",
     "pack",
+    "read_fasta",
     "read_table",
+    "sequence_weights",
     "summary",
 ]
 
@@ -47,5 +50,6 @@ from ._load import from_array, load
 from ._named import DATASETS, Entry
 from ._pack import pack
 from ._schema import Schema, read_table
+from ._sequences import ALPHABETS, read_fasta, sequence_weights
 from ._toys import TOYS, Mixture
 from ._transform import TRANSFORMS, Transform

@@ -6,7 +6,17 @@ Whatever is wrong with a file is a :class:`FileError` or, where its values are w
 
 from __future__ import annotations
 
-__all__ = ["KEYS", "SUFFIXES", "plain", "read_bytes", "read_csv", "read_idx", "read_npy", "read_npz"]
+__all__ = [
+    "KEYS",
+    "SUFFIXES",
+    "opened",
+    "plain",
+    "read_bytes",
+    "read_csv",
+    "read_idx",
+    "read_npy",
+    "read_npz",
+]
 
 import csv
 import gzip
@@ -69,7 +79,7 @@ def read_bytes(path: Path) -> bytearray:
         FileError: The file cannot be read.
     """
     data = bytearray()
-    with _opened(path) as stream:
+    with opened(path) as stream:
         while chunk := stream.read(1 << 20):
             data += chunk
     return data
@@ -81,7 +91,7 @@ def read_npy(path: Path) -> Rows:
     Raises:
         FileError: The file cannot be read, or is no plain array.
     """
-    with _opened(path) as stream, plain(str(path)):
+    with opened(path) as stream, plain(str(path)):
         values = np.load(stream, allow_pickle=False)
     if not isinstance(values, np.ndarray):
         raise FileError(f"{path}: got an archive of arrays, expected one array")
@@ -94,7 +104,7 @@ def read_npz(path: Path) -> Rows:
     Raises:
         FileError: The file cannot be read, has other keys, or holds something else than arrays.
     """
-    with _opened(path) as stream, plain(str(path)):
+    with opened(path) as stream, plain(str(path)):
         archive = np.load(stream, allow_pickle=False)
         if isinstance(archive, np.ndarray):
             raise FileError(f"{path}: got one array, expected an archive of arrays")
@@ -148,7 +158,7 @@ def read_csv(path: Path, delimiter: str, header: bool | None, label: str | int |
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Iterator[IO[bytes]]:
     """Open a file for reading, through gzip where its first bytes say so."""
     try:
         with path.open("rb") as raw:
@@ -194,7 +204,7 @@ def _check_keys(names: list[str], path: Path) -> None:
 def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the line number and the cells of each record; blank lines may only end the file."""
     try:
-        with _opened(path) as stream:
+        with opened(path) as stream:
             text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
             reader = csv.reader(text, delimiter=delimiter, strict=True)
             blank = 0
