@@ -22,12 +22,11 @@ __all__ = ["check_completes", "complete"]
 import torch
 from torch import Tensor
 
-from ..errors import invalid
+from ..errors import ArgumentError, invalid
 from ..models import PairwiseModel, inferred_fields
 from ..random import Stream
 from ..samplers import draw_missing
 from ..units import Gaussian, Mixed
-from ._rule import check_sums_out
 
 
 def check_completes(name: str, model: PairwiseModel, gaps: str) -> None:
@@ -41,7 +40,11 @@ def check_completes(name: str, model: PairwiseModel, gaps: str) -> None:
     Raises:
         ArgumentError: Hidden units do not sum out, or mean field does not tell enough of the visible ones.
     """
-    check_sums_out(name, model)
+    if not model.hidden_sums_out() or len(model.observed_blocks()) > 1:
+        raise ArgumentError(
+            f"data: got missing values, which {name!r} integrates over where hidden units are independent "
+            f"given the visible ones and the label is no layer of its own; not so in this {model.kind}"
+        )
     if gaps == "gibbs":
         return
     parts = list(model.visible.parts) if isinstance(model.visible, Mixed) else [model.visible]
