@@ -1227,7 +1227,6 @@ LABELLED_ROWS = torch.cat((bits(), torch.arange(40)[:, None] % 3), 1)
         (torch.zeros(2, 5), r"got shape \(2, 5\), expected \(rows, 7\)"),
         (torch.zeros(2, 8), r"got shape \(2, 8\), expected \(rows, 7\)"),
         (torch.zeros(6), r"got shape \(6,\), expected \(rows, 7\)"),
-        (torch.full((2, 7), torch.nan), "got nan at row 0, column 0"),
         (torch.zeros(2, 9), r"got \[0\.0, 0\.0, 0\.0\] at row 0, unit 6"),
     ],
 )
@@ -1239,6 +1238,17 @@ def test_rows_that_are_no_data_are_refused(rows, message):
         for door in opened:
             with pytest.raises(DataError, match=f"^{name}: {message}"):
                 door(rows)
+
+
+def test_rows_that_lack_values_are_not_for_machines_whose_layers_depend_on_each_other():
+    model, rows = hm.DBM([6, 4, 3], classes=3), torch.full((2, 7), torch.nan)
+    for door in (model.encode, model.free_energy, lambda x: hm.log_likelihood(model, x)):
+        with pytest.raises(DataError, match=r"^(v|data): got nan at row 0, column 0"):
+            door(rows)
+    with pytest.raises(
+        ArgumentError, match=r"^rule: got 'variational-pcd', expected one that integrates over"
+    ):
+        hm.fit(model, rows, hm.VariationalPCD())
 
 
 def test_a_label_that_a_rule_needs_is_missed():

@@ -55,7 +55,7 @@ class Lifted(Source):
 
     def __init__(self, unit: Unit, below: Source, view: LayerData, stream: Stream) -> None:
         self.unit, self.below, self.view, self.stream = unit, below, view, stream
-        self.rows, self.batch_size = below.rows, below.batch_size
+        self.rows, self.batch_size, self.gaps = below.rows, below.batch_size, False
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         for number, batch in enumerate(self.below.batches(epoch, first), first):
