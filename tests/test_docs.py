@@ -22,6 +22,8 @@ from harmonium.cli._settings import data_keys, option_keys, read, score_keys, si
 from harmonium.datasets import DATASETS, MIRRORS
 from harmonium.datasets._files import SUFFIXES
 from harmonium.errors import ArgumentError, FileError
+from harmonium.estimators import _density
+from harmonium.estimators._base import Estimator
 from harmonium.likelihood import ESTIMATORS
 from harmonium.training import Options
 
@@ -76,6 +78,8 @@ def study(tmp_path, monkeypatch):
         monkeypatch.setitem(MIRRORS, name, ())
     for name, limits in SMALL.items():
         monkeypatch.setattr(hm, name, at_most(getattr(hm, name), limits))
+    monkeypatch.setattr(Estimator, "_run", at_most(Estimator._run, SMALL["fit"]))
+    monkeypatch.setattr(_density, "_LIKELIHOOD", SMALL["log_likelihood"])
     generator = np.random.default_rng(0)
     np.savetxt("bits.csv", generator.integers(0, 2, (700, 5)), "%d", ",")
     np.save("images.npy", generator.integers(0, 256, (20, 28, 28), np.uint8))

@@ -23,7 +23,8 @@ PROGRAM = f"""
 
     make, fit, machine, rule = hm.datasets.from_array, hm.fit, hm.RBM, hm.PCD
     before = peak()
-    grey = np.random.default_rng(0).integers(0, 256, (int(sys.argv[2]), *{SHAPE}), np.uint8)
+    some = np.random.default_rng(0).integers(0, 256, (int(sys.argv[2]) // 100, *{SHAPE}), np.uint8)
+    grey = np.tile(some, (100, 1, 1))
     data = make(grey, validation=grey[:2000].copy(), binarisation="sampled")
     history = fit(
         machine(data.train.shape[1], 64),
