@@ -27,7 +27,6 @@ from torch import Tensor
 from torch.nn.functional import log_softmax, pad, softmax
 
 from ..errors import ArgumentError, DataError, choose, invalid
-from ..random import Stream
 from ..units import Categorical, Mixed, Unit, as_rows
 from ._base import Coupling, Model, check_model
 from ._dbm import DBM
@@ -210,22 +209,17 @@ def _of_machine(model: DBM, rows: Any, multi: bool, sweeps: int | None) -> Tenso
         expected = f"(rows, {below.size}) or, with labels, (rows, {below.size + 1})"
         raise DataError(f"rows: got shape {tuple(x.shape)}, expected {expected}")
     x = x[:, : below.size if x.shape[1] <= below.size + 1 else below.width]
-    lacking = x.isnan() if x.is_floating_point() else torch.zeros_like(x, dtype=torch.bool)
-    filler = below.values(below.sample_(below.noise_field(1), Stream(0, "filler"))).to(x)
-    filler = filler if x.shape[1] == below.size else below.statistics(filler).to(x)
-    x = torch.where(lacking, filler, x)
-    below.validate(x, means=True, name="rows")
-    settle = not multi and sweeps is None and not bool(lacking.any())
-    wide = lacking if x.shape[1] == below.width else below.expand(lacking)
+    below.validate(x, means=True, name="rows", gaps=True)
+    settle = not multi and sweeps is None and below.known(x) is None
     widest = max(model.layer(block).width for block in model.blocks())
     parts = []
-    for number in torch.arange(len(x)).split(max(1, _BLOCK // widest)):
-        s = below.statistics(x[number].to(model.device))
+    for block in x.split(max(1, _BLOCK // widest)):
+        s, known = below.known_statistics(block.to(model.device))
         if settle:
             parts.append(mean_field(model, {"visible": s}).means["label"])
             continue
-        known = {"visible": ~wide[number].to(model.device)}
-        fields = inferred_fields(model, {"visible": s}, known, sweeps or _SWEEPS, multi=multi)
+        there = torch.ones_like(s, dtype=torch.bool) if known is None else known
+        fields = inferred_fields(model, {"visible": s}, {"visible": there}, sweeps or _SWEEPS, multi=multi)
         parts.append(model.layer("label").expected_statistics(fields["label"]))
     return torch.cat(parts).double()
 
