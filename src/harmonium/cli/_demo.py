@@ -89,7 +89,9 @@ def demo(out: Path | None, as_json: bool, quick: bool = False) -> None:
     if others:
         rows = [(name, own["run"], _reached(own["evaluation"])) for name, own in others.items()]
         rows.insert(0, ("rbm", str(folder), _reached(found)))
-        print_table("Other families, trained for less long:", ("model", "run", "on the test rows"), rows)
+        print_table(
+            "Beside it other families, trained for less long:", ("model", "run", "on the test rows"), rows
+        )
     say(f"Report: {report} ({seconds:.0f} seconds in all)")
     name, other = shlex.quote(str(folder)), shlex.quote(f"{folder}-cd")
     same = " ".join(f"--set {pair}" for pair in SETTINGS if pair.split("=")[0] in _SAME)
