@@ -15,7 +15,10 @@ PROGRAM = f"""
     import json, sys
     from pathlib import Path
     import numpy as np
+    import torch
     import harmonium as hm
+
+    torch.set_num_threads(1)
 
     def peak():
         lines = Path("{STATUS}").read_text().splitlines()

@@ -663,7 +663,7 @@ def kill_and_resume(folder, nursery, kills, seed, **options):
 
 
 def test_a_run_that_was_killed_three_times_is_the_same_run(tmp_path, nursery):
-    kill_and_resume(tmp_path, nursery, 3, 0, epochs=40, optimizer="Adam", lr=0.01)
+    kill_and_resume(tmp_path, nursery, 3, 0, epochs=15, optimizer="Adam", lr=0.01)
 
 
 @pytest.mark.reproduction
