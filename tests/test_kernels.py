@@ -14,6 +14,8 @@ from harmonium.kernels.philox import Draw, bits, normal, uniform
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 KERNELS = pytest.mark.parametrize("kind", ["bernoulli", "spin", "categorical", "gaussian", "relu"])
 DRAW = Draw(0x0123456789ABCDEF, 0xFEDCBA9876543210, 17)
+COUNTS = {torch.float32: (1, 2), torch.float64: (1,)}
+"""Of threads: to compile a parallel kernel takes seconds, and its text is the same for both types."""
 STATES = 3
 PRECISION = 0.3
 
@@ -185,9 +187,8 @@ def test_in_place_and_apart_give_the_same(kind, dtype):
 
 
 @KERNELS
-@DTYPES
-def test_one_and_two_threads_give_the_same_bits(kind, dtype, threads):
-    field = fields(257, 201, dtype)
+def test_one_and_two_threads_give_the_same_bits(kind, threads):
+    field = fields(257, 201, torch.float32)
     results = []
     for n in (1, 2):
         threads(n)
@@ -317,7 +318,7 @@ def test_annealing_errors_do_not_add_up(spin):
 def test_annealing_in_place_split_and_with_threads(dtype, threads):
     field = fields(257, 201, dtype)
     results = []
-    for n in (1, 2):
+    for n in COUNTS[dtype]:
         threads(n)
         weight, sample = torch.zeros(257, dtype=torch.float64), field.clone()
         kernels.anneal_binary(sample, DRAW, False, (0.2, 0.7), weight, sample)
@@ -358,11 +359,11 @@ def test_binarised_bits_depend_on_the_row_and_not_on_its_place(dtype, threads):
     grey = (255 * Stream(1).uniform(300, 101)).to(torch.uint8)
     index = Stream(2).permutation(300)
     results = []
-    for n in (1, 2):
+    for n in COUNTS[dtype]:
         threads(n)
         results.append(torch.empty(300, 101, dtype=dtype))
         kernels.binarise(grey, index, DRAW, 255.0, results[-1])
-    assert torch.equal(*results)
+    assert torch.equal(results[0], results[-1])
     part = torch.empty(40, 101, dtype=dtype)
     kernels.binarise(grey, index[60:100], DRAW, 255.0, part)
     assert torch.equal(part, results[0][60:100])

@@ -425,10 +425,10 @@ def test_what_is_no_number_stays_none(where, dtype):
     assert by_weight[3 if where == 1 else slice(None), 7].isnan().all()
 
 
-@DTYPES
 @SPIN
-def test_threads_do_not_change_a_bit(dtype, spin, threads):
-    field, weight, up, slopes = inputs(131, 201, 97, 0.2, dtype)
+def test_threads_do_not_change_a_bit(spin, threads):
+    """In float32 only: to compile a parallel kernel takes seconds, and its text is that of float64."""
+    field, weight, up, slopes = inputs(131, 201, 97, 0.2, torch.float32)
     results = []
     for n in (1, 2):
         threads(n)
