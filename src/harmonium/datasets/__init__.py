@@ -25,6 +25,7 @@ __all__ = [
     "MIRRORS",
     "TOYS",
     "TRANSFORMS",
+    "Block",
     "Column",
     "Dataset",
     "Entry",
@@ -36,6 +37,7 @@ __all__ = [
     "from_array",
     "load",
     "pack",
+    "read_blocks",
     "read_fasta",
     "read_table",
     "sequence_weights",
@@ -49,7 +51,8 @@ from ._flip import flip
 from ._load import from_array, load
 from ._named import DATASETS, Entry
 from ._pack import pack
-from ._schema import Schema, read_table
+from ._schema import Schema
 from ._sequences import ALPHABETS, read_fasta, sequence_weights
+from ._tables import Block, read_blocks, read_table
 from ._toys import TOYS, Mixture
 from ._transform import TRANSFORMS, Transform

@@ -9,6 +9,8 @@ from __future__ import annotations
 __all__ = [
     "KEYS",
     "SUFFIXES",
+    "NoNumber",
+    "Record",
     "opened",
     "plain",
     "read_bytes",
@@ -16,6 +18,7 @@ __all__ = [
     "read_idx",
     "read_npy",
     "read_npz",
+    "records",
 ]
 
 import csv
@@ -25,10 +28,10 @@ import math
 import struct
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 from zipfile import BadZipFile
 
 import numpy as np
@@ -38,6 +41,8 @@ from ..errors import DataError, FileError, choose, invalid
 from ._rows import Rows
 
 SUFFIXES = (".npy", ".npz", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
+MARK = "\ufeff"
+TOLD = 1024
 KEYS = {
     "x_train": "train",
     "x": "train",
@@ -138,7 +143,7 @@ def read_csv(path: Path, delimiter: str, header: bool | None, label: str | int |
         raise invalid("delimiter", delimiter, "one character")
     values, names = array("d"), None
     width = 0
-    for line, cells in _records(path, delimiter):
+    for line, cells, _ in records(path, delimiter):
         if width == 0:
             width = len(cells)
             if header or (header is None and _is_header(cells)):
@@ -201,22 +206,60 @@ def _check_keys(names: list[str], path: Path) -> None:
         )
 
 
-def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line number and the cells of each record; blank lines may only end the file."""
+class NoNumber(DataError):
+    """A cell holds a text or nothing where a number is due."""
+
+
+class Record(NamedTuple):
+    """A record of a table of text."""
+
+    line: int
+    """The number of its last line, from 1 on."""
+    cells: list[str]
+    text: str
+    """As it came, with the end of its line."""
+
+
+def records(path: Path, delimiter: str, told: Callable[[float], None] | None = None) -> Iterator[Record]:
+    """Yield the records of a table; blank lines may only end the file.
+
+    Arguments:
+        path: The file, gzipped or not, in UTF-8.
+        delimiter: The character between cells.
+        told: Called now and then with the share of the file that has been read.
+
+    Raises:
+        DataError: There is a blank line between others.
+        FileError: The file cannot be read, or is no such table.
+    """
     try:
         with opened(path) as stream:
-            text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-            reader = csv.reader(text, delimiter=delimiter, strict=True)
+            size, raw = max(path.stat().st_size, 1), getattr(stream, "fileobj", stream)
+            text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+            kept: list[str] = []
+            reader = csv.reader(_kept(text, kept), delimiter=delimiter, strict=True)
             blank = 0
-            for cells in reader:
+            for number, cells in enumerate(reader):
                 if cells and blank:
-                    raise DataError(f"{path}: line {blank}: got a blank line, expected numbers")
+                    raise DataError(f"{path}: line {blank}: got a blank line, expected cells")
                 if cells:
-                    yield reader.line_num, cells
+                    yield Record(reader.line_num, cells, "".join(kept))
                 else:
                     blank = blank or reader.line_num
+                kept.clear()
+                if told is not None and number % TOLD == 0:
+                    told(raw.tell() / size)
     except (csv.Error, UnicodeDecodeError) as error:
         raise FileError(f"{path}: not a table in UTF-8: {error}") from error
+
+
+def _kept(lines: Iterable[str], kept: list[str]) -> Iterator[str]:
+    """Yield lines, and keep each as it came; the mark of the byte order at the beginning is no text."""
+    first = True
+    for line in lines:
+        kept.append(line)
+        yield line.removeprefix(MARK) if first else line
+        first = False
 
 
 def _is_header(cells: list[str]) -> bool:
@@ -243,7 +286,8 @@ def _numbers(cells: list[str], names: list[str] | None, where: str) -> list[floa
         if not (_is_number(cell) and math.isfinite(float(cell))):
             name = f" ({names[column]})" if names else ""
             got = repr(cell) if cell.strip() else "an empty cell"
-            raise DataError(f"{where}, column {column + 1}{name}: got {got}, expected a finite number")
+            message = f"{where}, column {column + 1}{name}: got {got}, expected a finite number"
+            raise (NoNumber if not _is_number(cell) or math.isnan(float(cell)) else DataError)(message)
     return numbers
 
 

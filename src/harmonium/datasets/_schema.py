@@ -8,31 +8,27 @@ to the user.
 
 from __future__ import annotations
 
-__all__ = ["MISSING", "Schema", "read_table"]
+__all__ = ["MISSING", "UNSEEN", "Schema"]
 
 import itertools
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ArgumentTypeError, DataError, FileError, choose, invalid, show
+from ..errors import ArgumentTypeError, DataError, choose, invalid, show
 from ._column import COLUMNS, FALSE, TRUE, Column, as_number, finite, fit_numbers, shorten, text
-from ._files import _records
+from ._tables import as_table
 
 MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null")
 """The texts that stand for a missing cell."""
 LEVELS = 256
 UNSEEN = "(unseen)"
 BITS = (FALSE, TRUE)
-PARQUET = ".parquet"
-TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", PARQUET)
 
 
 @dataclass(frozen=True)
@@ -228,87 +224,6 @@ class Schema:
         if rows.ndim != 2 or rows.shape[1] != len(self.columns):
             raise invalid("rows", tuple(rows.shape), f"shape (rows, {len(self.columns)})")
         return rows.detach().cpu().double().numpy()
-
-
-def read_table(path: str | os.PathLike[str], *, delimiter: str | None = None) -> dict[str, list[Any]]:
-    """Read a table with names of columns in its first line, as lists of cells by name.
-
-    Arguments:
-        path: A .csv, .tsv (also .gz) or .parquet file; the last needs pyarrow.
-        delimiter: The character between cells, by default a comma, or a tab in .tsv.
-
-    Raises:
-        DataError: A line has too many or too few cells, or names are missing or doubled.
-        FileError: The file cannot be read, or pyarrow is not installed.
-        ArgumentError: ``delimiter`` is not one character.
-    """
-    path = Path(path).expanduser()
-    if not path.name.lower().endswith(TABLES) or not path.is_file():
-        raise FileError(f"{path}: expected a file that ends in {', '.join(TABLES)}")
-    if path.name.lower().endswith(PARQUET):
-        return _read_parquet(path)
-    delimiter = delimiter or ("\t" if ".tsv" in path.name.lower() else ",")
-    if not isinstance(delimiter, str) or len(delimiter) != 1:
-        raise invalid("delimiter", delimiter, "one character")
-    names: list[str] = []
-    columns: list[list[str]] = []
-    for line, cells in _records(path, delimiter):
-        cells = [cell.strip() for cell in cells]
-        if not names:
-            _check_names(cells, f"{path}: line {line}")
-            names, columns = cells, [[] for _ in cells]
-            continue
-        if len(cells) != len(names):
-            raise DataError(f"{path}: line {line}: got {len(cells)} cells, expected {len(names)}")
-        for column, cell in zip(columns, cells, strict=True):
-            column.append(cell)
-    return dict(zip(names, columns, strict=True))
-
-
-def as_table(table: Any) -> dict[str, Any]:
-    """Return a mapping or a frame of pandas or polars as sequences of cells by name, all of one length.
-
-    Raises:
-        ArgumentTypeError: It is neither.
-        DataError: Columns have different lengths, or names that are no text or come twice.
-    """
-    if isinstance(table, Mapping):
-        columns = dict(table)
-    elif hasattr(table, "columns") and hasattr(table, "shape") and not isinstance(table, Tensor):
-        names = list(table.columns)
-        _check_names(names, "table")
-        columns = {name: table[name].to_list() for name in names}
-    else:
-        got = type(table).__name__
-        raise ArgumentTypeError(f"table: got {got}, expected lists of cells by column, or a frame")
-    lengths = {name: len(cells) for name, cells in columns.items()}
-    if len({*lengths.values()}) > 1:
-        raise DataError(f"table: got columns of different lengths, {show(lengths)}, expected one for all")
-    return columns
-
-
-def _read_parquet(path: Path) -> dict[str, list[Any]]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise FileError(f"{path}: needs pyarrow; pip install harmonium[parquet]") from error
-    try:
-        table = parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise FileError(f"{path}: cannot be read as Parquet: {error}") from error
-    _check_names(table.column_names, str(path))
-    return dict(table.to_pydict())
-
-
-def _check_names(names: Sequence[Any], where: str) -> None:
-    """Refuse names that are no text, empty, or come twice."""
-    seen = set()
-    for name in names:
-        if not isinstance(name, str) or not name or name in seen:
-            expected = "a name of its own for each column, as text"
-            raise DataError(f"{where}: got the column name {show(name)}, expected {expected}")
-        seen.add(name)
 
 
 def _gaps(cells: Sequence[Any], missing: Sequence[str]) -> list[Any]:
