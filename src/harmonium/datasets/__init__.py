@@ -5,7 +5,8 @@ byte a pixel; an image in colour is a row of its three channels, one after the o
 states of a Bernoulli unit; how they become some must be stated, because the likelihoods of ``sampled``
 bits, of ``threshold`` bits and of means (``none``) are three different numbers. :func:`load` takes a name
 of ``DATASETS``, the path of a file or that of images in a folder or a database, and :func:`from_array`
-takes what is in memory already. Nothing is ever unpickled.
+takes what is in memory already. A table with columns of several types and gaps comes with the
+:class:`Schema` that made its rows; :func:`from_table` takes frames. Nothing is ever unpickled.
 
 Patches of images, and what a :class:`Transform` makes of rows, are real values for Gaussian units. A
 likelihood of transformed rows is a density in the transformed space, in nats; the transform's
@@ -35,6 +36,7 @@ __all__ = [
     "cache_folder",
     "flip",
     "from_array",
+    "from_table",
     "load",
     "pack",
     "read_blocks",
@@ -49,6 +51,7 @@ from ._dataset import BINARISATIONS, Dataset, summary
 from ._download import MIRRORS, cache_folder
 from ._flip import flip
 from ._load import from_array, load
+from ._mixed_table import from_table
 from ._named import DATASETS, Entry
 from ._pack import pack
 from ._schema import Schema

@@ -15,7 +15,7 @@ such a column are those of the transformed one.
 
 from __future__ import annotations
 
-__all__ = ["COLUMNS", "MAPS", "Column"]
+__all__ = ["ALL", "COLUMNS", "MAPS", "Column"]
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,6 +34,8 @@ COLUMNS = ("bernoulli", "categorical", "gaussian")
 """The kinds of columns, in the order of a row's blocks."""
 MAPS = ("standardise", "log-standardise", "quantile")
 """The transforms of numbers by name."""
+ALL = "*"
+"""The name that stands for all columns of numbers."""
 KNOTS = 1000
 FALSE, TRUE = "false", "true"
 
@@ -104,6 +106,13 @@ class Column:
         if self.kind == "gaussian":
             return self.forward(finite(self.name, cells, first))
         codes = {level: float(code) for code, level in enumerate(self.levels)}
+        if is_text(cells):
+            known = {cell: codes.get(text(cell)) for cell in {*cells} - {None}}
+            if self.unseen or None not in known.values():
+                last = len(self.levels) - 1.0
+                found = {cell: last if code is None else code for cell, code in known.items()}
+                values = map({**found, None: math.nan}.__getitem__, cells)
+                return np.fromiter(values, np.float64, len(cells))
         out = np.full(len(cells), np.nan)
         for row, cell in enumerate(cells):
             if cell is None:
@@ -171,6 +180,18 @@ class Column:
             slope = np.full_like(y, -math.log(self.numbers[1]))
         return np.where(np.isnan(y), 0.0, slope)
 
+    def baseline(self, train: Floats, values: Floats) -> Floats:
+        """Return log-likelihoods of values under what training values say of this column alone; 0 at gaps."""
+        own, there = train[~np.isnan(train)], ~np.isnan(values)
+        out = np.zeros_like(values)
+        if self.kind != "gaussian":
+            counts = np.bincount(own.astype(int), minlength=len(self.levels)) + 1
+            out[there] = np.log(counts / counts.sum())[values[there].astype(int)]
+            return out
+        mean, variance = own.mean(), own.var()
+        out[there] = -0.5 * ((values[there] - mean) ** 2 / variance + np.log(2 * np.pi * variance))
+        return out
+
     def config(self) -> dict[str, Any]:
         """Return the column as values that JSON can hold."""
         found = asdict(self)
@@ -214,6 +235,10 @@ def fit_numbers(name: str, x: Floats, transform: str) -> Column:
     """
     choose(f"transforms: of column {name!r}", transform, MAPS)
     x = np.sort(x[~np.isnan(x)])
+    if not len(x):
+        raise DataError(
+            f"column {name!r}: all cells of the training rows are missing, expected numbers; drop=[{name!r}]"
+        )
     if x[0] == x[-1]:
         raise DataError(
             f"column {name!r}: got {x[0]:g} in all rows, expected numbers that vary; drop=[{name!r}]"
@@ -241,6 +266,8 @@ def finite(name: str, cells: Sequence[Any], first: int = 0) -> Floats:
     Raises:
         DataError: A cell is no finite number; it is named.
     """
+    if (quick := _all_finite(cells)) is not None:
+        return quick
     out = np.full(len(cells), np.nan)
     for row, cell in enumerate(cells):
         if cell is None:
@@ -253,6 +280,22 @@ def finite(name: str, cells: Sequence[Any], first: int = 0) -> Floats:
             )
         out[row] = number
     return out
+
+
+def _all_finite(cells: Sequence[Any]) -> Floats | None:
+    """Return texts as numbers, NaN where one is None, or None where one is no finite number."""
+    if not is_text(cells) or any("_" in cell for cell in cells if cell):
+        return None
+    try:
+        out = np.array([math.nan if cell is None else float(cell) for cell in cells])
+    except ValueError:
+        return None
+    return out if np.isfinite(out).sum() == len(cells) - cells.count(None) else None
+
+
+def is_text(cells: Sequence[Any]) -> bool:
+    """Return whether all cells are texts or None."""
+    return {*map(type, cells)} <= {str, type(None)}
 
 
 def as_number(cell: Any) -> float | None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..errors import ArgumentError, DataError, choose, invalid
 from ..random import Stream
+from ._schema import Schema
 from ._transform import Transform
 
 BLOCK = 512
@@ -53,6 +54,9 @@ class Dataset:
         transform: The map that made the rows of reals in their own units; None where none was asked for. A
             log-likelihood of these rows plus its ``log_determinant`` is one of rows in their own units.
         label_names: What the labels 0, 1, ... are called, where that is known.
+        flips: Whether training shows images mirrored half of the times.
+        schema: What made the rows, float32 with NaN for gaps, of a table with columns of several types; None
+            of all else.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Dataset:
     transform: Transform | None = None
     label_names: tuple[str, ...] | None = None
     flips: bool = False
+    schema: Schema | None = None
 
     @property
     def columns(self) -> int:
@@ -77,7 +82,9 @@ class Dataset:
 
     @property
     def kind(self) -> str:
-        """What ``train`` holds, labels apart: bits, integers, reals, grey levels, or means."""
+        """What ``train`` holds, labels apart: bits, integers, reals, grey levels, means, or a table."""
+        if self.schema is not None:
+            return "table"
         if self.levels is not None:
             return "means" if self.levels == 1 else "grey levels"
         if self.train.is_floating_point():
@@ -175,11 +182,16 @@ def summary(dataset: Dataset) -> dict[str, object]:
 
     ``baseline_log_likelihood`` is the mean log-likelihood of a test row in nats under independent
     bits (and labels) with the training rows' base rates (Laplace's rule: one more of each value): the
-    floor that any model must clear. It is None unless the test rows are bits. ``log_determinant`` is what
-    takes a log-likelihood of transformed rows to the units that they came in, in nats per row.
+    floor that any model must clear. It is None unless the test rows are bits or of a table.
+    ``log_determinant`` is what takes a log-likelihood of transformed rows to the units that they came in, in
+    nats per row.
+
+    Of a table ``columns`` tells how each is treated and its share of gaps, ``gaps`` their share of all cells,
+    and the baseline is that of independent columns, normal ones of numbers (as transformed).
     """
     labels = {split: _counts(values, dataset.label_names) for split, values in dataset.labels.items()}
     transform = dataset.transform
+    table = {} if dataset.schema is None else _table(dataset, dataset.schema)
     return {
         "name": dataset.name,
         "rows": {split: len(rows) for split, rows in dataset._splits().items()},
@@ -192,12 +204,24 @@ def summary(dataset: Dataset) -> dict[str, object]:
         "log_determinant": None if transform is None else transform.log_determinant,
         "source": dataset.source,
         "baseline_log_likelihood": _baseline(dataset),
+        **table,
     }
+
+
+def _table(dataset: Dataset, schema: Schema) -> dict[str, object]:
+    """Return what there is to tell of the columns of a table."""
+    parts = [rows for rows in dataset._splits().values() if len(rows)]
+    gaps = torch.stack([rows.isnan().sum(0) for rows in parts]).sum(0) / sum(map(len, parts))
+    shares = {column.name: float(gaps[i]) for i, column in enumerate(schema.blocks)}
+    columns = [{**column, "gaps": shares[column["name"]]} for column in schema.describe()]
+    return {"columns": columns, "gaps": float(gaps.mean()), "own_units": schema.has_density}
 
 
 def _baseline(dataset: Dataset) -> float | None:
     """Return the mean test log-likelihood of independent bits, or None if there are none."""
     sampled = dataset.levels is not None and dataset.binarisation != "none"
+    if dataset.schema is not None and len(dataset.test):
+        return float(dataset.schema.baseline(dataset.train, dataset.test).mean())
     if len(dataset.test) == 0 or not (sampled or dataset.kind == "bits"):
         return None
     n, columns = len(dataset.train), dataset.columns

@@ -207,7 +207,7 @@ def _check_keys(names: list[str], path: Path) -> None:
 
 
 class NoNumber(DataError):
-    """A cell holds a text or nothing where a number is due."""
+    """A cell of one of several columns with names holds a text or nothing where a number is due."""
 
 
 class Record(NamedTuple):
@@ -287,7 +287,8 @@ def _numbers(cells: list[str], names: list[str] | None, where: str) -> list[floa
             name = f" ({names[column]})" if names else ""
             got = repr(cell) if cell.strip() else "an empty cell"
             message = f"{where}, column {column + 1}{name}: got {got}, expected a finite number"
-            raise (NoNumber if not _is_number(cell) or math.isnan(float(cell)) else DataError)(message)
+            gap = names is not None and len(names) > 1 and (not _is_number(cell) or math.isnan(float(cell)))
+            raise (NoNumber if gap else DataError)(message)
     return numbers
 
 

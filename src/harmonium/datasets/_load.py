@@ -5,7 +5,8 @@ from __future__ import annotations
 __all__ = ["from_array", "load"]
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +21,13 @@ from ._album import Look, read_album
 from ._albums import open_album
 from ._change import Change
 from ._dataset import BINARISATIONS, Dataset, score
-from ._files import SUFFIXES, read_csv, read_npy, read_npz
+from ._files import SUFFIXES, NoNumber, read_csv, read_npy, read_npz
+from ._mixed_table import check_table, load_table
 from ._named import DATASETS
 from ._pack import is_packed, read_packed
 from ._rows import SPLITS, TENTH, Rows, Size, check_size, divide, narrow, refuse
+from ._schema import Schema
+from ._tables import PARQUET
 from ._transform import Transform
 
 Array = NDArray[Any] | Tensor
@@ -61,6 +65,10 @@ def load(
     transform: str | Transform | None = None,
     epsilon: float | None = None,
     flip: bool = False,
+    table: bool | None = None,
+    columns: Mapping[str, str] | None = None,
+    schema: Schema | None = None,
+    missing: Sequence[str] | None = None,
 ) -> Dataset:
     """Load a data set by its name in ``DATASETS``, from a file, or from a folder or a database of images.
 
@@ -71,9 +79,16 @@ def load(
     the whole red channel first. Patches and transforms make rows of float32 of them, and of any other rows;
     patches are cut from the images of their own split, and a transform is fitted on the training rows alone.
 
+    A .csv or .tsv file of numbers becomes an array of them. It is a table with columns of several types
+    instead, and its rows are float32 by the data set's ``schema``, NaN where a cell is missing, if its first
+    line names columns, two at least, and a cell below holds a text or nothing (and no argument asks for an
+    array); if ``columns``, ``schema`` or ``missing`` are given; or if ``table`` says so. A .parquet file
+    always is.
+
     Arguments:
-        source: A name, or the path of an .npy, .npz, .csv or .tsv file (the latter two also .gz), or of a
-            folder of images. Its sub-folders are classes, below train, validation and test if it has them.
+        source: A name, or the path of an .npy, .npz, .csv, .tsv (the latter two also .gz) or .parquet
+            file, or of a folder of images. Its sub-folders are classes, below train, validation and test if it
+            has them.
             Or that of an LMDB database of images, or of what :func:`pack` made, whose rows stay on the disk.
         binarisation: ``sampled``, ``threshold`` or ``none``. Named grey sets are ``sampled`` by
             default, unless cut or transformed; other values stay what they are unless it is stated.
@@ -96,6 +111,10 @@ def load(
             that has been fitted, such as a model's own.
         epsilon: The transform's regulariser, a share of the mean variance; by default 0, for ``zca`` 0.001.
         flip: Whether training shows images mirrored half of the times: see :meth:`Dataset.with_flips`.
+        table: Whether a file is a table with columns of several types; by default as told above.
+        columns: How columns of a table are treated, by name: see :func:`from_table`.
+        schema: One that has been fitted, such as a model's own, by which to read a table.
+        missing: The texts that stand for a missing cell of a table; by default nothing, ?, NA and their like.
 
     Raises:
         ArgumentError: The name is unknown, or an argument cannot be used with this source.
@@ -112,9 +131,11 @@ def load(
             "for what is in memory, see from_array"
         )
     sizes = {k: v for k, v in {"validation": validation, "test": test}.items() if v is not None}
-    table = {"delimiter": delimiter, "header": header, "label": label}
+    cells = {"delimiter": delimiter, "header": header, "label": label}
+    mixed = {"table": table or None, "columns": columns, "schema": schema, "missing": missing}
+    check_table(columns, schema, missing)
     if isinstance(source, str) and source in DATASETS:
-        refuse({"levels": levels, **table}, f"None: it is only for files, not for {source}")
+        refuse({"levels": levels, **cells, **mixed}, f"None: it is only for files, not for {source}")
         look.refuse(f"None: it is only for folders of images, not for {source}")
         place = Path(root).expanduser() if root else None
         dataset = _named(source, binarisation, seed, sizes, place, change)
@@ -124,7 +145,32 @@ def load(
         choose("source", source, DATASETS)
     refuse({"root": root}, "None: it is only for named sets")
     path = Path(source).expanduser()
-    rows = _read(path, table, look, seed)
+    others = {
+        "binarisation": binarisation,
+        "levels": levels,
+        "label": label,
+        "patches": patches,
+        "transform": transform,
+        "with_labels": with_labels or None,
+        "flip": flip or None,
+    }
+    asked = any(value is not None for value in mixed.values()) or path.name.lower().endswith(PARQUET)
+    as_mixed = partial(load_table, path, sizes, seed, delimiter, columns, schema, missing)
+    if asked:
+        refuse(
+            {"header": None if header else header},
+            "None or True: the first line of a table names its columns",
+        )
+        refuse({"table": table if table is False else None}, "None or True beside what only a table has")
+        refuse(others, "None: it is only for arrays, not for tables with columns of several types")
+        look.refuse("None: it is only for folders of images")
+        return as_mixed()
+    try:
+        rows = _read(path, cells, look, seed)
+    except NoNumber as error:
+        if table is False or any(value is not None for value in others.values()):
+            raise
+        return _tried(as_mixed, error)
     if path.is_dir() and binarisation is not None:
         levels = levels or BYTE
     lacking = {k: 0 if rows.whole else v for k, v in TENTH.items() if k not in rows.parts}
@@ -134,6 +180,14 @@ def load(
     dataset = _build(about, rows, sizes, binarisation, levels, change)
     dataset = dataset.with_flips() if flip else dataset
     return dataset.with_labels() if with_labels else dataset
+
+
+def _tried(load: Callable[[], Dataset], error: NoNumber) -> Dataset:
+    """Load what is no array of numbers as a table, or tell why it is neither."""
+    try:
+        return load()
+    except DataError as other:
+        raise DataError(f"{error}, or a table with columns of several types, but {other}") from other
 
 
 def from_array(
@@ -315,7 +369,7 @@ def _check_arguments(
 
 def _is_path(source: str) -> bool:
     """Tell a path from a misspelt name."""
-    return os.sep in source or source.lower().endswith(SUFFIXES) or Path(source).exists()
+    return os.sep in source or source.lower().endswith((*SUFFIXES, PARQUET)) or Path(source).exists()
 
 
 def _read(path: Path, table: Mapping[str, Any], look: Look, seed: int) -> Rows:

@@ -21,7 +21,20 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentTypeError, DataError, choose, invalid, show
-from ._column import COLUMNS, FALSE, TRUE, Column, as_number, finite, fit_numbers, shorten, text
+from ._column import (
+    ALL,
+    COLUMNS,
+    FALSE,
+    MAPS,
+    TRUE,
+    Column,
+    as_number,
+    finite,
+    fit_numbers,
+    is_text,
+    shorten,
+    text,
+)
 from ._tables import as_table
 
 MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null")
@@ -63,6 +76,7 @@ class Schema:
         unseen: Collection[str] = (),
         drop: Collection[str] = (),
         missing: Sequence[str] = MISSING,
+        train: Tensor | None = None,
     ) -> Schema:
         """Infer how each column of a table is treated, and fit the transforms to it.
 
@@ -72,12 +86,14 @@ class Schema:
         Arguments:
             table: Lists of cells by the name of their column, or a frame of pandas or polars.
             kinds: The kinds of columns by name: ``bernoulli``, ``categorical`` or ``gaussian``.
-            transforms: Those of numbers by name, or one for all: ``standardise``, ``log-standardise`` or
-                ``quantile``.
+            transforms: Those of numbers by name, with that of all others under ``*``; or one for all:
+                ``standardise``, ``log-standardise`` or ``quantile``.
             levels: The levels of columns by name, in their order; they may include some that do not occur.
             unseen: The columns that get one more level, for what is none of the others.
             drop: The columns that are left out.
             missing: The texts that stand for a missing cell.
+            train: The numbers of the rows to fit transforms to; all by default. Kinds and levels, which say
+                what values there can be, are those of all rows.
 
         Raises:
             ArgumentError: An argument names a column that is not there, or a kind that is none.
@@ -86,13 +102,13 @@ class Schema:
         """
         table, missing = as_table(table), tuple(missing)
         kinds, levels = dict(kinds or {}), dict(levels or {})
-        own = {} if isinstance(transforms, str) else dict(transforms)
+        own = {ALL: transforms} if isinstance(transforms, str) else dict(transforms)
+        default = own.pop(ALL, MAPS[0])
         given: dict[str, Iterable[str]] = {"kinds": kinds, "transforms": own, "levels": levels}
         given |= {"unseen": unseen, "drop": drop}
         for argument, names in given.items():
             for name in names:
                 choose(argument, name, list(table))
-        default = transforms if isinstance(transforms, str) else "standardise"
         if not table or not len(next(iter(table.values()))):
             raise DataError("table: got 0 rows, expected at least one below the names of the columns")
         columns = []
@@ -101,8 +117,8 @@ class Schema:
                 continue
             cells = _gaps(raw, missing)
             kind = kinds.get(name) or ("categorical" if name in levels or name in unseen else None)
-            column = _fit(name, cells, kind, own.get(name, default), levels.get(name), name in unseen)
-            columns.append(column)
+            transform = own.get(name, default)
+            columns.append(_fit(name, cells, kind, transform, levels.get(name), name in unseen, train))
         return cls(tuple(columns), missing, tuple(drop))
 
     @property
@@ -189,6 +205,20 @@ class Schema:
         slopes = [column.log_slope(values[:, i]) for i, column in enumerate(self.blocks)]
         return torch.from_numpy(np.sum(slopes, 0))
 
+    def baseline(self, train: Tensor, rows: Tensor) -> Tensor:
+        """Return the log-likelihoods of rows under independent columns, shape (rows), float64, nats.
+
+        Bits and codes have the frequencies of the training rows by Laplace's rule, one more of each value;
+        numbers, as transformed, are normal with their mean and variance. Gaps count for nothing.
+
+        Arguments:
+            train: Values to fit the columns to, shape (rows, columns).
+            rows: Values, shape (rows, columns).
+        """
+        own, given = self._values(train), self._values(rows)
+        terms = [column.baseline(own[:, i], given[:, i]) for i, column in enumerate(self.blocks)]
+        return torch.from_numpy(np.sum(terms, 0))
+
     def config(self) -> dict[str, Any]:
         """Return the schema as values that JSON can hold."""
         columns = [column.config() for column in self.columns]
@@ -226,9 +256,12 @@ class Schema:
         return rows.detach().cpu().double().numpy()
 
 
-def _gaps(cells: Sequence[Any], missing: Sequence[str]) -> list[Any]:
+def _gaps(cells: Sequence[Any], missing: Sequence[str]) -> Sequence[Any]:
     """Return cells with None for all that are missing."""
     texts = {*missing}
+    if is_text(cells):
+        found = {cell for cell in {*cells} if _is_missing(cell, texts)}
+        return [None if cell in found else cell for cell in cells] if found else cells
     return [None if _is_missing(cell, texts) else cell for cell in cells]
 
 
@@ -242,13 +275,14 @@ def _is_missing(cell: Any, texts: Collection[str]) -> bool:
 
 def _fit(
     name: str,
-    cells: list[Any],
+    cells: Sequence[Any],
     kind: str | None,
     transform: str,
     levels: Sequence[str] | None,
     unseen: bool,
+    train: Tensor | None,
 ) -> Column:
-    """Fit a column to cells."""
+    """Fit a column to cells, a transform to those of training rows."""
     there = [cell for cell in cells if cell is not None]
     if not there and levels is None:
         raise DataError(
@@ -259,7 +293,8 @@ def _fit(
     if kind == "gaussian":
         if levels is not None or unseen:
             raise invalid(f"levels, unseen: of column {name!r}", kind, "a bernoulli or categorical column")
-        return fit_numbers(name, finite(name, cells), transform)
+        x = finite(name, cells)
+        return fit_numbers(name, x if train is None else x[train.numpy()], transform)
     found = sorted({text(cell) for cell in there}, key=_natural)
     own = tuple(found if levels is None else levels)
     if unseen:
@@ -278,7 +313,7 @@ def _fit(
     return column
 
 
-def _kind(name: str, cells: list[Any]) -> str:
+def _kind(name: str, cells: Sequence[Any]) -> str:
     """Return the kind that cells have, or name two that do not fit together."""
     there = [(row, cell) for row, cell in enumerate(cells) if cell is not None]
     texts = {text(cell) for _, cell in there}

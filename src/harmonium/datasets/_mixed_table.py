@@ -1,0 +1,145 @@
+"""From a table with columns of several types and gaps to a data set."""
+
+from __future__ import annotations
+
+__all__ = ["check_table", "from_table", "load_table"]
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import ArgumentTypeError, DataError, choose, invalid, show
+from ._column import ALL
+from ._dataset import Dataset
+from ._rows import TENTH, Size, check_size, refuse, shares
+from ._schema import MISSING, Schema
+from ._tables import as_table, read_table
+from ._treatment import understand
+
+
+def from_table(
+    table: Any,
+    *,
+    columns: Mapping[str, str] | None = None,
+    schema: Schema | None = None,
+    missing: Sequence[str] | None = None,
+    seed: int = 0,
+    validation: Any = 0,
+    test: Any = 0,
+    name: str = "table",
+    source: str = "A table in memory.",
+) -> Dataset:
+    """Make a data set of a table with columns of several types; by default all rows are for training.
+
+    Kinds and levels of columns, which say what values there can be, are those of all rows of the table; the
+    transforms of numbers are fitted to the training rows alone.
+
+    Arguments:
+        table: Lists of cells by the name of their column, or a frame of pandas or polars.
+        columns: How columns are treated, by name, where it is not as :meth:`Schema.infer` would:
+            ``bernoulli``, ``categorical``, ``gaussian``, ``standardise``, ``log-standardise``, ``quantile``,
+            ``drop``, ``levels:a|b``, and ``unseen`` or ``+unseen`` behind one of these; ``*`` is the
+            transform of all numbers.
+        schema: One that has been fitted, such as a model's own, in place of all this.
+        missing: The texts that stand for a missing cell, by default ``MISSING``.
+        seed: The seed of the permutation.
+        validation: How many rows to split off by a seeded permutation, or a fraction of them, or a table.
+        test: Likewise.
+        name: The data set's name.
+        source: Where the rows came from.
+
+    Raises:
+        ArgumentError: An argument cannot be used, or names a column that is not there.
+        ArgumentTypeError: The table is none.
+        DataError: The table cannot be learnt from, or a cell does not fit; it is named.
+    """
+    sizes: dict[str, Size] = {}
+    others: dict[str, Any] = {}
+    for split, given in (("validation", validation), ("test", test)):
+        if isinstance(given, Mapping) or hasattr(given, "columns"):
+            others[split] = given
+        else:
+            check_size(split, given)
+            sizes[split] = given or 0
+    check_table(columns, schema, missing)
+    own = as_table(table)
+    n = len(next(iter(own.values()), ()))
+    if not n:
+        raise DataError(f"{name}: got 0 rows, expected at least one below the names of the columns")
+    index = shares(n, sizes, seed, shuffled=True)
+    train = index.get("train")
+    fitted = schema or _fitted(own, columns, missing, train if isinstance(train, Tensor) else None)
+    rows = fitted.encode(own)
+    parts = {"train": rows, **{split: rows[where] for split, where in index.items()}}
+    parts |= {split: fitted.encode(other) for split, other in others.items()}
+    none = rows[:0]
+    return Dataset(
+        name=name,
+        train=parts["train"],
+        validation=parts.get("validation", none),
+        test=parts.get("test", none),
+        labels={},
+        shape=(rows.shape[1],),
+        binarisation=None,
+        levels=None,
+        source=source,
+        seed=seed,
+        schema=fitted,
+    )
+
+
+def load_table(
+    path: Path,
+    sizes: Mapping[str, Size],
+    seed: int,
+    delimiter: str | None,
+    columns: Mapping[str, str] | None,
+    schema: Schema | None,
+    missing: Sequence[str] | None,
+) -> Dataset:
+    """Read a table from a file into a data set; see :func:`from_table`."""
+    return from_table(
+        read_table(path, delimiter=delimiter),
+        columns=columns,
+        schema=schema,
+        missing=missing,
+        seed=seed,
+        name=path.absolute().name,
+        source=f"The file {path}.",
+        **{**TENTH, **sizes},
+    )
+
+
+def check_table(
+    columns: Mapping[str, str] | None, schema: Schema | None, missing: Sequence[str] | None
+) -> None:
+    """Refuse settings that fit no table, before any work.
+
+    Raises:
+        ArgumentError: Words are unknown, or come beside a schema.
+        ArgumentTypeError: An argument has the wrong type.
+    """
+    understand(columns)
+    if schema is not None:
+        if not isinstance(schema, Schema):
+            raise ArgumentTypeError(
+                f"schema: got {show(schema)}, expected what Schema.infer returns, or None"
+            )
+        refuse({"columns": columns, "missing": missing}, "None beside a schema that has been fitted")
+    if missing is not None and (isinstance(missing, str) or not all(isinstance(gap, str) for gap in missing)):
+        raise invalid("missing", missing, 'a list of texts, as ["", "?"]')
+
+
+def _fitted(
+    table: Mapping[str, Any],
+    columns: Mapping[str, str] | None,
+    missing: Sequence[str] | None,
+    train: Tensor | None,
+) -> Schema:
+    """Fit a schema to a table."""
+    for name in columns or {}:
+        choose("columns", name, [*table, ALL])
+    gaps = MISSING if missing is None else tuple(missing)
+    return Schema.infer(table, missing=gaps, train=train, **understand(columns))
