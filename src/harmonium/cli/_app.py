@@ -91,6 +91,15 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; give it again for another."),
 ]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="NAME=TREATMENT",
+        help="How a column of a table is treated: bernoulli, categorical, gaussian, standardise, "
+        "log-standardise, quantile, drop, levels:a|b, unseen or +unseen; give it again for another.",
+    ),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object instead of words.", show_default=False)
 ]
@@ -148,12 +157,13 @@ def train(
         str,
         typer.Option(
             metavar="NAME_OR_PATH",
-            help="A data set by name (see: harmonium data), an .npy, .npz, .csv or .tsv file, or a folder "
-            "of images.",
+            help="A data set by name (see: harmonium data), an .npy, .npz, .csv, .tsv or .parquet file, or a "
+            "folder of images.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="RUN", help="A new folder for the run.")],
     settings: Settings = None,
+    columns: Columns = None,
     listing: Annotated[
         bool,
         typer.Option(
@@ -177,10 +187,13 @@ def train(
     and an autoencoder begin with random weights; they take grey values as they are
     (data.binarisation=none) unless told. So does a gan, whose two networks are of a family, as --set
     network=dcgan, and play for --set rule.loss=hinge.
+
+    A table with columns of several types, or with gaps, has visible units that fit its columns: see
+    harmonium describe.
     """
     from ._train import train
 
-    train(model, data, out, settings or [], as_json)
+    train(model, data, out, settings or [], columns or [], as_json)
 
 
 @app.command(epilog="Example: harmonium resume runs/digits --set epochs=100")
@@ -256,8 +269,8 @@ def evaluate(
 @app.command(epilog="Example: harmonium sample runs/digits --n 100 --means --out samples.png")
 def sample(
     run: Run,
-    out: Annotated[Path, typer.Option(help="Where to write: .png is a picture, .npy or .csv rows.")],
-    n: Annotated[int, typer.Option("--n", help="How many samples.")] = 100,
+    out: Annotated[Path, typer.Option(help="Where to write: .png is a picture, .npy, .csv or .tsv rows.")],
+    n: Annotated[int, typer.Option("--n", "--rows", help="How many samples.")] = 100,
     steps: Annotated[int, typer.Option(help="Gibbs steps of each chain.")] = 1000,
     temperature: Annotated[float, typer.Option(help="Below 1 more typical, above 1 more varied.")] = 1.0,
     replicas: Annotated[int, typer.Option(help="Of each chain: more than one makes parallel tempering.")] = 1,
@@ -275,7 +288,10 @@ def sample(
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Draw samples from a run's model, as a picture or as rows."""
+    """Draw samples from a run's model, as a picture or as rows.
+
+    Of a model of tables a .csv or .tsv file has cells by the names of the columns, in the table's own units.
+    """
     from ._sample import sample
 
     sample(run, out, n, steps, temperature, replicas, seed, means, start.value, label, data, force, as_json)
@@ -355,6 +371,7 @@ def data(
         typer.Argument(metavar="[NAME_OR_PATH]", help="A data set, a file or a folder.", show_default=False),
     ] = None,
     settings: Settings = None,
+    columns: Columns = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -371,7 +388,7 @@ def data(
     """
     from ._data import data
 
-    data(name, settings or [], out, as_json)
+    data(name, settings or [], columns or [], out, as_json)
 
 
 @app.command(epilog="Example: harmonium demo --out my-first-run")

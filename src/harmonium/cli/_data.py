@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["data", "named", "other_data"]
+__all__ = ["as_columns", "data", "named", "other_data"]
 
 from pathlib import Path
 from typing import Any
@@ -15,22 +15,40 @@ from ._console import print_json, print_table
 from ._settings import data_keys, read, signature_keys
 
 
-def data(name: str | None, pairs: list[str], out: Path | None, as_json: bool) -> None:
+def data(name: str | None, pairs: list[str], columns: list[str], out: Path | None, as_json: bool) -> None:
     """Print the table of data sets, or what there is to know of one; or pack one first."""
     if out is not None:
         if name is None:
             raise ArgumentError("--out: expected a folder or a database of images to pack")
         pack(name, out, **read(pairs, signature_keys(pack, but=("source", "out"))))
-        _describe(str(out), [], as_json)
+        _describe(str(out), [], [], as_json)
     elif name is not None:
-        _describe(name, pairs, as_json)
-    elif pairs:
-        raise ArgumentError("--set: expected the name of a data set to load with it")
+        _describe(name, pairs, columns, as_json)
+    elif pairs or columns:
+        option = "--set" if pairs else "--column"
+        raise ArgumentError(f"{option}: expected the name of a data set to load with it")
     elif as_json:
         print_json({"data": [_entry(name) for name in DATASETS]})
     else:
         rows = [(name, _shape(e.shape), _values(e), e.description) for name, e in DATASETS.items()]
         print_table("", ("name", "shape", "values", ""), rows)
+
+
+def as_columns(pairs: list[str]) -> dict[str, dict[str, str]]:
+    """Return the argument of loading data that ``--column`` options stand for, or none.
+
+    Raises:
+        ArgumentError: One is no pair, or a column comes twice.
+    """
+    columns: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, word = pair.partition("=")
+        if not equals or not name:
+            raise ArgumentError(f"--column: got {pair!r}, expected NAME=TREATMENT, as age=quantile")
+        if name in columns:
+            raise ArgumentError(f"--column: {name} comes twice")
+        columns[name] = word
+    return {"columns": columns} if columns else {}
 
 
 def named(source: str) -> str:
@@ -64,16 +82,20 @@ def other_data(run: Path, source: str | None, arguments: dict[str, Any]) -> Data
     return load(source, **with_transform(folder, {**before, **arguments}))
 
 
-def _describe(name: str, pairs: list[str], as_json: bool) -> None:
+def _describe(name: str, pairs: list[str], columns: list[str], as_json: bool) -> None:
     keys = data_keys()
     both = keys | {f"data.{key}": found for key, found in keys.items()}
     values = {key.removeprefix("data."): value for key, value in read(pairs, both).items()}
-    told = summary(load(name, **values))
+    told: dict[str, Any] = summary(load(name, **{**values, **as_columns(columns)}))
     if as_json:
         print_json(told)
         return
     known = {key: value for key, value in told.items() if value not in (None, {})}
-    print_table("", ("", ""), [(key.replace("_", " "), _told(value)) for key, value in known.items()])
+    own = known.pop("columns", [])
+    print_table("", ("", ""), [(key.replace("_", " "), _told(value, key)) for key, value in known.items()])
+    if own:
+        cells = [(c["name"], c["kind"], c["treatment"], f"{c['gaps']:.2%}") for c in own]
+        print_table("", ("column", "kind", "treatment", "gaps"), cells, right=1)
 
 
 def _entry(name: str) -> dict[str, Any]:
@@ -87,14 +109,16 @@ def _entry(name: str) -> dict[str, Any]:
     }
 
 
-def _told(value: Any) -> str:
+def _told(value: Any, name: str = "") -> str:
     if isinstance(value, dict):
         parts = {key: f"{len(v)} kinds" if isinstance(v, dict) else _told(v) for key, v in value.items()}
         return ", ".join(f"{key}: {part}" for key, part in parts.items())
     if isinstance(value, list):
         return _shape(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.3f} nats per row"
+        return f"{value:.2%} of all cells" if name == "gaps" else f"{value:.3f} nats per row"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

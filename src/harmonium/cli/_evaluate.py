@@ -176,14 +176,30 @@ def _of_likelihood(
         result |= {"transform": str(transform), "log_determinant": transform.log_determinant}
     return {
         **result,
+        **_units(run),
         "binarisation": run.data.binarisation,
         "baseline_log_likelihood": summary(run.data)["baseline_log_likelihood"] if split == "test" else None,
-        "error": error_rate(model, rows) if has_label(model) else None,
-        "note": _MEANS if means else "",
+        "error": error_rate(model, rows) if has_label(model) and run.data.schema is None else None,
+        "note": _MEANS if means else _note(run),
         **grown,
         "settings": {**used, **samples},
         "chains": 0 if run.chains is None else len(run.chains),
     }
+
+
+def _units(run: OpenRun) -> dict[str, Any]:
+    """Return what nats of a table are of."""
+    schema = run.data.schema
+    return {} if schema is None else {"units": "table" if schema.has_density else "transformed columns"}
+
+
+def _note(run: OpenRun) -> str:
+    """Return which columns of a table have no density in its own units, if some have none."""
+    schema = run.data.schema
+    none = [] if schema is None else [column.name for column in schema.columns if not column.has_density]
+    names = ", ".join(none)
+    why = f"there is no density in the table's units of {names}"
+    return f"nats are those of the columns as transformed: {why}" if none else ""
 
 
 def _of_classifier(model: MLP, rows: Tensor, data: Dataset) -> dict[str, Any]:
@@ -284,8 +300,12 @@ def tell(run: OpenRun, found: dict[str, Any]) -> None:
     if "bound" in found:
         rows = [*_of_bound(found), ("estimate", *rows[0][1:]), *rows[1:]]
     if found["log_determinant"] is not None:
-        own = f"the above are of rows by {found['transform']}; log-determinant {found['log_determinant']:.3f}"
-        rows.append(("in the rows' units", f"{found['mean'] + found['log_determinant']:.3f}", own))
+        table = "transform" not in found
+        how = f"rows by {found.get('transform')}; log-determinant"
+        how = "the columns as transformed; log-Jacobian" if table else how
+        own = f"the above are of {how} {found['log_determinant']:.3f}"
+        whose = "the table's units" if table else "the rows' units"
+        rows.append((f"in {whose}", f"{found['mean'] + found['log_determinant']:.3f}", own))
     if found["baseline_log_likelihood"] is not None:
         floor = found["baseline_log_likelihood"]
         above = found["mean"] > floor

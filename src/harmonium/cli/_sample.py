@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..datasets import as_text, delimiter_of
 from ..errors import FileError, invalid
 from ..files import write_bytes
 from ..models import GenerativeModel
@@ -21,7 +22,7 @@ from ..report import OpenRun, draw, open_run
 from ._console import Meter, print_json, say
 from ._data import other_data
 
-_FORMATS = (".png", ".npy", ".csv")
+_FORMATS = (".png", ".npy", ".csv", ".tsv")
 
 
 def sample(
@@ -48,6 +49,8 @@ def sample(
     _check_chains(run, start)
     if out.suffix.lower() == ".png":
         _check_picture(run, means)
+    if means and run.data.schema is not None:
+        raise invalid("--means", True, "draws, which are rows of the table")
     with Meter("step", steps) as meter:
         rows = draw(
             run,
@@ -62,7 +65,11 @@ def sample(
             replicas=replicas,
             progress=meter.step,
         )
-    _write(run, run.untransformed(rows), out)
+    schema = run.data.schema
+    if schema is not None and out.suffix.lower() != ".npy":
+        write_bytes(out, as_text(schema.decode(rows), delimiter_of(out)))
+    else:
+        _write(run, run.untransformed(rows), out)
     if as_json:
         print_json({"out": str(out), "rows": len(rows), "columns": rows.shape[1], "means": means})
     else:
@@ -122,7 +129,8 @@ def _write(run: OpenRun, rows: Tensor, out: Path) -> None:
     if out.suffix.lower() == ".npy":
         np.save(memory, values)
     else:
-        np.savetxt(memory, values, fmt="%d" if values.dtype.kind == "i" else "%.7g", delimiter=",")
+        fmt = "%d" if values.dtype.kind == "i" else "%.7g"
+        np.savetxt(memory, values, fmt=fmt, delimiter=delimiter_of(out))
     write_bytes(out, memory.getvalue())
 
 

@@ -225,7 +225,7 @@ def score_keys() -> Keys:
 
 def data_keys() -> Keys:
     """Return the keys of loading a data set."""
-    keys = signature_keys(load, but=("source",))
+    keys = signature_keys(load, but=("source", "columns", "schema"))
     keys["binarisation"] = keys["binarisation"]._replace(choices=BINARISATIONS)
     keys["transform"] = keys["transform"]._replace(hint=str | None, choices=TRANSFORMS)
     return keys

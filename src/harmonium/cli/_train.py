@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from inspect import Parameter, signature
 from pathlib import Path
@@ -36,7 +36,7 @@ from ..training import resume as go_on
 from ..training.pretrain import GREEDY, JOINT, stage_folders
 from ..units import UNITS, Categorical, Mixed, Unit
 from ._console import Meter, note, noted_warnings, print_commands, print_json, print_table
-from ._data import named
+from ._data import as_columns, named
 from ._device import as_device
 from ._evaluate import conclude
 from ._games import make_game
@@ -56,7 +56,7 @@ from ._settings import (
     under,
 )
 from ._stacks import make_masks, make_stack
-from ._units import make_layer
+from ._units import as_text, make_layer
 
 _STATES = 256
 INTERRUPTED = "interrupted"
@@ -87,14 +87,14 @@ class Wish(NamedTuple):
     """How many stages that has; none if the model is trained at once."""
 
 
-def train(model: str, data: str, out: Path, pairs: list[str], as_json: bool) -> None:
+def train(model: str, data: str, out: Path, pairs: list[str], columns: list[str], as_json: bool) -> None:
     """Train a model in a new folder, and say what came out."""
-    wish = understand(model, data, pairs)
+    wish = understand(model, data, pairs, columns)
     history = start(wish, out)
     tell(RunFolder(out), history, wish.data, as_json)
 
 
-def understand(model: str, data: str, pairs: list[str]) -> Wish:
+def understand(model: str, data: str, pairs: list[str], columns: Sequence[str] = ()) -> Wish:
     """Return the parts of a run from what was typed.
 
     Raises:
@@ -110,7 +110,7 @@ def understand(model: str, data: str, pairs: list[str]) -> Wish:
     usual = VariationalPCD.name if begin != "none" else _usual_rule(MODELS[model])
     rule = make_rule(values, usual)
     _check_rule(rule, MODELS[model])
-    source, arguments = named(data), absolute(under("data.", values))
+    source, arguments = named(data), absolute({**under("data.", values), **as_columns(list(columns))})
     if rule.supervised:
         arguments.setdefault("with_labels", True)
     if not _is_explicit(MODELS[model]):
@@ -123,10 +123,11 @@ def understand(model: str, data: str, pairs: list[str]) -> Wish:
     stacked = {k: v for k, v in values.items() if k in stacking}
     if stacked and not stages:
         raise ArgumentError(f"{next(iter(stacked))}: only of training layer by layer: --set pretrain=greedy")
+    said = [*typed(pairs), *typed(columns, "--column")]
     config = {
         "data": {"source": source, "arguments": arguments},
         "environment": environment(),
-        "commands": [["train", model, "--data", data, "--out", "RUN", *typed(pairs)]],
+        "commands": [["train", model, "--data", data, "--out", "RUN", *said]],
     }
     return Wish(
         machine,
@@ -375,7 +376,7 @@ def _visible(data: Dataset, values: dict[str, Any]) -> Unit:
 
 def _pixels(data: Dataset, values: dict[str, Any]) -> Unit:
     """Make the visible layer that was asked for, or else the one that fits the data; labels apart."""
-    kind = values.get("visible") or _kind(data)
+    kind = values.get("visible") or (_kind(data) if data.schema is None else as_text(data.schema.layer))
     arguments = under("visible.", values)
     if kind == "categorical" and "states" not in arguments:
         arguments["states"] = max(_ends(data)[1] + 1, 2)
@@ -415,9 +416,9 @@ def with_likelihood(
     return {**rest, "likelihood": whole if len(whole) > 1 else whole[0]}
 
 
-def typed(pairs: list[str]) -> list[str]:
+def typed(pairs: Sequence[str], option: str = "--set") -> list[str]:
     """Return settings as they are typed."""
-    return [part for pair in pairs for part in ("--set", pair)]
+    return [part for pair in pairs for part in (option, pair)]
 
 
 def watched(record: dict[str, Any]) -> str:

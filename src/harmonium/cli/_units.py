@@ -7,7 +7,7 @@ layer lists its parts, each with its number of units, and categorical ones with 
 
 from __future__ import annotations
 
-__all__ = ["make_layer"]
+__all__ = ["as_text", "make_layer"]
 
 from typing import Any
 
@@ -45,6 +45,13 @@ def make_layer(layer: str, text: str, size: int, values: dict[str, Any]) -> Unit
     refuse_others(f"{layer}.", values, "these parts", sorted(own))
     given = under(f"{layer}.", values)
     return Mixed(*(_make(layer, kind, n, {**given, **states}) for kind, n, states in parts))
+
+
+def as_text(layer: dict[str, Any]) -> str:
+    """Return a mixed layer's configuration as it is typed."""
+    parts = layer["parts"]
+    sizes = [f"{part['size']}x{part['states']}" if "states" in part else str(part["size"]) for part in parts]
+    return f"{Mixed.kind}:" + "+".join(f"{p['kind']}:{size}" for p, size in zip(parts, sizes, strict=True))
 
 
 def _read(layer: str, part: str) -> tuple[str, int, dict[str, int]]:

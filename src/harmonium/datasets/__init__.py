@@ -33,7 +33,9 @@ __all__ = [
     "Mixture",
     "Schema",
     "Transform",
+    "as_text",
     "cache_folder",
+    "delimiter_of",
     "flip",
     "from_array",
     "from_table",
@@ -56,6 +58,6 @@ from ._named import DATASETS, Entry
 from ._pack import pack
 from ._schema import Schema
 from ._sequences import ALPHABETS, read_fasta, sequence_weights
-from ._tables import Block, read_blocks, read_table
+from ._tables import Block, as_text, delimiter_of, read_blocks, read_table
 from ._toys import TOYS, Mixture
 from ._transform import TRANSFORMS, Transform

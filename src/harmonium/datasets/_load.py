@@ -87,8 +87,8 @@ def load(
 
     Arguments:
         source: A name, or the path of an .npy, .npz, .csv, .tsv (the latter two also .gz) or .parquet
-            file, or of a folder of images. Its sub-folders are classes, below train, validation and test if it
-            has them.
+            file, or of a folder of images. Its sub-folders are classes, below train, validation and test if
+            it has them.
             Or that of an LMDB database of images, or of what :func:`pack` made, whose rows stay on the disk.
         binarisation: ``sampled``, ``threshold`` or ``none``. Named grey sets are ``sampled`` by
             default, unless cut or transformed; other values stay what they are unless it is stated.

@@ -145,6 +145,11 @@ class Schema:
         """Whether likelihoods can be told in the table's own units, for all of the columns."""
         return all(column.has_density for column in self.columns)
 
+    def differing(self, other: Schema) -> list[str]:
+        """Return the names of columns that another schema treats in another way, has not, or has besides."""
+        own, its = ({column.name: column for column in schema.columns} for schema in (self, other))
+        return [name for name in {**own, **its} if own.get(name) != its.get(name)]
+
     def describe(self) -> list[dict[str, Any]]:
         """Return how each column is treated: its name, kind, treatment and levels."""
         return [

@@ -88,7 +88,7 @@ def open_table(path: str | os.PathLike[str], delimiter: str | None = None) -> Fo
             names = list(file.schema_arrow.names)
         _check_names(names, str(path))
         return Form(path, tuple(names), "", "")
-    delimiter = delimiter or ("\t" if ".tsv" in path.name.lower() else ",")
+    delimiter = delimiter or delimiter_of(path)
     if not isinstance(delimiter, str) or len(delimiter) != 1:
         raise invalid("delimiter", delimiter, "one character")
     head = next(records(path, delimiter), None)
@@ -140,6 +140,34 @@ def read_table(path: str | os.PathLike[str], *, delimiter: str | None = None) ->
         for name, cells in block.table.items():
             columns[name] += [cell.strip() for cell in cells] if form.is_text else cells
     return columns
+
+
+def delimiter_of(path: Path) -> str:
+    """Return the character between cells that the name of a file stands for."""
+    return "\t" if ".tsv" in path.name.lower() else ","
+
+
+def write_cell(cell: Any, delimiter: str) -> str:
+    """Return a cell as it is written: a number to seven digits, nothing for a gap, text quoted if need be."""
+    if cell is None:
+        return ""
+    if isinstance(cell, float):
+        return f"{cell:.7g}"
+    text = str(cell)
+    plain = not any(mark in text for mark in (delimiter, '"', "\n", "\r")) and text == text.strip()
+    return text if plain else '"' + text.replace('"', '""') + '"'
+
+
+def as_text(table: Mapping[str, Sequence[Any]], delimiter: str = ",") -> bytes:
+    """Return a table as text in UTF-8, with the names of columns in its first line.
+
+    Arguments:
+        table: Cells by the name of their column: texts, numbers, or None for a gap.
+        delimiter: The character between cells.
+    """
+    lines = [table.keys(), *zip(*table.values(), strict=True)]
+    text = (delimiter.join(write_cell(cell, delimiter) for cell in cells) + "\n" for cells in lines)
+    return "".join(text).encode()
 
 
 def as_table(table: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..datasets import Dataset
+from ..datasets import Dataset, Schema, Transform
 from ..errors import ArgumentTypeError, invalid, show
 from ..models import DBN, GenerativeModel, PairwiseModel, check_transform, choose_side
 from ..random import Stream
@@ -80,7 +80,8 @@ def log_likelihood(
         name, value = next(iter(options.items()))
         raise invalid(name, value, "no such argument beside log_partition=")
     check_transform(model, data)
-    transform = data.transform if isinstance(data, Dataset) else model.transform
+    own: Dataset | GenerativeModel = data if isinstance(data, Dataset) else model
+    transform, schema = own.transform, own.schema
     binarisation = None
     if isinstance(data, Dataset):
         binarisation, means = data.binarisation, means or data.binarisation == "none"
@@ -106,7 +107,7 @@ def log_likelihood(
         reason=log_partition.reason,
         binarisation=binarisation,
         log_partition=log_partition,
-        log_determinant=None if transform is None else transform.log_determinant,
+        log_determinant=_to_own_units(transform, schema, rows),
     )
     if isinstance(model, PairwiseModel) and model.hidden_sums_out():
         if model.visible.known(rows) is None:
@@ -126,6 +127,13 @@ def log_likelihood(
         importance_ess=float(paths.effective.mean()),
         importance_bias=bias,
     )
+
+
+def _to_own_units(transform: Transform | None, schema: Schema | None, rows: Tensor) -> float | None:
+    """Return what is added to the mean log-likelihood for the units that rows came in; None if unknown."""
+    if schema is not None and rows.ndim == 2 and rows.shape[1] == len(schema.columns):
+        return float(schema.log_jacobian(rows).mean()) if schema.has_density else None
+    return None if transform is None else transform.log_determinant
 
 
 def _shortfall(effective: Tensor, samples: int) -> tuple[float, str]:

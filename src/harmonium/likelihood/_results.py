@@ -70,8 +70,9 @@ class LogLikelihood:
     importance_bias: float = 0.0
     """By how much the estimate is low, in nats per row, to first order; more where few samples count."""
     log_determinant: float | None = None
-    """What is added to these numbers, of transformed rows, for those of rows in their own units; None where
-    no transform is known."""
+    """What is added to these numbers, of transformed rows, for those of rows in their own units; of a table
+    the mean over rows of its schema's log-Jacobian. None where no transform is known, or there is no density
+    in the table's units."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as JSON values."""

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ..datasets import Dataset, Transform
+from ..datasets import Dataset, Schema, Transform
 from ..errors import ArgumentTypeError, DataError, show
 from ..units import Unit
 
@@ -45,6 +45,9 @@ class Model(nn.Module, ABC):
     transform: Transform | None = None
     """What made the rows that the model was trained on of rows in their own units, labels apart; its file
     holds it. None where they were not transformed, or where nothing is known of it, as of mere rows."""
+    schema: Schema | None = None
+    """What made the rows that the model was trained on of a table with columns of several types; its file
+    holds it. None where they came from no table, or where nothing is known of it."""
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
@@ -199,9 +202,11 @@ def check_transform(model: Model, data: object) -> None:
     """Check that a data set is made as the one that a model was trained on; of mere rows nothing is known.
 
     Raises:
-        DataError: Its rows are in their own units, or another transform made them.
+        DataError: Its rows are in their own units, or another transform or schema made them.
     """
     own = model.transform
+    if model.schema is not None and isinstance(data, Dataset):
+        _check_schema(model.schema, data)
     if own is None or not isinstance(data, Dataset) or own.same(data.transform):
         return
     got = "rows in their own units" if data.transform is None else f"rows transformed by {data.transform}"
@@ -211,6 +216,19 @@ def check_transform(model: Model, data: object) -> None:
         f"data: got {got}, expected those of the model's own transform ({own}); "
         "hm.datasets.load(..., transform=model.transform) makes them"
     )
+
+
+def _check_schema(own: Schema, data: Dataset) -> None:
+    """Check that a data set is of tables like the one that a model was trained on."""
+    makes = "hm.datasets.load(..., schema=model.schema) makes them"
+    if data.schema is None:
+        raise DataError(
+            f"data: got rows of {data.kind}, expected those of a table by the model's schema; {makes}"
+        )
+    others = own.differing(data.schema)
+    if others:
+        got = f"a table whose columns are treated in another way than those of the model: {', '.join(others)}"
+        raise DataError(f"data: got {got}; {makes}")
 
 
 def check_model(model: object, family: type) -> None:

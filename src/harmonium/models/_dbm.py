@@ -382,7 +382,7 @@ class DBM(PairwiseModel):
             message = "model: the machine has not been trained, its weights are random; see hm.pretrain"
             warnings.warn(message, HarmoniumWarning, stacklevel=2)
         model = DBMClassifier(self, classes, dropout=dropout, input_dropout=input_dropout, seed=seed)
-        model.transform = self.transform
+        model.transform, model.schema = self.transform, self.schema
         return model
 
 

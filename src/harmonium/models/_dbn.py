@@ -358,7 +358,7 @@ class DBN(GenerativeModel):
                 if mask is not None:
                     model.set_mask(number, mask[: weight.shape[0]])
             model.linears[-1].weight.mul_(NEW)
-        model.transform = self.transform
+        model.transform, model.schema = self.transform, self.schema
         return model
 
     def to_autoencoder(self) -> Autoencoder:
@@ -387,7 +387,7 @@ class DBN(GenerativeModel):
                 weight, bias = to_means(unit, rbm.weight[:rows].T, rbm.visible.bias[:rows])
                 linear.weight.copy_(weight.T)
                 linear.bias.copy_(bias)
-        model.transform = self.transform
+        model.transform, model.schema = self.transform, self.schema
         return model
 
     def _warn_of_random(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..datasets import Transform
+from ..datasets import Schema, Transform
 from ..errors import FileError, choose
 from ..files import load_tensors, save_tensors
 from ._base import Model, check_model
@@ -31,7 +31,7 @@ _TRANSFORM = "transform:"
 
 
 def save(model: Model, path: str | Path) -> None:
-    """Write a model to a safetensors file, with the transform of the rows that it was trained on.
+    """Write a model to a safetensors file, with the transform or the schema of the rows it was trained on.
 
     Raises:
         ArgumentTypeError: ``model`` is no model.
@@ -42,6 +42,8 @@ def save(model: Model, path: str | Path) -> None:
     if model.transform is not None:
         content["transform"] = model.transform.config()
         tensors |= {f"{_TRANSFORM}{name}": t for name, t in model.transform.state().items()}
+    if model.schema is not None:
+        content["schema"] = model.schema.config()
     save_tensors(path, "model", tensors, content)
 
 
@@ -66,7 +68,7 @@ def load(path: str | Path, model: Model | None = None) -> Model:
         model.double()
     check_fit(path, model, tensors)
     model.load_state_dict(tensors)
-    model.transform = transform
+    model.transform, model.schema = transform, _schema(path, content)
     return model
 
 
@@ -103,6 +105,15 @@ def _part(path: str | Path, tensors: dict[str, Tensor], content: Any) -> tuple[d
         return own, Transform.from_state(config, state)
     except (TypeError, ValueError) as error:
         raise FileError(f"{path}: its transform is none that this harmonium knows ({error})") from error
+
+
+def _schema(path: str | Path, content: Any) -> Schema | None:
+    """Return the schema that a file holds, or None."""
+    config = content.get("schema")
+    try:
+        return None if config is None else Schema.from_config(config)
+    except (TypeError, ValueError, KeyError) as error:
+        raise FileError(f"{path}: its schema is none that this harmonium knows ({error})") from error
 
 
 def check_fit(path: str | Path, model: Model, tensors: dict[str, Tensor]) -> None:

@@ -235,7 +235,7 @@ def open_model(folder: RunFolder) -> Model:
 
 
 def open_data(folder: RunFolder) -> Dataset:
-    """Load the data set that the configuration of a run names, by the run's own transform if it has one.
+    """Load the data set that the configuration of a run names, by the run's own transform or schema.
 
     Raises:
         FileError: It names none, or the data are not where they were.
@@ -245,7 +245,9 @@ def open_data(folder: RunFolder) -> Dataset:
 
 
 def with_transform(folder: RunFolder, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return arguments of loading data with the transform that a run has kept in place of one to be fitted.
+    """Return arguments of loading data with the transform or the schema that a run has kept.
+
+    They are in place of those that would be fitted.
 
     Where others are asked for, they stay, and the data that they make are refused later.
 
@@ -253,6 +255,10 @@ def with_transform(folder: RunFolder, arguments: dict[str, Any]) -> dict[str, An
         folder: The run folder.
         arguments: Those of :func:`harmonium.datasets.load`.
     """
+    schema = folder.schema()
+    if schema is not None:
+        rest = {name: value for name, value in arguments.items() if name not in ("columns", "missing")}
+        return {**rest, "schema": schema}
     own = folder.transform()
     rest = {name: value for name, value in arguments.items() if name not in ("transform", "epsilon")}
     kind, epsilon = arguments.get("transform"), arguments.get("epsilon")

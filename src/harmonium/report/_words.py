@@ -103,3 +103,8 @@ def own_units(found: dict[str, Any]) -> Iterator[str]:
             f"came in, the mean is {found['mean'] + determinant:.2f}: the transform's log-determinant, "
             f"{determinant:.2f}, is added."
         )
+    elif determinant is not None:
+        yield (
+            "These are densities of a table's columns as they were transformed. In the table's own units the "
+            f"mean is {found['mean'] + determinant:.2f}: the mean log-Jacobian, {determinant:.2f}, is added."
+        )

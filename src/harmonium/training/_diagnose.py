@@ -78,7 +78,7 @@ def diagnose(
 
     Classifiers and autoencoders have neither chains nor a likelihood; they are judged by the rest. Of a
     generative adversarial network it is asked whether the discriminator has won, whether it knows its rows by
-    heart, and whether made rows are all alike.
+    heart, and whether made rows are all alike. Rows that lack values are left out.
 
     Arguments:
         model: The model that the run left.
@@ -100,9 +100,9 @@ def diagnose(
         raise invalid("steps", steps, "an integer of at least 8")
     if isinstance(model, DBM | DBN | GAN | MLP) and model.classes is not None and isinstance(data, Dataset):
         data = data.with_labels()
-    opened = open_source(model.visible, data, Stream(seed), 1, _PROBE, validation=validation)
+    opened = open_source(model.visible, data, Stream(seed), 1, _PROBE, validation=validation, gaps=True)
     _, train, held_out, states = opened
-    held_out = held_out[:_PROBE]
+    train, held_out = _complete(train), _complete(held_out[:_PROBE])
     last = history.records[-1] if history.records else {}
     if isinstance(model, MLP | Autoencoder):
         return [*_of_weights(last), *_of_scores(model, last, len(held_out))]
@@ -123,6 +123,11 @@ def diagnose(
         *(_of_gain(model, train, found) if states and isinstance(model, PairwiseModel) else ()),
         _of_likelihood(found),
     ]
+
+
+def _complete(rows: Tensor) -> Tensor:
+    """Return the rows that lack no value."""
+    return rows[~rows.isnan().any(1)] if rows.is_floating_point() else rows
 
 
 def _run_chains(model: PairwiseModel, values: Tensor | None, steps: int, seed: int) -> Diagnostics:
@@ -201,6 +206,8 @@ def _of_swaps(last: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _activity(model: DBN | PairwiseModel, rows: Tensor) -> list[tuple[Unit, Tensor]]:
     """Return the hidden layers, each with its mean statistics given the rows, shape (width)."""
+    if not len(rows):
+        return []
     s = model.visible.statistics(rows.to(model.device))
     if isinstance(model, PairwiseModel):
         means = mean_field(model, model.observed(s)).means if model.hidden_blocks() else {}

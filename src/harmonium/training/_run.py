@@ -162,7 +162,7 @@ class Run:
             FileError: There is no good checkpoint, or the data are others.
         """
         assert self.folder is not None
-        self.model.transform = self.folder.transform()
+        self.model.transform, self.model.schema = self.folder.transform(), self.folder.schema()
         check_transform(self.model, self.data)
         check_hashes(self.folder, self.hashes)
         tensors, content = self.folder.load()
@@ -320,8 +320,11 @@ def take_transform(model: Model, data: Any, folder: RunFolder | None) -> None:
     """Let a model, and its run folder, know of what made the rows that it is trained on."""
     if isinstance(data, Dataset) and data.transform is not None:
         model.transform = data.transform
+    if isinstance(data, Dataset) and data.schema is not None:
+        model.schema = data.schema
     if folder is not None:
         folder.keep_transform(model.transform)
+        folder.keep_schema(model.schema)
 
 
 def default_rate(model: Model) -> float:

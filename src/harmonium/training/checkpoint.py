@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..datasets import Transform
+from ..datasets import Schema, Transform
 from ..errors import ArgumentTypeError, FileError, show
 from ..files import (
     VERSION,
@@ -113,6 +113,25 @@ class RunFolder:
             return Transform.from_state(config, state)
         except (TypeError, ValueError) as error:
             raise FileError(f"{self.transform_path}: none that this harmonium knows ({error})") from error
+
+    def keep_schema(self, schema: Schema | None) -> None:
+        """Write down in the configuration what made the run's rows of a table, if anything did."""
+        if schema is not None:
+            write_bytes(self.config_path, to_json({**self.config(), "schema": schema.config()}))
+
+    def schema(self) -> Schema | None:
+        """Return what made the run's rows of a table with columns of several types; None where nothing did.
+
+        Raises:
+            FileError: The configuration is damaged.
+        """
+        config = self.config().get("schema")
+        try:
+            return None if config is None else Schema.from_config(config)
+        except (TypeError, ValueError, KeyError) as error:
+            raise FileError(
+                f"{self.config_path}: schema: none that this harmonium knows ({error})"
+            ) from error
 
     def config(self) -> dict[str, Any]:
         """Return the configuration.

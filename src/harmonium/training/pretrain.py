@@ -214,7 +214,7 @@ def resume_pretraining(
             for own, given in zip(fresh, noted["layers"], strict=True)
         ],
     )
-    model.transform = folder.transform()
+    model.transform, model.schema = folder.transform(), folder.schema()
     check_transform(model, data)
     check_hashes(folder, stack.hashes())
     stack.check(folder)
