@@ -36,6 +36,7 @@ __all__ = [
     "as_text",
     "cache_folder",
     "delimiter_of",
+    "describe_table",
     "flip",
     "from_array",
     "from_table",
@@ -50,6 +51,7 @@ __all__ = [
 
 from ._column import Column
 from ._dataset import BINARISATIONS, Dataset, summary
+from ._describe import describe_table
 from ._download import MIRRORS, cache_folder
 from ._flip import flip
 from ._load import from_array, load

@@ -8,7 +8,7 @@ to the user.
 
 from __future__ import annotations
 
-__all__ = ["MISSING", "UNSEEN", "Schema"]
+__all__ = ["LEVELS", "MISSING", "Schema", "gaps", "kind_of"]
 
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -115,7 +115,7 @@ class Schema:
         for name, raw in table.items():
             if name in drop:
                 continue
-            cells = _gaps(raw, missing)
+            cells = gaps(raw, missing)
             kind = kinds.get(name) or ("categorical" if name in levels or name in unseen else None)
             transform = own.get(name, default)
             columns.append(_fit(name, cells, kind, transform, levels.get(name), name in unseen, train))
@@ -173,7 +173,7 @@ class Schema:
         """
         table = as_table(table)
         self._match(table)
-        cells = [column.encode(_gaps(table[column.name], self.missing), first) for column in self.blocks]
+        cells = [column.encode(gaps(table[column.name], self.missing), first) for column in self.blocks]
         if not len(cells[0]):
             raise DataError("table: got 0 rows, expected at least one below the names of the columns")
         values = np.stack(cells, 1)
@@ -261,7 +261,7 @@ class Schema:
         return rows.detach().cpu().double().numpy()
 
 
-def _gaps(cells: Sequence[Any], missing: Sequence[str]) -> Sequence[Any]:
+def gaps(cells: Sequence[Any], missing: Sequence[str]) -> Sequence[Any]:
     """Return cells with None for all that are missing."""
     texts = {*missing}
     if is_text(cells):
@@ -322,10 +322,28 @@ def _kind(name: str, cells: Sequence[Any]) -> str:
     """Return the kind that cells have, or name two that do not fit together."""
     there = [(row, cell) for row, cell in enumerate(cells) if cell is not None]
     texts = {text(cell) for _, cell in there}
-    if texts <= {*BITS} or texts <= {"True", "False"} or texts <= {"TRUE", "FALSE"} or texts == {"0", "1"}:
-        return "bernoulli"
     number = next((pair for pair in there if as_number(pair[1]) is not None), None)
     word = next((pair for pair in there if as_number(pair[1]) is None), None)
+    return kind_of(name, texts, number, word)
+
+
+def kind_of(
+    name: str, texts: Collection[str], number: tuple[int, Any] | None, word: tuple[int, Any] | None
+) -> str:
+    """Return the kind of a column.
+
+    Arguments:
+        name: Its name, for errors.
+        texts: The texts of its cells, each once.
+        number: The row and the cell of a number in it, if there is one.
+        word: Those of another text, likewise.
+
+    Raises:
+        DataError: There are both.
+    """
+    texts = {*texts}
+    if texts <= {*BITS} or texts <= {"True", "False"} or texts <= {"TRUE", "FALSE"} or texts == {"0", "1"}:
+        return "bernoulli"
     if number is None or word is None:
         return "gaussian" if word is None else "categorical"
     raise DataError(

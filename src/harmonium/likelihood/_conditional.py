@@ -4,8 +4,8 @@ r"""The likelihood of some visible units given the others.
 
 (an integral over real units). The second sum is a partition function of each row's own, and one of two sums
 can be a closed form: over the hidden units given the states of the units A, which are enumerated where they
-are discrete and few; or, where visible units are not coupled to each other, over the units A, whatever they
-are, given the states of the hidden ones,
+are discrete and few, or at nodes where some are real (see ``_grid``); or, where visible units are not coupled
+to each other, over the units A, whatever they are, given the states of the hidden ones,
 
 .. math:: \log \sum_h e^{-E(h) + a_B(h)^\top s(x_B) - e(x_B) + A_A(a_A(h))},
 
@@ -45,6 +45,7 @@ from ..random import Stream
 from ..units import Unit, as_rows
 from ._ais import SCHEDULES, Base, anneal, log_mean_weight
 from ._ais import schedule as make_schedule
+from ._grid import Grid
 from ._results import LogLikelihood
 
 METHODS = ("auto", "exact", "ais")
@@ -185,7 +186,7 @@ def _split(model: PairwiseModel, given: Any) -> Split:
 def cheapest(model: PairwiseModel, split: Split, rows: int) -> tuple[float, _Sum]:
     """Return the elements of fields that the cheaper of two sums takes, and that sum."""
     widest = max(model.layer(block).width for block in model.blocks())
-    over_free = split.free.count() * rows * widest
+    over_free = Grid.of(model, split.known, split.free).total * rows * widest
     over_hidden = _hidden_states(model) * (rows + widest)
     return (over_free, _over_free) if over_free <= over_hidden else (over_hidden, _over_hidden)
 
@@ -204,17 +205,18 @@ def _check_cost(model: PairwiseModel, split: Split, cost: float) -> None:
 
 
 def _over_free(model: PairwiseModel, s: Tensor, split: Split) -> Tensor:
-    """Enumerate the free units; see :data:`_Sum`."""
-    states = int(split.free.count())
+    """Enumerate the free units, real ones at their nodes; see :data:`_Sum`."""
+    grid = Grid.of(model, split.known, split.free)
+    states = int(grid.total)
     step = max(1, _BLOCK // (len(s) * s.shape[1]))
     parts = []
     for first in range(0, states, step):
-        own = split.free.configurations(first, min(first + step, states))
+        own = grid.states(first, min(first + step, states))
         x = s[:, None].repeat(1, len(own), 1)
         x[:, :, ~split.known] = own
         log_f = model.log_sum(model.observed(x.flatten(0, 1)))
         parts.append(log_f.view(len(s), -1).logsumexp(1))
-    return torch.stack(parts).logsumexp(0)
+    return torch.stack(parts).logsumexp(0) + grid.log_cell
 
 
 def _over_hidden(model: PairwiseModel, s: Tensor, split: Split) -> Tensor:

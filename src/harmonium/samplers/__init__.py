@@ -6,7 +6,7 @@ from ._blocks import draw_block
 from ._diagnostics import autocorrelation_time, effective_sample_size, split_rhat
 from ._generate import generate, interpolate
 from ._gibbs import Gibbs
-from ._impute import Imputed, draw_missing, impute
+from ._impute import Imputed, draw_missing, fill_in, impute
 from ._sample import sample
 from ._sampler import Info, Sampler
 from ._tempering import Tempering
@@ -26,6 +26,7 @@ __all__ = [
     "draw_block",
     "draw_missing",
     "effective_sample_size",
+    "fill_in",
     "generate",
     "impute",
     "interpolate",

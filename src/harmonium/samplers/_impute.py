@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Imputed", "draw_missing", "impute"]
+__all__ = ["Imputed", "draw_missing", "fill_in", "impute"]
 
 from dataclasses import dataclass
 from typing import Any
@@ -118,13 +118,19 @@ def impute(model: PairwiseModel, rows: Any, *, draws: int = 100, steps: int = 10
     if given.shape[1] != unit.size:
         raise DataError(f"rows: got shape {tuple(given.shape)}, expected values of shape (rows, {unit.size})")
     unit.validate(given, name="rows", gaps=True)
+    check_memory("draws", draws, draws * given.numel())
+    return fill_in(model, given, draws, steps, Stream(seed, "impute"))
+
+
+@torch.no_grad()
+def fill_in(model: PairwiseModel, given: Tensor, draws: int, steps: int, stream: Stream) -> Imputed:
+    """Return what :func:`impute` does of rows that have been checked, by the random bits of a stream."""
+    unit = model.visible
     given = given.to(model.device)
     given = given if given.is_floating_point() else given.to(model.dtype)
     missing = given.isnan()
-    check_memory("draws", draws, draws * given.numel())
     filled = given.expand(draws, -1, -1).clone()
     own = missing.any(1).nonzero()[:, 0]
-    stream = Stream(seed, "impute")
     for number, index in enumerate(own.split(max(1, _ELEMENTS // (draws * unit.width)))):
         s, known = unit.known_statistics(given[index].repeat(draws, 1))
         if known is None:
