@@ -22,7 +22,10 @@ from harmonium.cli._train import understand
 from harmonium.training import RunFolder
 from harmonium.training._source import fingerprints
 
-COMMANDS = ("train", "resume", "finetune", "evaluate", "sample", "measure", "data", "demo")
+COMMANDS = (
+    *("train", "resume", "finetune", "evaluate", "sample", "measure", "data", "demo"),
+    *("describe", "impute", "score"),
+)
 DEEP = ["hidden=[10,6]", "epochs=[2,1]", "lr=[0.1,0.05]", "batch_size=200", "rule.chains=20", "seed=5"]
 SMALL = ["hidden=8", "epochs=2", "batch_size=200", "rule.chains=20", "lr=0.1", "seed=5"]
 QUICK = ["runs=20", "betas=100", "equilibrate=20"]

@@ -13,7 +13,7 @@ import harmonium
 SOURCE = Path(harmonium.__file__).parent
 ORDER = (
     *("errors", "files", "settings", "threads", "kernels", "random", "units", "models", "samplers"),
-    *("likelihood", "learning", "training", "features", "measures"),
+    *("likelihood", "tables", "learning", "training", "features", "measures"),
     *("report", "estimators", "explore", "cli", "__main__"),
 )
 APART = ("metrics", "datasets", "plots")

@@ -391,6 +391,122 @@ def data(
     data(name, settings or [], columns or [], out, as_json)
 
 
+Delimiter = Annotated[
+    str | None,
+    typer.Option(help="Between the table's cells; by default a comma, or a tab in .tsv.", show_default=False),
+]
+Table = Annotated[
+    Path,
+    typer.Argument(
+        metavar="TABLE",
+        help="A .csv, .tsv (also .gz) or .parquet file with names of columns.",
+        show_default=False,
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there, done or partial.")]
+
+
+@app.command(epilog="Example: harmonium describe people.csv --column age=quantile --column id=drop")
+def describe(
+    table: Table,
+    columns: Columns = None,
+    missing: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--missing", metavar="TEXT", help="A text that stands for a gap, in place of the usual ones."
+        ),
+    ] = None,
+    delimiter: Delimiter = None,
+    as_json: Json = False,
+) -> None:
+    """Tell how each column of a table will be treated, its gaps, and what stands in the way.
+
+    Columns of true and false or 0 and 1 are bits, other numbers real and standardised, text is categories;
+    --column changes it, here and in harmonium train. The table may be of any length.
+    """
+    from ._tables import describe
+
+    describe(table, columns or [], missing or [], delimiter, as_json)
+
+
+@app.command(epilog="Example: harmonium impute runs/people new.csv --out filled.csv --how draw")
+def impute(
+    run: Run,
+    table: Table,
+    out: Annotated[Path, typer.Option(help="Where to write: a .csv or .tsv file.")],
+    how: Annotated[str, typer.Option(help="What to fill in: mean, mode or draw.")] = "mean",
+    draws: Annotated[int, typer.Option(help="Of each row with gaps.")] = 20,
+    steps: Annotated[int, typer.Option(help="Gibbs steps of each draw's chain.")] = 100,
+    seed: Annotated[int, typer.Option(help="The seed of the chains.")] = 0,
+    intervals: Annotated[
+        Path | None,
+        typer.Option(help="A second file, with a line for each gap and how sure it is.", show_default=False),
+    ] = None,
+    share: Annotated[float, typer.Option(help="The probability of the intervals.")] = 0.9,
+    delimiter: Delimiter = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Fill in the gaps of a table by a run's model; all other cells stay as they came, byte for byte.
+
+    The mean is that of draws, of bits and categories the most frequent one. The table may be of any length.
+    If it is interrupted, the same command goes on where it was.
+    """
+    from ._tables import impute
+
+    impute(
+        run,
+        table,
+        out,
+        as_json,
+        how=how,
+        draws=draws,
+        steps=steps,
+        seed=seed,
+        intervals=intervals,
+        share=share,
+        delimiter=delimiter,
+        force=force,
+    )
+
+
+@app.command(epilog="Example: harmonium score runs/people new.csv --out scores.csv")
+def score(
+    run: Run,
+    table: Table,
+    out: Annotated[Path, typer.Option(help="Where to write: a .csv or .tsv file.")],
+    what: Annotated[
+        str, typer.Option(help="What to write: log-likelihood, or free-energy.")
+    ] = "log-likelihood",
+    runs: Annotated[int, typer.Option(help="Annealing runs of a row with many gaps.")] = 20,
+    betas: Annotated[int, typer.Option(help="Steps of each such run.")] = 200,
+    seed: Annotated[int, typer.Option(help="The seed of all that is drawn.")] = 0,
+    delimiter: Delimiter = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Score each row of a table by a run's model: the log-likelihood of what is known of it, in nats.
+
+    With --what free-energy it is minus the free energy, which is the log-likelihood up to log Z. Log Z is
+    estimated once; its ends go into a .json file beside. The table may be of any length. If it is
+    interrupted, the same command goes on where it was.
+    """
+    from ._tables import score
+
+    score(
+        run,
+        table,
+        out,
+        as_json,
+        what=what,
+        runs=runs,
+        betas=betas,
+        seed=seed,
+        delimiter=delimiter,
+        force=force,
+    )
+
+
 @app.command(epilog="Example: harmonium demo --out my-first-run")
 def demo(
     out: Annotated[

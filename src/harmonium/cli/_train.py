@@ -218,7 +218,8 @@ def _next(path: Path, model: Model, data: Dataset) -> list[str]:
     more = [_command("evaluate", path)]
     if isinstance(model, GenerativeModel):
         image = len([length for length in data.shape if length > 1]) in (2, 3)
-        more.append(f"{_command('sample', path)} --out {'samples.png' if image else 'samples.npy'}")
+        name = "samples.png" if image else ("samples.npy" if data.schema is None else "samples.csv")
+        more.append(f"{_command('sample', path)} --out {name}")
     if isinstance(model, DBN) and data.labels:
         more.append(f"{_command('finetune', path)} --out {shlex.quote(f'{path}-mlp')}")
     return more

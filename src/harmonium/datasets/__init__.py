@@ -22,6 +22,7 @@ from __future__ import annotations
 __all__ = [
     "ALPHABETS",
     "BINARISATIONS",
+    "BLOCK",
     "DATASETS",
     "MIRRORS",
     "TOYS",
@@ -30,6 +31,7 @@ __all__ = [
     "Column",
     "Dataset",
     "Entry",
+    "Form",
     "Mixture",
     "Schema",
     "Transform",
@@ -41,12 +43,14 @@ __all__ = [
     "from_array",
     "from_table",
     "load",
+    "open_table",
     "pack",
     "read_blocks",
     "read_fasta",
     "read_table",
     "sequence_weights",
     "summary",
+    "write_cell",
 ]
 
 from ._column import Column
@@ -60,6 +64,16 @@ from ._named import DATASETS, Entry
 from ._pack import pack
 from ._schema import Schema
 from ._sequences import ALPHABETS, read_fasta, sequence_weights
-from ._tables import Block, as_text, delimiter_of, read_blocks, read_table
+from ._tables import (
+    BLOCK,
+    Block,
+    Form,
+    as_text,
+    delimiter_of,
+    open_table,
+    read_blocks,
+    read_table,
+    write_cell,
+)
 from ._toys import TOYS, Mixture
 from ._transform import TRANSFORMS, Transform

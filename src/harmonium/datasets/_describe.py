@@ -41,9 +41,9 @@ def describe_table(
         progress: Called after each block with the rows done and the share of the file.
 
     Returns:
-        Values that JSON can hold: ``rows``, ``empty_rows`` without any value, ``gaps`` as a share of all cells
-        that are kept, and ``columns``, each with its name, kind, treatment, levels, gaps, least, largest and
-        mean number, and problem.
+        Values that JSON can hold: ``rows``, ``empty_rows`` without any value, ``gaps`` as a share of all
+        cells that are kept, and ``columns``, each with its name, kind, treatment, levels, gaps, least,
+        largest and mean number, and problem.
 
     Raises:
         DataError: A line has too many or too few cells, names are missing or doubled, or there is no row.

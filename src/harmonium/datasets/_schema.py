@@ -172,7 +172,7 @@ class Schema:
                 no row; it is named.
         """
         table = as_table(table)
-        self._match(table)
+        self.match(table)
         cells = [column.encode(gaps(table[column.name], self.missing), first) for column in self.blocks]
         if not len(cells[0]):
             raise DataError("table: got 0 rows, expected at least one below the names of the columns")
@@ -241,8 +241,15 @@ class Schema:
         columns = tuple(Column.from_config(column) for column in config["columns"])
         return cls(columns, tuple(config["missing"]), tuple(config["dropped"]))
 
-    def _match(self, table: Mapping[str, Any]) -> None:
-        """Refuse a table whose columns are not the schema's."""
+    def match(self, table: Collection[str]) -> None:
+        """Refuse a table whose columns are not the schema's.
+
+        Arguments:
+            table: The names of its columns.
+
+        Raises:
+            DataError: With the names that are missing or unknown.
+        """
         lacking = [name for name in self.names if name not in table]
         extra = [name for name in table if name not in self.names and name not in self.dropped]
         if lacking or extra:

@@ -9,9 +9,12 @@ __all__ = [
     "Block",
     "Form",
     "as_table",
+    "as_text",
+    "delimiter_of",
     "open_table",
     "read_blocks",
     "read_table",
+    "write_cell",
 ]
 
 import os
@@ -204,7 +207,8 @@ def _text_blocks(form: Form, rows: int, first: int) -> Iterator[Block]:
             _check_width(form, record)
         cells = zip(*(record.cells for record in block), strict=True)
         table: dict[str, Sequence[Any]] = dict(zip(form.names, cells, strict=True))
-        yield Block(first, table, [record.text for record in block], share[0])
+        done = share[0] if len(block) == rows else 1.0
+        yield Block(first, table, [record.text for record in block], done)
         first += len(block)
 
 

@@ -2,6 +2,7 @@
 
 from ._ais import SCHEDULES
 from ._conditional import conditional_log_likelihood
+from ._gaps import known_log_sums
 from ._log_likelihood import log_likelihood
 from ._log_partition import ESTIMATORS, log_partition
 from ._results import LogLikelihood, LogPartition
@@ -12,6 +13,7 @@ __all__ = [
     "LogLikelihood",
     "LogPartition",
     "conditional_log_likelihood",
+    "known_log_sums",
     "log_likelihood",
     "log_partition",
 ]

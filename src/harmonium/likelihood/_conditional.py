@@ -207,8 +207,8 @@ def _check_cost(model: PairwiseModel, split: Split, cost: float) -> None:
 def _over_free(model: PairwiseModel, s: Tensor, split: Split) -> Tensor:
     """Enumerate the free units, real ones at their nodes; see :data:`_Sum`."""
     grid = Grid.of(model, split.known, split.free)
-    states = int(grid.total)
-    step = max(1, _BLOCK // (len(s) * s.shape[1]))
+    states, widest = int(grid.total), max(model.layer(block).width for block in model.blocks())
+    step = max(1, _BLOCK // (len(s) * widest))
     parts = []
     for first in range(0, states, step):
         own = grid.states(first, min(first + step, states))

@@ -24,6 +24,8 @@ from ..units import by_pattern
 from ._conditional import Split, anneal_rows, cheapest, start_sum
 from ._exact import LIMIT
 
+_ROWS = 2048
+
 
 class KnownSums(NamedTuple):
     """The log-sums of rows over the hidden units and over what is missing."""
@@ -58,12 +60,14 @@ def known_log_sums(
     annealed = []
     for index, pattern in groups:
         if bool(pattern.all()):
-            values[index] = double.log_sum(double.observed(s[index]))
+            for part in index.split(_ROWS):
+                values[part] = double.log_sum(double.observed(s[part]))
             continue
         split = Split.of(double.visible, pattern)
         cost, log_sum = cheapest(double, split, len(index))
         if cost <= (LIMIT / len(groups) if limit is None else limit * len(index)):
-            values[index] = log_sum(double, s[index], split)
+            for part in index.split(_ROWS):
+                values[part] = log_sum(double, s[part], split)
         else:
             annealed.append((index, split))
     errors, worst = torch.zeros_like(values), torch.inf
