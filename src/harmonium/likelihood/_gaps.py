@@ -25,6 +25,7 @@ from ._conditional import Split, anneal_rows, cheapest, start_sum
 from ._exact import LIMIT
 
 _ROWS = 2048
+_SPLITS = 4096
 
 
 class KnownSums(NamedTuple):
@@ -40,7 +41,11 @@ class KnownSums(NamedTuple):
 
 @torch.no_grad()
 def known_log_sums(
-    model: PairwiseModel, rows: Tensor, settings: tuple[int, int, str, int], limit: float | None = None
+    model: PairwiseModel,
+    rows: Tensor,
+    settings: tuple[int, int, str, int],
+    limit: float | None = None,
+    splits: dict[bytes, Split] | None = None,
 ) -> KnownSums:
     """Return the log-sums of rows that lack values; exact ones where they take about a minute at most.
 
@@ -49,6 +54,7 @@ def known_log_sums(
         rows: Rows of values, shape (rows, size), NaN where one is missing.
         settings: Runs, steps, the schedule's name and the seed of annealing.
         limit: Up to how many elements of fields for each row a sum is exact, in place of a minute for all.
+        splits: Where the visible units are kept, split by what rows lack, from one call to the next.
     """
     double = copy.deepcopy(model).double()
     s, known = double.visible.known_statistics(rows.to(model.device))
@@ -63,7 +69,11 @@ def known_log_sums(
             for part in index.split(_ROWS):
                 values[part] = double.log_sum(double.observed(s[part]))
             continue
-        split = Split.of(double.visible, pattern)
+        name = bytes(pattern.cpu().numpy())
+        split = splits.get(name) if splits is not None else None
+        split = split or Split.of(double.visible, pattern)
+        if splits is not None and len(splits) < _SPLITS:
+            splits[name] = split
         cost, log_sum = cheapest(double, split, len(index))
         if cost <= (LIMIT / len(groups) if limit is None else limit * len(index)):
             for part in index.split(_ROWS):

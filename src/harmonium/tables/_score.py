@@ -128,10 +128,11 @@ class _Scorer:
         mark: str,
     ) -> None:
         self.model, self.schema, self.log_z, self.settings, self.mark = model, schema, log_z, settings, mark
+        self.splits: dict[bytes, Any] = {}
 
     def __call__(self, block: Block) -> Made:
         rows = self.schema.encode(block.table, block.first)
-        sums = known_log_sums(self.model, rows, self.settings, _LIMIT)
+        sums = known_log_sums(self.model, rows, self.settings, _LIMIT, self.splits)
         values = sums.values.cpu() - self.log_z + sums.errors.cpu().square() / 2
         gaps = rows.isnan().sum(1)
         columns: list[Any] = [np.arange(block.first, block.first + len(rows)), values.numpy()]
