@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         random,
         report,
         samplers,
+        tables,
         training,
         units,
     )
@@ -153,6 +154,7 @@ __all__ = [
     "sample",
     "samplers",
     "save",
+    "tables",
     "training",
     "units",
 ]

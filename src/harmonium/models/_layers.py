@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -35,13 +35,15 @@ SCALE = 0.01
 _SHOWN = 10
 
 
-def as_layer(name: str, units: int | Unit) -> Unit:
-    """Return a layer as it is, and a number as so many Bernoulli units.
+def as_layer(name: str, units: int | Unit | Mapping[str, Any]) -> Unit:
+    """Return a layer as it is, a number as so many Bernoulli units, and the layer of a configuration.
 
     Raises:
         ArgumentError: The number is not positive, or a visible layer's units are for hidden ones.
         ArgumentTypeError: It is neither.
     """
+    if isinstance(units, Mapping):
+        units = unit_from_config(dict(units))
     if isinstance(units, Unit):
         if name == "visible" and units.hidden_only:
             raise invalid(name, units, "units that can model data; ReLU ones are for hidden layers")

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 __all__ = ["RBM"]
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import torch
@@ -39,7 +40,8 @@ class RBM(PairwiseModel):
     """Creates a restricted Boltzmann machine.
 
     Arguments:
-        visible: The visible layer; a number makes Bernoulli units.
+        visible: The visible layer; a number makes Bernoulli units, and a configuration, such as the ``layer``
+            of a :class:`harmonium.datasets.Schema`, the units that it tells of.
         hidden: The hidden layer; a number makes Bernoulli units.
         weight_mask: Which visible unit may be coupled to which hidden one, truth values of shape
             (visible units, hidden units); all if not given.
@@ -58,8 +60,8 @@ class RBM(PairwiseModel):
 
     def __init__(
         self,
-        visible: int | Unit,
-        hidden: int | Unit,
+        visible: int | Unit | Mapping[str, Any],
+        hidden: int | Unit | Mapping[str, Any],
         *,
         weight_mask: Any = None,
         doubled: str | None = None,

@@ -6,6 +6,7 @@ __all__ = ["HOW", "impute"]
 
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,13 +104,13 @@ def impute(
     settings = {"how": how, "draws": draws, "steps": steps, "seed": seed, "delimiter": delimiter}
     settings |= {} if intervals is None else {"share": share}
     filler = _Filler(model, form, Settings(how, draws, steps, seed, share), places)
-    output = Output(places, told_of(path, model, "impute", settings), filler.heads(), force)
-    rows = stream(output, path, delimiter, BLOCK, filler, progress)
-    if not rows:
-        raise DataError(f"{path}: got 0 rows, expected at least one below the names of the columns")
-    sums = output.sums
-    output.finish()
-    return {"rows": rows, "rows_with_gaps": int(sums["rows"]), "filled": int(sums["filled"])}
+    with closing(Output(places, told_of(path, model, "impute", settings), filler.heads(), force)) as output:
+        rows = stream(output, path, delimiter, BLOCK, filler, progress)
+        if not rows:
+            raise DataError(f"{path}: got 0 rows, expected at least one below the names of the columns")
+        sums = output.sums
+        output.finish()
+        return {"rows": rows, "rows_with_gaps": int(sums["rows"]), "filled": int(sums["filled"])}
 
 
 class _Filler:

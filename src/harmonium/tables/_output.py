@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["Made", "Output", "Progress", "check_places", "schema_of", "stream", "told_of"]
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -79,7 +78,7 @@ class Output:
     def keep(self, name: str, make: Callable[[], Any]) -> Any:
         """Return a value, as JSON has it, that is made once and then kept with the partial files."""
         if name not in self.state["kept"]:
-            self.state["kept"][name] = _plain(make())
+            self.state["kept"][name] = make()
             self._note()
         return self.state["kept"][name]
 
@@ -149,13 +148,6 @@ class Output:
         write_json(self.note, self.state)
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as JSON can hold it: numbers that are not finite become None."""
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def stream(
     output: Output,
     table: Path,
@@ -169,14 +161,10 @@ def stream(
     Raises:
         DataError: A row does not fit, or there is none.
     """
-    try:
-        for block in read_blocks(table, rows=rows, first=output.rows, delimiter=delimiter):
-            output.write(make(block), len(next(iter(block.table.values()))))
-            if progress is not None:
-                progress(output.rows, block.share)
-    except BaseException:
-        output.close()
-        raise
+    for block in read_blocks(table, rows=rows, first=output.rows, delimiter=delimiter):
+        output.write(make(block), len(next(iter(block.table.values()))))
+        if progress is not None:
+            progress(output.rows, block.share)
     return output.rows
 
 

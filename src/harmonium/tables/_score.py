@@ -12,7 +12,9 @@ from __future__ import annotations
 
 __all__ = ["WHAT", "score"]
 
+import math
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -88,32 +90,40 @@ def score(
     mark = "\t" if place.suffix.lower() == ".tsv" else ","
     name = "log_likelihood" if what == "log-likelihood" else "minus_free_energy"
     head = mark.join(["row", name, *own, "standard_error", "gaps"]) + "\n"
-    output = Output([place], told_of(path, model, "score", settings), [head.encode()], force)
-    log_z = None
-    if what == "log-likelihood":
-        log_z = output.keep("log_partition", lambda: (estimate or log_partition(model, seed=seed)).to_dict())
-    scorer = _Scorer(
-        model, schema, 0.0 if log_z is None else log_z["value"], (runs, betas, "adaptive", seed), mark
-    )
-    rows = stream(output, path, delimiter, BLOCK, scorer, progress)
-    if not rows:
-        raise DataError(f"{path}: got 0 rows, expected at least one below the names of the columns")
-    sums = output.sums
-    told = {
-        "what": what,
-        "units": "nats",
-        "of": "the columns as transformed" + ("; in_table_units of the table's own" if own else ""),
-        "rows": rows,
-        "rows_with_gaps": int(sums["gaps"]),
-        "mean": sums["score"] / rows,
-        "in_table_units": sums["own"] / rows if own else None,
-        "log_partition": log_z,
-        "table": str(path),
-        "settings": settings,
+    with closing(Output([place], told_of(path, model, "score", settings), [head.encode()], force)) as output:
+        log_z = None
+        if what == "log-likelihood":
+            log_z = output.keep("log_partition", lambda: _told(estimate or log_partition(model, seed=seed)))
+        base = 0.0 if log_z is None else log_z["value"]
+        scorer = _Scorer(model, schema, base, (runs, betas, "adaptive", seed), mark)
+        rows = stream(output, path, delimiter, BLOCK, scorer, progress)
+        if not rows:
+            raise DataError(f"{path}: got 0 rows, expected at least one below the names of the columns")
+        sums = output.sums
+        told = {
+            "what": what,
+            "units": "nats",
+            "of": "the columns as transformed" + ("; in_table_units of the table's own" if own else ""),
+            "rows": rows,
+            "rows_with_gaps": int(sums["gaps"]),
+            "mean": sums["score"] / rows,
+            "in_table_units": sums["own"] / rows if own else None,
+            "log_partition": log_z,
+            "table": str(path),
+            "settings": settings,
+        }
+        write_json(place.with_name(f"{place.name}.json"), told)
+        output.finish()
+        return told
+
+
+def _told(estimate: LogPartition) -> dict[str, Any]:
+    """Return an estimate as JSON values: numbers that are not finite become None."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in estimate.to_dict().items()
+        if name != "diagnostics"
     }
-    write_json(place.with_name(f"{place.name}.json"), told)
-    output.finish()
-    return told
 
 
 class _Scorer:
