@@ -29,7 +29,7 @@ from harmonium.training import Options
 
 ROOT = Path(__file__).parents[1]
 PAGES = {str(p.relative_to(ROOT)): p for p in [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]}
-PAGES_RUN = ("guide", "adversarial", "estimators", "data", "index")
+PAGES_RUN = ("guide", "adversarial", "estimators", "data", "tables", "index")
 PROGRAMS = ("README.md", *(f"docs/{name}.md" for name in PAGES_RUN))
 COMMANDS = typer.main.get_command(app).commands
 SMALL = {
@@ -90,6 +90,10 @@ def study(tmp_path, monkeypatch):
     np.savetxt("measured.csv", generator.normal(size=(30, 3)), delimiter=",")
     table = generator.integers(0, 3, (20, 4))
     np.savetxt("table.tsv.gz", table, "%d", "\t", header="a\tb\tc\tclass", comments="")
+    people = [
+        f"p{i},{a},{'' if i % 9 == 0 else 'ab'[i % 2]}" for i, a in enumerate(generator.integers(18, 90, 80))
+    ]
+    Path("people.csv").write_text("\n".join(["id,age,city", *people]))
     return {"x": generator.uniform(size=(20, 5)), "y": generator.uniform(size=(10, 5))}
 
 

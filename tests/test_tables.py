@@ -11,7 +11,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_wine
+from sklearn.datasets import load_breast_cancer, load_wine
 from test_cli import harmonium, refuse, sets, succeed
 
 import harmonium as hm

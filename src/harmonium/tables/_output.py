@@ -122,7 +122,7 @@ class Output:
             FileError: It is of something else, or damaged.
         """
         state = read_json(self.note)
-        before, remedy = state.get("about"), f"force overwrites it, or remove {self.note}"
+        before, remedy = state.get("about"), f"force (--force) overwrites it, or remove {self.note}"
         if state.get("version") != _VERSION or not isinstance(before, dict):
             raise FileError(f"{self.note}: tells of no partial file that this harmonium knows; {remedy}")
         others = [name for name in {**about, **before} if about.get(name) != before.get(name)]
@@ -183,7 +183,7 @@ def check_places(paths: Sequence[Path], force: bool) -> None:
         if not path.parent.is_dir() or path.is_dir():
             raise FileError(f"out: {path} cannot be written, expected a file in a folder that is there")
         if path.exists() and not force:
-            raise FileError(f"out: {path} is there already; force overwrites it")
+            raise FileError(f"out: {path} is there already; force (--force) overwrites it")
 
 
 def schema_of(model: PairwiseModel) -> Schema:
