@@ -17,19 +17,27 @@ import torch
 
 import harmonium as hm
 
+BLOCK = 20_000
 
-def write(path: Path, rows: int, seed: int = 0) -> None:
+
+def write(path: Path, rows: int) -> None:
     """Write a made table."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([f"column {i}" for i in range(10)])
+        for first in range(0, rows, BLOCK):
+            writer.writerows(zip(*made(min(BLOCK, rows - first), first), strict=True))
+
+
+def made(rows: int, seed: int) -> list[np.ndarray]:
+    """Return the columns of some rows."""
     rng = np.random.default_rng(seed)
     numbers = [rng.normal(scale=10.0**i, size=rows).round(4).astype(str) for i in range(5)]
     words = [rng.choice([f"level {i}" for i in range(n)], rows) for n in (3, 6, 16, 40)]
     columns = [*numbers, *words, rng.choice(["true", "false"], rows)]
     for i, column in enumerate(columns):
         columns[i] = np.where(rng.random(rows) < 0.01, "", column)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([f"column {i}" for i in range(len(columns))])
-        writer.writerows(zip(*columns, strict=True))
+    return columns
 
 
 def main() -> None:
@@ -42,7 +50,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         path, few = Path(folder, "table.csv"), Path(folder, "few.csv")
         write(path, arguments.rows)
-        write(few, min(arguments.rows, 20_000), 1)
+        write(few, min(arguments.rows, BLOCK))
         data = hm.datasets.load(few)
         rbm = hm.RBM(data.schema.layer, arguments.hidden)
         hm.fit(rbm, data, epochs=1, batch_size=500)

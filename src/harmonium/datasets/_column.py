@@ -121,7 +121,8 @@ class Column:
             if code is None and not self.unseen:
                 raise DataError(
                     f"column {self.name!r}: row {first + row} (from 0): got {show(cell)}, expected one of "
-                    f"{shorten(self.levels)}; a column with unseen=... takes others as a level of their own"
+                    f"{shorten(self.levels)}; unseen={self.name!r} (--column "
+                    f"{self.name}=unseen) takes others as a level of their own"
                 )
             out[row] = len(self.levels) - 1 if code is None else code
         return out
@@ -237,11 +238,11 @@ def fit_numbers(name: str, x: Floats, transform: str) -> Column:
     x = np.sort(x[~np.isnan(x)])
     if not len(x):
         raise DataError(
-            f"column {name!r}: all cells of the training rows are missing, expected numbers; drop=[{name!r}]"
+            f"column {name!r}: all cells of the training rows are missing, expected numbers; {dropping(name)}"
         )
     if x[0] == x[-1]:
         raise DataError(
-            f"column {name!r}: got {x[0]:g} in all rows, expected numbers that vary; drop=[{name!r}]"
+            f"column {name!r}: got {x[0]:g} in all rows, expected numbers that vary; {dropping(name)}"
         )
     integral = bool((x == np.trunc(x)).all()) and bool(np.abs(x).max() < 2**53)
     if transform == "quantile":
@@ -317,6 +318,11 @@ def text(cell: Any) -> str:
     if isinstance(cell, (float, np.floating)) and float(cell).is_integer():
         return str(int(cell))
     return str(cell)
+
+
+def dropping(name: str) -> str:
+    """Return in words how a column is left out."""
+    return f"drop=[{name!r}] (--column {name}=drop) leaves it out"
 
 
 def shorten(names: Iterable[str]) -> str:

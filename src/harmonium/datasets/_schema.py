@@ -29,6 +29,7 @@ from ._column import (
     TRUE,
     Column,
     as_number,
+    dropping,
     finite,
     fit_numbers,
     is_text,
@@ -298,7 +299,7 @@ def _fit(
     there = [cell for cell in cells if cell is not None]
     if not there and levels is None:
         raise DataError(
-            f"column {name!r}: all {len(cells)} cells are missing, expected values; drop=[{name!r}]"
+            f"column {name!r}: all {len(cells)} cells are missing, expected values; {dropping(name)}"
         )
     kind = kind or _kind(name, cells)
     choose(f"kinds: of column {name!r}", kind, COLUMNS)
@@ -313,11 +314,11 @@ def _fit(
         own = (*own, UNSEEN)
     if len(own) < 2:
         raise DataError(
-            f"column {name!r}: got {show(own[0])} in all rows, expected at least two; drop=[{name!r}]"
+            f"column {name!r}: got {show(own[0])} in all rows, expected at least two; {dropping(name)}"
         )
     if levels is None and len(own) > LEVELS:
         raise DataError(
-            f"column {name!r}: got {len(own)} different texts, expected at most {LEVELS}; drop=[{name!r}], "
+            f"column {name!r}: got {len(own)} different texts, expected at most {LEVELS}; {dropping(name)}, "
             "or state levels"
         )
     column = Column(name, kind, own, unseen)
@@ -355,8 +356,9 @@ def kind_of(
         return "gaussian" if word is None else "categorical"
     raise DataError(
         f"column {name!r}: got both numbers (row {number[0]} from 0: {show(number[1])}) and text "
-        f"(row {word[0]}: {show(word[1])}); expected one of them: kinds={{{name!r}: 'categorical'}} takes "
-        "all as text, missing= says which texts are gaps"
+        f"(row {word[0]}: {show(word[1])}); expected one of them: "
+        f"kinds={{{name!r}: 'categorical'}} (--column {name}=categorical) takes all as text, "
+        "missing= says which texts are gaps"
     )
 
 
