@@ -26,6 +26,7 @@ from ._exact import LIMIT
 
 _ROWS = 2048
 _SPLITS = 4096
+_FEW = 4
 
 
 class KnownSums(NamedTuple):
@@ -75,7 +76,7 @@ def known_log_sums(
         if splits is not None and len(splits) < _SPLITS:
             splits[name] = split
         cost, log_sum = cheapest(double, split, len(index))
-        if cost <= (LIMIT / len(groups) if limit is None else limit * len(index)):
+        if cost <= (LIMIT / len(groups) if limit is None else limit * max(len(index), _FEW)):
             for part in index.split(_ROWS):
                 values[part] = log_sum(double, s[part], split)
         else:
