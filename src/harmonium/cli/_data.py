@@ -73,7 +73,7 @@ def _describe(name: str, pairs: list[str], as_json: bool) -> None:
         print_json(told)
         return
     known = {key: value for key, value in told.items() if value not in (None, {})}
-    print_table("", ("", ""), [(key.replace("_", " "), _told(value)) for key, value in known.items()])
+    print_table("", ("", ""), [(key.replace("_", " "), _told(value, key)) for key, value in known.items()])
 
 
 def _entry(name: str) -> dict[str, Any]:
@@ -87,14 +87,14 @@ def _entry(name: str) -> dict[str, Any]:
     }
 
 
-def _told(value: Any) -> str:
+def _told(value: Any, key: str = "") -> str:
     if isinstance(value, dict):
         parts = {key: f"{len(v)} kinds" if isinstance(v, dict) else _told(v) for key, v in value.items()}
         return ", ".join(f"{key}: {part}" for key, part in parts.items())
     if isinstance(value, list):
         return _shape(value)
     if isinstance(value, float):
-        return f"{value:.3f} nats per row"
+        return f"{value:.3f}{'' if key == 'effective_rows' else ' nats per row'}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -53,6 +53,8 @@ class Dataset:
         transform: The map that made the rows of reals in their own units; None where none was asked for. A
             log-likelihood of these rows plus its ``log_determinant`` is one of rows in their own units.
         label_names: What the labels 0, 1, ... are called, where that is known.
+        alphabet: The symbols of the codes 0, 1, ..., where rows are sequences.
+        weights: The weights of the training rows in training, shape (rows); None where all are equal.
     """
 
     name: str
@@ -69,6 +71,8 @@ class Dataset:
     transform: Transform | None = None
     label_names: tuple[str, ...] | None = None
     flips: bool = False
+    alphabet: str | None = None
+    weights: Tensor | None = None
 
     @property
     def columns(self) -> int:
@@ -188,6 +192,8 @@ def summary(dataset: Dataset) -> dict[str, object]:
         "levels": dataset.levels,
         "binarisation": dataset.binarisation,
         "labels": labels,
+        "alphabet": dataset.alphabet,
+        "effective_rows": None if dataset.weights is None else dataset.weights.sum().item(),
         "transform": None if transform is None else str(transform),
         "log_determinant": None if transform is None else transform.log_determinant,
         "source": dataset.source,

@@ -6,6 +6,7 @@ __all__ = ["from_array", "load"]
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import ArgumentTypeError, DataError, FileError, choose, invalid
+from ..errors import ArgumentError, ArgumentTypeError, DataError, FileError, choose, invalid
 from ..random import Stream
 from ._album import Look, read_album
 from ._albums import open_album
@@ -24,6 +25,7 @@ from ._files import SUFFIXES, read_csv, read_npy, read_npz
 from ._named import DATASETS
 from ._pack import is_packed, read_packed
 from ._rows import SPLITS, TENTH, Rows, Size, check_size, divide, narrow, refuse
+from ._sequences import FASTA, check_identity, read_family, sequence_weights
 from ._transform import Transform
 
 Array = NDArray[Any] | Tensor
@@ -61,6 +63,9 @@ def load(
     transform: str | Transform | None = None,
     epsilon: float | None = None,
     flip: bool = False,
+    alphabet: str | None = None,
+    unknown: str | None = None,
+    reweight: float | None = None,
 ) -> Dataset:
     """Load a data set by its name in ``DATASETS``, from a file, or from a folder or a database of images.
 
@@ -72,8 +77,8 @@ def load(
     patches are cut from the images of their own split, and a transform is fitted on the training rows alone.
 
     Arguments:
-        source: A name, or the path of an .npy, .npz, .csv or .tsv file (the latter two also .gz), or of a
-            folder of images. Its sub-folders are classes, below train, validation and test if it has them.
+        source: A name, or the path of an .npy, .npz, .csv, .tsv or .fasta file (the latter three also .gz), or
+            of a folder of images. Its sub-folders are classes, below train, validation and test if it has them.
             Or that of an LMDB database of images, or of what :func:`pack` made, whose rows stay on the disk.
         binarisation: ``sampled``, ``threshold`` or ``none``. Named grey sets are ``sampled`` by
             default, unless cut or transformed; other values stay what they are unless it is stated.
@@ -96,6 +101,10 @@ def load(
             that has been fitted, such as a model's own.
         epsilon: The transform's regulariser, a share of the mean variance; by default 0, for ``zca`` 0.001.
         flip: Whether training shows images mirrored half of the times: see :meth:`Dataset.with_flips`.
+        alphabet: That of a FASTA file: ``protein`` (the default), ``dna``, ``rna``, or its symbols, a gap first.
+        unknown: ``refuse`` symbols of a FASTA file that are not in the alphabet, or take each as a ``gap``.
+        reweight: The share of equal positions from which on two training sequences are relatives; each weighs
+            one over the number of its relatives: see :func:`sequence_weights`. By default all weigh the same.
 
     Raises:
         ArgumentError: The name is unknown, or an argument cannot be used with this source.
@@ -113,8 +122,9 @@ def load(
         )
     sizes = {k: v for k, v in {"validation": validation, "test": test}.items() if v is not None}
     table = {"delimiter": delimiter, "header": header, "label": label}
+    family = {"alphabet": alphabet, "unknown": unknown, "reweight": reweight}
     if isinstance(source, str) and source in DATASETS:
-        refuse({"levels": levels, **table}, f"None: it is only for files, not for {source}")
+        refuse({"levels": levels, **table, **family}, f"None: it is only for files, not for {source}")
         look.refuse(f"None: it is only for folders of images, not for {source}")
         place = Path(root).expanduser() if root else None
         dataset = _named(source, binarisation, seed, sizes, place, change)
@@ -124,7 +134,15 @@ def load(
         choose("source", source, DATASETS)
     refuse({"root": root}, "None: it is only for named sets")
     path = Path(source).expanduser()
-    rows = _read(path, table, look, seed)
+    if path.name.lower().endswith(FASTA):
+        refuse({**table, "levels": levels, "binarisation": binarisation}, "None: a FASTA file holds states")
+        if change:
+            raise ArgumentError(f"patches, transform: {path} holds sequences, expected images or reals")
+        check_identity("reweight", reweight)
+        look.refuse("None: it is only for folders of images")
+    else:
+        refuse(family, f"None: it is only for {', '.join(FASTA)}")
+    rows = _read(path, {**table, **family}, look, seed)
     if path.is_dir() and binarisation is not None:
         levels = levels or BYTE
     lacking = {k: 0 if rows.whole else v for k, v in TENTH.items() if k not in rows.parts}
@@ -132,6 +150,8 @@ def load(
     kind = "folder" if path.is_dir() else "file"
     about = About(path.absolute().name, f"The {kind} {path}.{rows.note}", seed)
     dataset = _build(about, rows, sizes, binarisation, levels, change)
+    if reweight is not None:
+        dataset = replace(dataset, weights=sequence_weights(dataset.train, reweight))
     dataset = dataset.with_flips() if flip else dataset
     return dataset.with_labels() if with_labels else dataset
 
@@ -247,7 +267,7 @@ def _build(
     values, labels = divide(values, labels, sizes, about.seed, shuffled)
     if binarisation is None or levels is None:
         plain = (about.name, *_ordered(values), labels, shape, None, None, *about[1:])
-        return change.apply(Dataset(*plain, label_names=rows.names))
+        return change.apply(Dataset(*plain, label_names=rows.names, alphabet=rows.alphabet))
     scored = SPLITS if binarisation == "threshold" else SPLITS[1:]
     for split in scored:
         values[split] = score(values[split], levels, binarisation, about.seed, split)
@@ -315,27 +335,30 @@ def _check_arguments(
 
 def _is_path(source: str) -> bool:
     """Tell a path from a misspelt name."""
-    return os.sep in source or source.lower().endswith(SUFFIXES) or Path(source).exists()
+    return os.sep in source or source.lower().endswith(SUFFIXES + FASTA) or Path(source).exists()
 
 
 def _read(path: Path, table: Mapping[str, Any], look: Look, seed: int) -> Rows:
     """Read a user's folder, or a file by the reader that its suffix asks for."""
     name = path.name.lower()
+    own = {key: table[key] for key in ("delimiter", "header", "label")}
+    if name.endswith(FASTA) and path.is_file():
+        return read_family(path, table["alphabet"], table["unknown"])
     if path.is_dir():
-        refuse(table, "None: it is only for .csv and .tsv")
+        refuse(own, "None: it is only for .csv and .tsv")
         if is_packed(path):
             look.refuse(f"None: images in {path} are packed already")
             return read_packed(path)
         with open_album(path) as album:
             return read_album(album, look, seed)
     if not path.is_file():
-        expected = f"a folder of images, or a file that ends in {', '.join(SUFFIXES)}"
+        expected = f"a folder of images, or a file that ends in {', '.join(SUFFIXES + FASTA)}"
         raise FileError(f"{path}: there is no such file or folder, expected {expected}")
     look.refuse("None: it is only for folders of images")
     if not name.endswith(SUFFIXES):
-        raise FileError(f"{path}: got an unknown format, expected one of {', '.join(SUFFIXES)}")
+        raise FileError(f"{path}: got an unknown format, expected one of {', '.join(SUFFIXES + FASTA)}")
     if name.endswith((".npy", ".npz")):
-        refuse(table, "None: it is only for .csv and .tsv")
+        refuse(own, "None: it is only for .csv and .tsv")
         return read_npy(path) if name.endswith(".npy") else read_npz(path)
     comma = "\t" if name.endswith((".tsv", ".tsv.gz")) else ","
     return read_csv(path, table["delimiter"] or comma, table["header"], table["label"])
