@@ -17,7 +17,14 @@ References:
 
 from __future__ import annotations
 
-__all__ = ["Contact", "average_product_correction", "contact_precision", "contacts", "coupling_norms", "zero_sum"]
+__all__ = [
+    "Contact",
+    "average_product_correction",
+    "contact_precision",
+    "contacts",
+    "coupling_norms",
+    "zero_sum",
+]
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple

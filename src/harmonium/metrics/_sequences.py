@@ -200,7 +200,11 @@ def _checked(codes: Any, states: int, weights: Any, pseudocount: float) -> tuple
     if weights is None:
         return rows, torch.full((len(rows),), 1 / len(rows), dtype=torch.float64)
     shares = _tensor("weights", weights).double()
-    if shares.shape != (len(rows),) or not bool((shares >= 0).all()) or not 0 < float(shares.sum()) < torch.inf:
+    if (
+        shares.shape != (len(rows),)
+        or not bool((shares >= 0).all())
+        or not 0 < float(shares.sum()) < torch.inf
+    ):
         got = f"shape {tuple(shares.shape)}"
         raise DataError(f"weights: got {got}, expected ({len(rows)},) of numbers from 0 on, not all 0")
     return rows, shares / shares.sum()
