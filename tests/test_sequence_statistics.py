@@ -122,8 +122,16 @@ def test_precision_passes_over_pairs_of_unknown_distance():
         (lambda: metrics.one_site_frequencies([[0]], 2), ArgumentTypeError, "codes: got list"),
         (lambda: metrics.one_site_frequencies(_codes(), 2), DataError, "expected a code in 0 ... 1"),
         (lambda: metrics.one_site_frequencies(_codes(), 3, -_weights()), DataError, "weights"),
-        (lambda: metrics.two_site_frequencies(_codes(), 3, pseudocount=2), ArgumentError, "pseudocount: got 2"),
-        (lambda: metrics.third_order_correlations(_codes(), 3, torch.tensor([[0, 1, 4]])), DataError, "sites"),
+        (
+            lambda: metrics.two_site_frequencies(_codes(), 3, pseudocount=2),
+            ArgumentError,
+            "pseudocount: got 2",
+        ),
+        (
+            lambda: metrics.third_order_correlations(_codes(), 3, torch.tensor([[0, 1, 4]])),
+            DataError,
+            "sites",
+        ),
         (lambda: metrics.sample_triplets(2, 1), ArgumentError, "sites: got 2"),
         (lambda: metrics.agreement(torch.ones(3), torch.arange(3)), DataError, "vary"),
         (lambda: metrics.contacts(torch.zeros(3, 2, 3, 2)), DataError, "zeros only"),
@@ -169,13 +177,20 @@ def _enumerated(model, reference):
 @pytest.mark.parametrize("uniform", [True, False])
 @pytest.mark.parametrize(
     ("sites", "hidden", "scale", "error"),
-    [(2, "bernoulli", 1.0, 1e-12), (2, "spin", 1.0, 1e-12), (6, "gaussian", 0.3, 1e-10), (8, "bernoulli", 0.5, 0.02)],
+    [
+        (2, "bernoulli", 1.0, 1e-12),
+        (2, "spin", 1.0, 1e-12),
+        (6, "gaussian", 0.3, 1e-10),
+        (8, "bernoulli", 0.5, 0.02),
+    ],
 )
 def test_effective_couplings_equal_sums_over_all_sequences(sites, hidden, scale, error, uniform):
     model = _rbm(sites, hidden, scale)
     reference = torch.ones(sites, STATES, dtype=torch.float64)
     if not uniform:
-        reference += torch.rand(sites, STATES, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+        reference += torch.rand(
+            sites, STATES, generator=torch.Generator().manual_seed(5), dtype=torch.float64
+        )
     reference /= reference.sum(1, keepdim=True)
     found = effective_couplings(model, None if uniform else reference)
     expected = _enumerated(model, reference)

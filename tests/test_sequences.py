@@ -4,11 +4,14 @@ import gzip
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import harmonium as hm
+from harmonium.cli import app
 from harmonium.datasets import ALPHABETS, load, read_fasta, sequence_weights, summary
 from harmonium.errors import ArgumentError, DataError
 from harmonium.random import Stream
+from harmonium.report import write_fasta, write_report
 from harmonium.training._source import open_source
 
 
@@ -78,7 +81,8 @@ def _family(folder, n=30):
 def test_a_family_is_loaded_with_its_alphabet_and_weights(tmp_path):
     path, codes = _family(tmp_path)
     family = load(path, alphabet="dna", reweight=0.8, validation=0, test=0)
-    assert family.alphabet == "-ACGT" and family.train.dtype == torch.uint8
+    assert family.alphabet == "-ACGT"
+    assert family.train.dtype == torch.uint8
     assert sorted(family.train.tolist()) == sorted(codes.tolist())
     assert torch.equal(family.weights, sequence_weights(family.train, 0.8))
     assert summary(family)["effective_rows"] == pytest.approx(float(family.weights.sum()))
@@ -116,3 +120,41 @@ def test_weights_that_data_bring_train_as_repeated_rows_do(tmp_path):
     assert torch.allclose(weighted, slope(rows))
     assert torch.equal(weighted, slope(family.train, weights=family.weights))
     assert not torch.allclose(weighted, slope(family.train))
+
+
+@pytest.mark.parametrize("name", ["written.fasta", "written.fa.gz"])
+def test_sequences_come_back_as_they_were_written(tmp_path, name):
+    codes = torch.randint(21, (5, 7), generator=torch.Generator().manual_seed(2))
+    names = [f"s{i} with a score" for i in range(5)]
+    write_fasta(tmp_path / name, codes, "protein", names)
+    again, found = read_fasta(tmp_path / name)
+    assert torch.equal(again, codes)
+    assert found == names
+    with pytest.raises(DataError, match=r"0 \.\.\. 4"):
+        write_fasta(tmp_path / name, codes, "dna", names)
+    assert torch.equal(read_fasta(tmp_path / name)[0], codes)
+
+
+def test_the_command_line_goes_from_a_family_to_sequences(tmp_path):
+    path, _ = _family(tmp_path, 60)
+    folder, out = tmp_path / "run", tmp_path / "made.fasta"
+    settings = ["hidden=3", "epochs=2", "data.alphabet=dna", "data.reweight=0.8"]
+    pairs = [word for setting in settings for word in ("--set", setting)]
+    for words in (
+        ["train", "rbm", "--data", str(path), "--out", str(folder), *pairs],
+        ["sample", str(folder), "--n", "9", "--steps", "5", "--out", str(out)],
+        ["evaluate", str(folder)],
+    ):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.output
+    codes, names = read_fasta(out, alphabet="dna")
+    assert codes.shape == (9, 12)
+    model = hm.load(folder / "model.safetensors")
+    assert model.visible.states == 5
+    scores = [float(name.partition("minus_free_energy=")[2]) for name in names]
+    assert scores == pytest.approx((-model.free_energy(codes)).tolist(), abs=1e-3)
+    page = write_report(folder, samples=4, steps=2).read_text("utf-8")
+    for title in ("One site", "Two sites, connected", "Three sites, connected", "Contact map", "Pairs"):
+        assert title in page
+    refused = CliRunner().invoke(app, ["sample", str(folder), "--means", "--out", str(tmp_path / "no.fasta")])
+    assert refused.exit_code != 0

@@ -101,7 +101,8 @@ def load(
             that has been fitted, such as a model's own.
         epsilon: The transform's regulariser, a share of the mean variance; by default 0, for ``zca`` 0.001.
         flip: Whether training shows images mirrored half of the times: see :meth:`Dataset.with_flips`.
-        alphabet: That of a FASTA file: ``protein`` (the default), ``dna``, ``rna``, or its symbols, a gap first.
+        alphabet: That of a FASTA file: ``protein`` (the default), ``dna``, ``rna``, or its symbols, the gap
+            first.
         unknown: ``refuse`` symbols of a FASTA file that are not in the alphabet, or take each as a ``gap``.
         reweight: The share of equal positions from which on two training sequences are relatives; each weighs
             one over the number of its relatives: see :func:`sequence_weights`. By default all weigh the same.

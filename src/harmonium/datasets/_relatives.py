@@ -42,8 +42,8 @@ def _planes(codes: NDArray[np.int64]) -> NDArray[np.uint64]:
     return planes
 
 
-@njit
-def _ones(word):  # type: ignore[no-untyped-def]
+@njit(error_model="numpy")
+def _ones(word: np.uint64) -> np.int64:
     """Return how many bits of a word are set."""
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
     word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
@@ -51,8 +51,8 @@ def _ones(word):  # type: ignore[no-untyped-def]
     return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@njit
-def _count(planes, most, counts):  # type: ignore[no-untyped-def]
+@njit(error_model="numpy")
+def _count(planes: NDArray[np.uint64], most: int, counts: NDArray[np.int64]) -> None:
     """Count the relatives of each row among the rows after it, and it among theirs."""
     rows, words, depth = planes.shape
     for a in range(rows):

@@ -1,4 +1,4 @@
-r"""Statistics of codes: how often symbols stand at sites, alone and together, and what sites tell of each other.
+r"""Statistics of codes: how often symbols stand at sites, alone and together.
 
 With the indicators :math:`x_{ia}` of symbol a at site i, and the mean over rows with weights w,
 

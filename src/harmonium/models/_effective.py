@@ -1,22 +1,22 @@
-r"""Effective couplings: what two visible sites say of each other in a model's distribution of the visible layer.
+r"""Effective couplings: what two visible sites say of each other, hidden units summed out.
 
-Any log-probability of sites is in one way a constant plus functions of one site, of two, of three, and so on,
-each of which averages to zero over any of its sites under a reference distribution q of independent sites. The
-term of two sites is what is returned here,
+Any log-probability of sites is in one way a constant plus functions of one site, of two, of three, and so
+on, each of which averages to zero over any of its sites under a reference distribution q of independent
+sites. The term of two sites is what is returned here,
 
 .. math:: J_{ij}(a, b) = \langle \log p \rangle_{ab} - \langle \log p \rangle_{a \cdot}
     - \langle \log p \rangle_{\cdot b} + \langle \log p \rangle_{\cdot\cdot}, \qquad
     \langle \log p \rangle_{ab} = \mathbb{E}_{x \sim q}[\log p(x) \mid x_i = a, x_j = b],
 
-by default for a uniform q: then J is in the zero-sum gauge, and of a machine without hidden units it is its own
-couplings. A hidden unit adds :math:`\mathbb{E}_t\, A(c + W_{ia} + W_{jb} + t)`, where t is what the other sites
+by default for a uniform q: then J is in the zero-sum gauge, and of a machine without hidden units it is its
+own couplings. A hidden unit adds :math:`\mathbb{E}_t\, A(c + W_{ia} + W_{jb} + t)`, where t is what the other sites
 send. Its first two cumulants are sums over sites; the mean over a normal t of these cumulants is taken by
-quadrature, which is exact for two sites and for Gaussian hidden units, and else as good as the central limit
-theorem: with many sites of small weight.
+quadrature, which is exact for two sites and for Gaussian hidden units, and else as good as the central
+limit theorem: with many sites of small weight.
 
 References:
-    | Inferring effective couplings with restricted Boltzmann machines (Decelle, Furtlehner, Navas Gomez & Seoane,
-    | 2024)
+    | Inferring effective couplings with restricted Boltzmann machines
+    | (Decelle, Furtlehner, Navas Gomez & Seoane, 2024)
     | Learning protein constitutive motifs from sequence data (Tubiana, Cocco & Monasson, 2019)
 """
 
@@ -43,8 +43,8 @@ def effective_couplings(model: PairwiseModel, frequencies: Any = None) -> Tensor
     """Return the couplings of two visible sites, hidden units summed out, in float64.
 
     Arguments:
-        model: One with Categorical visible units and at most one layer of hidden units, which must not be coupled
-            among each other nor have more states than two.
+        model: One with Categorical visible units and at most one layer of hidden units, which must not be
+            coupled among each other nor be categorical.
         frequencies: Those of the states at each site under the reference distribution, shape (sites, states);
             uniform by default, for the zero-sum gauge.
 
