@@ -1,12 +1,12 @@
 r"""Protein families: an RBM that generates one, and contacts in a fold from couplings.
 
 ``generate`` trains an RBM on PF00072 (response regulators, the published split into 60 and 40 per cent) by
-persistent chains, draws as many sequences as are held out, and compares their connected correlations; the held-out
-log-likelihood comes with its two ends. The floor beside it is the training split against the held-out one.
+persistent chains, draws as many sequences as are held out, and compares their connected correlations; the
+held-out log-likelihood comes with its two ends. The floor beside it is the training split against the held-out one.
 
-``contacts`` learns PF00014 (Kunitz domain) as a general Boltzmann machine by pseudolikelihood and as an RBM, with
-sequences reweighted at 80 % identity, and ranks pairs at least five sites apart by their couplings in the zero-sum
-gauge, average-product corrected. Of the first 53 pairs, those under 8 Angstrom count as right.
+``contacts`` learns PF00014 (Kunitz domain) as a general Boltzmann machine by pseudolikelihood and as an RBM,
+with sequences reweighted at 80 % identity, and ranks pairs at least five sites apart by their couplings in
+the zero-sum gauge, average-product corrected. Of the first 53 pairs, those under 8 Angstrom count as right.
 
     python benchmarks/proteins.py generate
     python benchmarks/proteins.py contacts
@@ -84,7 +84,7 @@ def generate(args: argparse.Namespace) -> None:
 
 
 def compared(codes: Tensor, test: Tensor, triplets: Tensor) -> dict[str, float]:
-    """Return how the statistics of sequences follow those of the held-out ones, pairs of a site with itself apart."""
+    """Return how the statistics of sequences follow those of the held-out ones; no site with itself."""
     off = ~torch.eye(test.shape[1], dtype=torch.bool)
     one, two, three = (
         metrics.agreement(statistic(test), statistic(codes))

@@ -1,4 +1,4 @@
-"""Statistics of sequences against loops over rows, corrections against closed forms, couplings against sums."""
+"""Statistics of sequences against loops, corrections against closed forms, couplings against sums."""
 
 import itertools
 import math

@@ -143,7 +143,7 @@ def test_the_command_line_goes_from_a_family_to_sequences(tmp_path):
     for words in (
         ["train", "rbm", "--data", str(path), "--out", str(folder), *pairs],
         ["sample", str(folder), "--n", "9", "--steps", "5", "--out", str(out)],
-        ["evaluate", str(folder)],
+        ["evaluate", str(folder), "--no-report"],
     ):
         done = CliRunner().invoke(app, words)
         assert done.exit_code == 0, done.output

@@ -77,8 +77,9 @@ def load(
     patches are cut from the images of their own split, and a transform is fitted on the training rows alone.
 
     Arguments:
-        source: A name, or the path of an .npy, .npz, .csv, .tsv or .fasta file (the latter three also .gz), or
-            of a folder of images. Its sub-folders are classes, below train, validation and test if it has them.
+        source: A name, or the path of an .npy, .npz, .csv, .tsv or .fasta file (the latter three also .gz),
+            or of a folder of images. Its sub-folders are classes, below train, validation and test if it has
+            them.
             Or that of an LMDB database of images, or of what :func:`pack` made, whose rows stay on the disk.
         binarisation: ``sampled``, ``threshold`` or ``none``. Named grey sets are ``sampled`` by
             default, unless cut or transformed; other values stay what they are unless it is stated.

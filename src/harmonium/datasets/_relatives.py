@@ -57,7 +57,7 @@ def _count(planes: NDArray[np.uint64], most: int, counts: NDArray[np.int64]) -> 
     rows, words, depth = planes.shape
     for a in range(rows):
         for b in range(a + 1, rows):
-            differing = 0
+            differing = np.int64(0)
             for word in range(words):
                 apart = np.uint64(0)
                 for plane in range(depth):

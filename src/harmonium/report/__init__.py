@@ -2,8 +2,8 @@
 
 :func:`open_run` brings back all that a run folder tells of, and :func:`write_report` makes one HTML
 file of it that needs nothing else: its style is inline and its pictures are part of it. :func:`draw`
-samples a run's model from where its training left the chains, :func:`write_fasta` writes sequences, and :func:`bound_growth` tells how the
-bound of a deep belief network grew with its layers.
+samples a run's model from where its training left the chains, :func:`write_fasta` writes
+sequences, and :func:`bound_growth` tells how the bound of a deep belief network grew with its layers.
 """
 
 from ._draws import draw

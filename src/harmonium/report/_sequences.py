@@ -18,7 +18,8 @@ from ._draws import draw
 from ._opened import OpenRun
 from ._words import Table
 
-_SAMPLES = 2000
+_SAMPLES = 1000
+_STEPS = 100
 _TRIPLETS = 50
 _PAIRS = 20
 _SEPARATION = 5
@@ -48,14 +49,18 @@ def contact_table(run: OpenRun) -> Table | None:
     if couplings is None or len(couplings) <= _SEPARATION:
         return None
     found = metrics.contacts(couplings, _SEPARATION)[:_PAIRS]
-    rows = [(str(rank), f"{i}", f"{j}", f"{score:.3f}") for rank, (i, j, score) in enumerate(found, 1)]
+    rows: list[tuple[str, ...]] = [
+        (str(rank), f"{i}", f"{j}", f"{score:.3f}") for rank, (i, j, score) in enumerate(found, 1)
+    ]
     return Table(("rank", "site", "site", "score"), rows)
 
 
 def _agreements(run: OpenRun, steps: int, seed: int) -> Iterator[tuple[str, str, Axes]]:
     assert run.data.alphabet is not None
     states, data = len(run.data.alphabet), run.data.train
-    rows = draw(run, _SAMPLES, steps=steps, seed=seed, from_chains=run.chains is not None).cpu().long()
+    kept, few = run.chains is not None, min(steps, _STEPS)
+    origin = "the chains that training left" if kept else "noise"
+    rows = draw(run, _SAMPLES, steps=few, seed=seed, from_chains=kept).cpu().long()
     for title, statistic in _statistics(data.shape[1], states, seed).items():
         first, second = statistic(data, run.data.weights), statistic(rows, None)
         try:
@@ -64,7 +69,7 @@ def _agreements(run: OpenRun, steps: int, seed: int) -> Iterator[tuple[str, str,
             continue
         what = "training data, weighted" if run.data.weights is not None else "training data"
         caption = (
-            f"Along: {what}; up: {_SAMPLES:,} samples. Pearson {pearson:.3f}, slope {slope:.2f}; "
+            f"Along: {what}; up: {_SAMPLES:,} samples, {few} Gibbs steps after {origin}. Pearson {pearson:.3f}, slope {slope:.2f}; "
             "on the line both are equal."
         )
         yield title, caption, plots.agreement(first, second)
