@@ -2,7 +2,8 @@ r"""Protein families: an RBM that generates one, and contacts in a fold from cou
 
 ``generate`` trains an RBM on PF00072 (response regulators, the published split into 60 and 40 per cent) by
 persistent chains, draws as many sequences as are held out, and compares their connected correlations; the
-held-out log-likelihood comes with its two ends. The floor beside it is the training split against the held-out one.
+held-out log-likelihood comes with its two ends. Beside it stands the training split against the held-out
+one, which no model need exceed.
 
 ``contacts`` learns PF00014 (Kunitz domain) as a general Boltzmann machine by pseudolikelihood and as an RBM,
 with sequences reweighted at 80 % identity, and ranks pairs at least five sites apart by their couplings in

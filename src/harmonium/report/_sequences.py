@@ -69,8 +69,8 @@ def _agreements(run: OpenRun, steps: int, seed: int) -> Iterator[tuple[str, str,
             continue
         what = "training data, weighted" if run.data.weights is not None else "training data"
         caption = (
-            f"Along: {what}; up: {_SAMPLES:,} samples, {few} Gibbs steps after {origin}. Pearson {pearson:.3f}, slope {slope:.2f}; "
-            "on the line both are equal."
+            f"Along: {what}; up: {_SAMPLES:,} samples, {few} Gibbs steps after {origin}. "
+            f"Pearson {pearson:.3f}, slope {slope:.2f}; on the line both are equal."
         )
         yield title, caption, plots.agreement(first, second)
 
