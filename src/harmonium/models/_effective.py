@@ -11,8 +11,8 @@ sites. The term of two sites is what is returned here,
 by default for a uniform q: then J is in the zero-sum gauge, and of a machine without hidden units it is its
 own couplings. A hidden unit adds :math:`\mathbb{E}_t\, A(c + W_{ia} + W_{jb} + t)`, where t is what the
 other sites send. Its first two cumulants are sums over sites; the mean over a normal t of these cumulants
-is taken by quadrature, which is exact for two sites and for Gaussian hidden units, and else as good as the central
-limit theorem: with many sites of small weight.
+is taken by quadrature, which is exact for two sites and for Gaussian hidden units, and else as good as the
+central limit theorem: with many sites of small weight.
 
 References:
     | Inferring effective couplings with restricted Boltzmann machines
