@@ -39,8 +39,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("part", choices=("generate", "contacts"))
     parser.add_argument("--hidden", type=int, help="hidden units; 200 to generate, 100 for contacts")
-    parser.add_argument("--epochs", type=int, help="of the RBM; 60 to generate, 40 for contacts")
-    parser.add_argument("--lr", type=float, default=0.05, help="of the RBM")
+    parser.add_argument("--epochs", type=int, help="of the RBM, 60 by default")
+    parser.add_argument("--lr", type=float, help="of the RBM; 0.05 to generate, 0.1 for contacts")
     parser.add_argument("--steps", type=int, default=2, help="Gibbs steps of an update of the RBM")
     parser.add_argument("--sweeps", type=int, default=2000, help="Gibbs steps of generated sequences")
     parser.add_argument("--runs", type=int, default=200, help="annealing runs")
@@ -57,7 +57,7 @@ def generate(args: argparse.Namespace) -> None:
     train, _ = hm.datasets.read_fasta(FOLDER / "PF00072_train=0.6.fasta.gz")
     test, _ = hm.datasets.read_fasta(FOLDER / "PF00072_test=0.4.fasta.gz")
     model = hm.RBM(hm.Categorical(train.shape[1], STATES), args.hidden or 200, seed=args.seed)
-    seconds, history = fitted(model, train, args, args.epochs or 60)
+    seconds, history = fitted(model, train, args, args.lr or 0.05)
     began = time.monotonic()
     start = train[hm.Stream(args.seed, "start").permutation(len(train))[: len(test)]]
     found = hm.sample(model, len(start), steps=args.sweeps, start=start, seed=args.seed)
@@ -123,7 +123,7 @@ def fold(args: argparse.Namespace) -> None:
     rows = [ranked("Boltzmann machine, pseudolikelihood", potts, apart, time.monotonic() - began)]
     keep(None, "PF00014: contacts by pseudolikelihood", rows)
     rbm = hm.RBM(hm.Categorical(SITES, STATES), args.hidden or 100, seed=args.seed)
-    seconds, _ = fitted(rbm, family, args, args.epochs or 40)
+    seconds, _ = fitted(rbm, family, args, args.lr or 0.1)
     rows.append(ranked("RBM, persistent chains", rbm, apart, seconds))
     keep(args.table, f"PF00014: precision of the first {SITES} pairs", rows)
 
@@ -145,7 +145,7 @@ def distances() -> Tensor:
     return apart
 
 
-def fitted(model: hm.RBM, data: Any, args: argparse.Namespace, epochs: int) -> tuple[float, Any]:
+def fitted(model: hm.RBM, data: Any, args: argparse.Namespace, lr: float) -> tuple[float, Any]:
     """Train an RBM by persistent chains, and return how long it took and the run's history."""
     began = time.monotonic()
 
@@ -156,9 +156,9 @@ def fitted(model: hm.RBM, data: Any, args: argparse.Namespace, epochs: int) -> t
         model,
         data,
         hm.PCD(steps=args.steps, chains=500),
-        epochs=epochs,
+        epochs=args.epochs or 60,
         batch_size=500,
-        lr=args.lr,
+        lr=lr,
         weight_decay=1e-4,
         seed=args.seed,
         callback=tell,
