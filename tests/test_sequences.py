@@ -4,9 +4,15 @@ import gzip
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from harmonium.datasets import ALPHABETS, read_fasta, sequence_weights
+import harmonium as hm
+from harmonium.cli import app
+from harmonium.datasets import ALPHABETS, load, read_fasta, sequence_weights, summary
 from harmonium.errors import ArgumentError, DataError
+from harmonium.random import Stream
+from harmonium.report import write_fasta, write_report
+from harmonium.training._source import open_source
 
 
 def _write(folder, text):
@@ -52,10 +58,103 @@ def test_an_alphabet_has_different_symbols(tmp_path, alphabet):
         read_fasta(_write(tmp_path, ">one\nA\n"), alphabet=alphabet)
 
 
-@pytest.mark.parametrize("block", [1, 7, 64])
 @pytest.mark.parametrize("identity", [0.6, 0.8, 1.0])
-def test_weights_equal_a_double_loop(identity, block):
-    codes = torch.randint(3, (40, 5), generator=torch.Generator().manual_seed(0))
-    loop = [1 / sum(int((a == b).sum()) >= round(identity * 5) for b in codes) for a in codes]
-    assert sequence_weights(codes, identity, block).tolist() == loop
+@pytest.mark.parametrize(("positions", "states"), [(5, 3), (65, 2), (130, 21)])
+def test_weights_equal_a_double_loop(identity, positions, states):
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(states, (40, positions), generator=generator)
+    far = torch.rand(40, positions, generator=generator) < torch.rand(40, 1, generator=generator) / 2
+    codes = torch.where(far, codes, codes[:1])
+    codes[1] = codes[0]
+    loop = [1 / sum(int((a == b).sum()) >= identity * positions - 1e-6 for b in codes) for a in codes]
+    assert sequence_weights(codes, identity).tolist() == loop
     assert len(set(loop)) > 1
+
+
+def _family(folder, n=30):
+    codes = torch.randint(5, (n, 12), generator=torch.Generator().manual_seed(1))
+    codes[: n // 3] = codes[0]
+    lines = [f">s{i}\n{''.join('-ACGT'[c] for c in row)}" for i, row in enumerate(codes.tolist())]
+    return _write(folder, "\n".join(lines)), codes
+
+
+def test_a_family_is_loaded_with_its_alphabet_and_weights(tmp_path):
+    path, codes = _family(tmp_path)
+    family = load(path, alphabet="dna", reweight=0.8, validation=0, test=0)
+    assert family.alphabet == "-ACGT"
+    assert family.train.dtype == torch.uint8
+    assert sorted(family.train.tolist()) == sorted(codes.tolist())
+    assert torch.equal(family.weights, sequence_weights(family.train, 0.8))
+    assert summary(family)["effective_rows"] == pytest.approx(float(family.weights.sum()))
+    assert load(path, alphabet="-ACGT").weights is None
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"reweight": 0}, "reweight: got 0"), ({"label": 1}, "label"), ({"transform": "zca"}, "transform")],
+)
+def test_a_family_refuses_what_means_nothing_to_it(tmp_path, options, words):
+    path, _ = _family(tmp_path)
+    with pytest.raises(ArgumentError, match=words):
+        load(path, alphabet="dna", **options)
+    table = tmp_path / "rows.csv"
+    table.write_text("1,2\n3,4\n")
+    with pytest.raises(ArgumentError, match="reweight"):
+        load(table, reweight=0.8)
+
+
+def test_weights_that_data_bring_train_as_repeated_rows_do(tmp_path):
+    path, _ = _family(tmp_path)
+    family = load(path, alphabet="dna", reweight=0.8, validation=0, test=0)
+    # Ten equal rows weigh a tenth each: as if each of the others came ten times.
+    rows = family.train.repeat_interleave(torch.where(family.weights == 1, 10, 1), 0)
+    assert sorted(family.weights.unique().tolist()) == [0.1, 1]
+
+    def slope(data, weights=None):
+        model = hm.BoltzmannMachine(hm.Categorical(12, 5)).double()
+        batch = next(open_source(model.visible, data, Stream(0), 1000, 10, weights).source.batches(0))
+        hm.Pseudolikelihood().update(model, batch, {}, Stream(0), lambda name: None)
+        return model.visible_coupling.grad
+
+    weighted = slope(family)
+    assert torch.allclose(weighted, slope(rows))
+    assert torch.equal(weighted, slope(family.train, weights=family.weights))
+    assert not torch.allclose(weighted, slope(family.train))
+
+
+@pytest.mark.parametrize("name", ["written.fasta", "written.fa.gz"])
+def test_sequences_come_back_as_they_were_written(tmp_path, name):
+    codes = torch.randint(21, (5, 7), generator=torch.Generator().manual_seed(2))
+    names = [f"s{i} with a score" for i in range(5)]
+    write_fasta(tmp_path / name, codes, "protein", names)
+    again, found = read_fasta(tmp_path / name)
+    assert torch.equal(again, codes)
+    assert found == names
+    with pytest.raises(DataError, match=r"0 \.\.\. 4"):
+        write_fasta(tmp_path / name, codes, "dna", names)
+    assert torch.equal(read_fasta(tmp_path / name)[0], codes)
+
+
+def test_the_command_line_goes_from_a_family_to_sequences(tmp_path):
+    path, _ = _family(tmp_path, 60)
+    folder, out = tmp_path / "run", tmp_path / "made.fasta"
+    settings = ["hidden=3", "epochs=2", "data.alphabet=dna", "data.reweight=0.8"]
+    pairs = [word for setting in settings for word in ("--set", setting)]
+    for words in (
+        ["train", "rbm", "--data", str(path), "--out", str(folder), *pairs],
+        ["sample", str(folder), "--n", "9", "--steps", "5", "--out", str(out)],
+        ["evaluate", str(folder), "--no-report"],
+    ):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.output
+    codes, names = read_fasta(out, alphabet="dna")
+    assert codes.shape == (9, 12)
+    model = hm.load(folder / "model.safetensors")
+    assert model.visible.states == 5
+    scores = [float(name.partition("minus_free_energy=")[2]) for name in names]
+    assert scores == pytest.approx((-model.free_energy(codes)).tolist(), abs=1e-3)
+    page = write_report(folder, samples=4, steps=2).read_text("utf-8")
+    for title in ("One site", "Two sites, connected", "Three sites, connected", "Contact map", "Pairs"):
+        assert title in page
+    refused = CliRunner().invoke(app, ["sample", str(folder), "--means", "--out", str(tmp_path / "no.fasta")])
+    assert refused.exit_code != 0

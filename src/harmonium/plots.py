@@ -14,7 +14,7 @@ are stated, and what lies beyond them is black or white.
 
 from __future__ import annotations
 
-__all__ = ["filters", "inpainting", "learning_curve", "samples", "save_grid"]
+__all__ = ["agreement", "contact_map", "filters", "inpainting", "learning_curve", "samples", "save_grid"]
 
 import os
 from collections.abc import Mapping, Sequence
@@ -162,6 +162,59 @@ def learning_curve(
         marker = "o" if seen.sum() <= 30 else ""
         axes.plot(x[seen], y[seen], color=colour, label=name, linewidth=1.6, marker=marker, ms=3.2)
     _dress(axes)
+    return axes
+
+
+def agreement(first: Values, second: Values, axes: Axes | None = None, most: int = 20_000) -> Axes:
+    """Draw each number of one set over that of another, with the line on which both are equal.
+
+    Arguments:
+        first: Numbers of any shape, along the axis.
+        second: Numbers of the same shape.
+        axes: Where to draw.
+        most: Up to how many points are drawn, at equal distances in the order of the numbers.
+
+    Raises:
+        ArgumentError: Shapes differ, or a number is not finite.
+        ArgumentTypeError: An argument is not an array of numbers, or not matplotlib axes.
+    """
+    x, y = _array("first", first), _array("second", second)
+    if x.shape != y.shape or not x.size:
+        raise invalid("second", y.shape, f"shape {x.shape}, as that of first")
+    _finite("first", x)
+    _finite("second", y)
+    step = ceil(x.size / _positive("most", most))
+    axes = _checked(axes) or Figure(figsize=(4.0, 4.0), dpi=DPI, layout="constrained").subplots()
+    ends = (min(x.min(), y.min()), max(x.max(), y.max()))
+    axes.plot(ends, ends, color=INK, linewidth=0.8)
+    axes.plot(x.ravel()[::step], y.ravel()[::step], ".", color=COLOURS[0], markersize=2, alpha=0.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(length=0, labelcolor=INK, labelsize=9)
+    return axes
+
+
+def contact_map(scores: Values, axes: Axes | None = None) -> Axes:
+    """Draw the strengths of all pairs of sites as a square; the largest are dark.
+
+    Arguments:
+        scores: Shape (sites, sites); what is negative is white.
+        axes: Where to draw.
+
+    Raises:
+        ArgumentError: The scores are no square matrix, or one is not finite.
+        ArgumentTypeError: An argument is not an array of numbers, or not matplotlib axes.
+    """
+    matrix = _array("scores", scores)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
+        raise invalid("scores", matrix.shape, "shape (sites, sites)")
+    _finite("scores", matrix)
+    axes = _checked(axes) or Figure(figsize=(4.0, 4.0), dpi=DPI, layout="constrained").subplots()
+    high = float(np.quantile(matrix, 0.995)) or float(matrix.max()) or 1.0
+    ends = (-0.5, len(matrix) - 0.5, len(matrix) - 0.5, -0.5)
+    axes.imshow(matrix, cmap="Greys", vmin=0, vmax=max(high, 1e-12), interpolation="nearest", extent=ends)
+    axes.set_xlabel("site", color=INK)
+    axes.set_ylabel("site", color=INK)
+    axes.tick_params(length=0, labelcolor=INK, labelsize=9)
     return axes
 
 

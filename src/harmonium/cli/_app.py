@@ -157,8 +157,8 @@ def train(
         str,
         typer.Option(
             metavar="NAME_OR_PATH",
-            help="A data set by name (see: harmonium data), an .npy, .npz, .csv, .tsv or .parquet file, or a "
-            "folder of images.",
+            help="A data set by name (see: harmonium data), an .npy, .npz, .csv, .tsv, .parquet or .fasta "
+            "file, or a folder of images.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="RUN", help="A new folder for the run.")],
@@ -269,7 +269,10 @@ def evaluate(
 @app.command(epilog="Example: harmonium sample runs/digits --n 100 --means --out samples.png")
 def sample(
     run: Run,
-    out: Annotated[Path, typer.Option(help="Where to write: .png is a picture, .npy, .csv or .tsv rows.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Where to write: .png is a picture, .npy, .csv or .tsv rows, .fasta sequences."),
+    ],
     n: Annotated[int, typer.Option("--n", "--rows", help="How many samples.")] = 100,
     steps: Annotated[int, typer.Option(help="Gibbs steps of each chain.")] = 1000,
     temperature: Annotated[float, typer.Option(help="Below 1 more typical, above 1 more varied.")] = 1.0,

@@ -118,7 +118,9 @@ def _told(value: Any, name: str = "") -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.2%} of all cells" if name == "gaps" else f"{value:.3f} nats per row"
+        if name == "gaps":
+            return f"{value:.2%} of all cells"
+        return f"{value:.3f}{'' if name == 'effective_rows' else ' nats per row'}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

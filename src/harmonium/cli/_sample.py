@@ -18,11 +18,11 @@ from ..files import write_bytes
 from ..models import GenerativeModel
 from ..plots import save_grid
 from ..random import Stream
-from ..report import OpenRun, draw, open_run
+from ..report import SEQUENCES, OpenRun, draw, open_run, scored, write_fasta
 from ._console import Meter, print_json, say
 from ._data import other_data
 
-_FORMATS = (".png", ".npy", ".csv", ".tsv")
+_FORMATS = (".png", ".npy", ".csv", ".tsv", *SEQUENCES)
 
 
 def sample(
@@ -51,6 +51,8 @@ def sample(
         _check_picture(run, means)
     if means and run.data.schema is not None:
         raise invalid("--means", True, "draws, which are rows of the table")
+    if _is_family(out):
+        _check_family(run, means)
     with Meter("step", steps) as meter:
         rows = draw(
             run,
@@ -77,7 +79,7 @@ def sample(
 
 
 def _check(out: Path, force: bool) -> None:
-    if out.suffix.lower() not in _FORMATS:
+    if not out.name.lower().endswith(_FORMATS):
         raise invalid("--out", str(out), f"a name that ends in {', '.join(_FORMATS)}")
     if not out.parent.is_dir():
         raise FileError(f"--out: there is no folder {out.parent}")
@@ -92,6 +94,17 @@ def _check_picture(run: OpenRun, means: bool) -> None:
         raise invalid("--out", ".png", f".npy or .csv: the rows of {run.data.name} are no images")
     if means and not run.plain:
         raise invalid("--out", ".png", ".npy or .csv, since a mean has one number for each state")
+
+
+def _is_family(out: Path) -> bool:
+    return out.name.lower().endswith(SEQUENCES)
+
+
+def _check_family(run: OpenRun, means: bool) -> None:
+    if run.data.alphabet is None or run.data.classes is not None:
+        raise invalid("--out", ".fasta", f".npy or .csv: the rows of {run.data.name} are no sequences")
+    if means:
+        raise invalid("--out", ".fasta", ".npy or .csv, since means are no sequences")
 
 
 def _code(run: OpenRun, label: int | None) -> int | None:
@@ -123,6 +136,10 @@ def _write(run: OpenRun, rows: Tensor, out: Path) -> None:
     if out.suffix.lower() == ".png":
         assert run.image_shape is not None
         save_grid(run.images(rows), run.image_shape, out, limits=run.own_limits, overwrite=True)
+        return
+    if _is_family(out):
+        assert run.data.alphabet is not None
+        write_fasta(out, rows.cpu(), run.data.alphabet, scored(run.model, rows))
         return
     values = _narrow(rows).numpy()
     memory = BytesIO()

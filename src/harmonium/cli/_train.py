@@ -218,7 +218,8 @@ def _next(path: Path, model: Model, data: Dataset) -> list[str]:
     more = [_command("evaluate", path)]
     if isinstance(model, GenerativeModel):
         image = len([length for length in data.shape if length > 1]) in (2, 3)
-        name = "samples.png" if image else ("samples.npy" if data.schema is None else "samples.csv")
+        rows = "npy" if data.schema is None else "csv"
+        name = "samples.png" if image else f"samples.{rows if data.alphabet is None else 'fasta'}"
         more.append(f"{_command('sample', path)} --out {name}")
     if isinstance(model, DBN) and data.labels:
         more.append(f"{_command('finetune', path)} --out {shlex.quote(f'{path}-mlp')}")
@@ -380,12 +381,14 @@ def _pixels(data: Dataset, values: dict[str, Any]) -> Unit:
     kind = values.get("visible") or (_kind(data) if data.schema is None else as_text(data.schema.layer))
     arguments = under("visible.", values)
     if kind == "categorical" and "states" not in arguments:
-        arguments["states"] = max(_ends(data)[1] + 1, 2)
+        arguments["states"] = max(_ends(data)[1] + 1, 2) if data.alphabet is None else len(data.alphabet)
     return make_layer("visible", kind, data.columns, {f"visible.{k}": v for k, v in arguments.items()})
 
 
 def _kind(data: Dataset) -> str:
     """Return the type of units whose values the data are."""
+    if data.alphabet is not None:
+        return "categorical"
     if data.kind != "integers":
         return "gaussian" if data.kind == "reals" else "bernoulli"
     low, high = _ends(data)

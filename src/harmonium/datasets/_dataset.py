@@ -57,6 +57,8 @@ class Dataset:
         flips: Whether training shows images mirrored half of the times.
         schema: What made the rows, float32 with NaN for gaps, of a table with columns of several types; None
             of all else.
+        alphabet: The symbols of the codes 0, 1, ..., where rows are sequences.
+        weights: The weights of the training rows in training, shape (rows); None where all are equal.
     """
 
     name: str
@@ -74,6 +76,8 @@ class Dataset:
     label_names: tuple[str, ...] | None = None
     flips: bool = False
     schema: Schema | None = None
+    alphabet: str | None = None
+    weights: Tensor | None = None
 
     @property
     def columns(self) -> int:
@@ -200,6 +204,8 @@ def summary(dataset: Dataset) -> dict[str, object]:
         "levels": dataset.levels,
         "binarisation": dataset.binarisation,
         "labels": labels,
+        "alphabet": dataset.alphabet,
+        "effective_rows": None if dataset.weights is None else dataset.weights.sum().item(),
         "transform": None if transform is None else str(transform),
         "log_determinant": None if transform is None else transform.log_determinant,
         "source": dataset.source,

@@ -6,6 +6,7 @@ __all__ = ["from_array", "load"]
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import ArgumentTypeError, DataError, FileError, choose, invalid
+from ..errors import ArgumentError, ArgumentTypeError, DataError, FileError, choose, invalid
 from ..random import Stream
 from ._album import Look, read_album
 from ._albums import open_album
@@ -27,6 +28,7 @@ from ._named import DATASETS
 from ._pack import is_packed, read_packed
 from ._rows import SPLITS, TENTH, Rows, Size, check_size, divide, narrow, refuse
 from ._schema import Schema
+from ._sequences import FASTA, check_identity, read_family, sequence_weights
 from ._tables import PARQUET
 from ._transform import Transform
 
@@ -69,6 +71,9 @@ def load(
     columns: Mapping[str, str] | None = None,
     schema: Schema | None = None,
     missing: Sequence[str] | None = None,
+    alphabet: str | None = None,
+    unknown: str | None = None,
+    reweight: float | None = None,
 ) -> Dataset:
     """Load a data set by its name in ``DATASETS``, from a file, or from a folder or a database of images.
 
@@ -86,9 +91,9 @@ def load(
     always is.
 
     Arguments:
-        source: A name, or the path of an .npy, .npz, .csv, .tsv (the latter two also .gz) or .parquet
-            file, or of a folder of images. Its sub-folders are classes, below train, validation and test if
-            it has them.
+        source: A name, or the path of an .npy, .npz, .csv, .tsv, .fasta (the latter three also .gz) or
+            .parquet file, or of a folder of images. Its sub-folders are classes, below train, validation and
+            test if it has them.
             Or that of an LMDB database of images, or of what :func:`pack` made, whose rows stay on the disk.
         binarisation: ``sampled``, ``threshold`` or ``none``. Named grey sets are ``sampled`` by
             default, unless cut or transformed; other values stay what they are unless it is stated.
@@ -115,6 +120,11 @@ def load(
         columns: How columns of a table are treated, by name: see :func:`from_table`.
         schema: One that has been fitted, such as a model's own, by which to read a table.
         missing: The texts that stand for a missing cell of a table; by default nothing, ?, NA and their like.
+        alphabet: That of a FASTA file: ``protein`` (the default), ``dna``, ``rna``, or its symbols, the gap
+            first.
+        unknown: ``refuse`` symbols of a FASTA file that are not in the alphabet, or take each as a ``gap``.
+        reweight: The share of equal positions from which on two training sequences are relatives; each weighs
+            one over the number of its relatives: see :func:`sequence_weights`. By default all weigh the same.
 
     Raises:
         ArgumentError: The name is unknown, or an argument cannot be used with this source.
@@ -133,9 +143,11 @@ def load(
     sizes = {k: v for k, v in {"validation": validation, "test": test}.items() if v is not None}
     cells = {"delimiter": delimiter, "header": header, "label": label}
     mixed = {"table": table or None, "columns": columns, "schema": schema, "missing": missing}
+    family = {"alphabet": alphabet, "unknown": unknown, "reweight": reweight}
     check_table(columns, schema, missing)
     if isinstance(source, str) and source in DATASETS:
-        refuse({"levels": levels, **cells, **mixed}, f"None: it is only for files, not for {source}")
+        own = {"levels": levels, **cells, **mixed, **family}
+        refuse(own, f"None: it is only for files, not for {source}")
         look.refuse(f"None: it is only for folders of images, not for {source}")
         place = Path(root).expanduser() if root else None
         dataset = _named(source, binarisation, seed, sizes, place, change)
@@ -145,6 +157,15 @@ def load(
         choose("source", source, DATASETS)
     refuse({"root": root}, "None: it is only for named sets")
     path = Path(source).expanduser()
+    if path.name.lower().endswith(FASTA):
+        own = {"levels": levels, "binarisation": binarisation, **cells, **mixed}
+        refuse(own, "None: a FASTA file holds states")
+        if change:
+            raise ArgumentError(f"patches, transform: {path} holds sequences, expected images or reals")
+        check_identity("reweight", reweight)
+        look.refuse("None: it is only for folders of images")
+    else:
+        refuse(family, f"None: it is only for {', '.join(FASTA)}")
     others = {
         "binarisation": binarisation,
         "levels": levels,
@@ -166,7 +187,7 @@ def load(
         look.refuse("None: it is only for folders of images")
         return as_mixed()
     try:
-        rows = _read(path, cells, look, seed)
+        rows = _read(path, {**cells, **family}, look, seed)
     except NoNumber as error:
         if table is False or any(value is not None for value in others.values()):
             raise
@@ -178,6 +199,8 @@ def load(
     kind = "folder" if path.is_dir() else "file"
     about = About(path.absolute().name, f"The {kind} {path}.{rows.note}", seed)
     dataset = _build(about, rows, sizes, binarisation, levels, change)
+    if reweight is not None:
+        dataset = replace(dataset, weights=sequence_weights(dataset.train, reweight))
     dataset = dataset.with_flips() if flip else dataset
     return dataset.with_labels() if with_labels else dataset
 
@@ -301,7 +324,7 @@ def _build(
     values, labels = divide(values, labels, sizes, about.seed, shuffled)
     if binarisation is None or levels is None:
         plain = (about.name, *_ordered(values), labels, shape, None, None, *about[1:])
-        return change.apply(Dataset(*plain, label_names=rows.names))
+        return change.apply(Dataset(*plain, label_names=rows.names, alphabet=rows.alphabet))
     scored = SPLITS if binarisation == "threshold" else SPLITS[1:]
     for split in scored:
         values[split] = score(values[split], levels, binarisation, about.seed, split)
@@ -369,27 +392,31 @@ def _check_arguments(
 
 def _is_path(source: str) -> bool:
     """Tell a path from a misspelt name."""
-    return os.sep in source or source.lower().endswith((*SUFFIXES, PARQUET)) or Path(source).exists()
+    known = (*SUFFIXES, PARQUET, *FASTA)
+    return os.sep in source or source.lower().endswith(known) or Path(source).exists()
 
 
 def _read(path: Path, table: Mapping[str, Any], look: Look, seed: int) -> Rows:
     """Read a user's folder, or a file by the reader that its suffix asks for."""
     name = path.name.lower()
+    own = {key: table[key] for key in ("delimiter", "header", "label")}
+    if name.endswith(FASTA) and path.is_file():
+        return read_family(path, table["alphabet"], table["unknown"])
     if path.is_dir():
-        refuse(table, "None: it is only for .csv and .tsv")
+        refuse(own, "None: it is only for .csv and .tsv")
         if is_packed(path):
             look.refuse(f"None: images in {path} are packed already")
             return read_packed(path)
         with open_album(path) as album:
             return read_album(album, look, seed)
     if not path.is_file():
-        expected = f"a folder of images, or a file that ends in {', '.join(SUFFIXES)}"
+        expected = f"a folder of images, or a file that ends in {', '.join(SUFFIXES + FASTA)}"
         raise FileError(f"{path}: there is no such file or folder, expected {expected}")
     look.refuse("None: it is only for folders of images")
     if not name.endswith(SUFFIXES):
-        raise FileError(f"{path}: got an unknown format, expected one of {', '.join(SUFFIXES)}")
+        raise FileError(f"{path}: got an unknown format, expected one of {', '.join(SUFFIXES + FASTA)}")
     if name.endswith((".npy", ".npz")):
-        refuse(table, "None: it is only for .csv and .tsv")
+        refuse(own, "None: it is only for .csv and .tsv")
         return read_npy(path) if name.endswith(".npy") else read_npz(path)
     comma = "\t" if name.endswith((".tsv", ".tsv.gz")) else ","
     return read_csv(path, table["delimiter"] or comma, table["header"], table["label"])

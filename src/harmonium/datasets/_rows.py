@@ -44,8 +44,8 @@ class Rows(NamedTuple):
     """What was read, by the name of the split, and where: the file or the argument, for errors.
 
     ``parts`` have shape (rows, ...), ``labels`` (rows); ``names`` are those of the labels 0, 1, ... where
-    they have some, and ``note`` is what else there is to say of the source. Where it is ``whole``, splits
-    that it lacks are empty, unless sizes are given for them.
+    they have some, ``alphabet`` has the symbols of sequences, and ``note`` is what else there is to say of
+    the source. Where it is ``whole``, splits that it lacks are empty, unless sizes are given for them.
     """
 
     parts: dict[str, NDArray[Any]]
@@ -54,6 +54,7 @@ class Rows(NamedTuple):
     names: tuple[str, ...] | None = None
     note: str = ""
     whole: bool = False
+    alphabet: str | None = None
 
 
 def narrow(rows: Rows) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

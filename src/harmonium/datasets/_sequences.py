@@ -11,8 +11,9 @@ where a gap is a symbol like any other, and :math:`\sum_a w_a` is the family's e
 
 from __future__ import annotations
 
-__all__ = ["ALPHABETS", "read_fasta", "sequence_weights"]
+__all__ = ["ALPHABETS", "FASTA", "check_identity", "read_family", "read_fasta", "sequence_weights"]
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,20 @@ import torch
 
 from ..errors import ArgumentError, DataError, FileError, invalid
 from ._files import opened
+from ._relatives import count_relatives
+from ._rows import Rows
 
 ALPHABETS = {"protein": "-ACDEFGHIKLMNPQRSTVWY", "dna": "-ACGT", "rna": "-ACGU"}
 """Alphabets by name; the first symbol of each is the gap."""
+
+FASTA = (".fasta", ".fasta.gz", ".fa", ".fa.gz")
+
+
+def read_family(path: Path, alphabet: str | None, unknown: str | None) -> Rows:
+    """Read a FASTA file as rows of codes that know their alphabet, by default that of proteins."""
+    named = alphabet or "protein"
+    codes, _ = read_fasta(path, named, unknown or "refuse")
+    return Rows({"train": codes.numpy()}, {}, str(path), alphabet=ALPHABETS.get(named, named))
 
 
 def read_fasta(
@@ -66,44 +78,37 @@ def read_fasta(
     return _aligned(path, names, starts, rows), names
 
 
-def sequence_weights(codes: torch.Tensor, identity: float = 0.8, block: int = 1024) -> torch.Tensor:
+def sequence_weights(codes: torch.Tensor, identity: float = 0.8) -> torch.Tensor:
     """Return one over the number of sequences, itself included, that equal each in a share of positions.
 
     Arguments:
         codes: Integer codes of shape (sequences, positions), from 0 on; gaps are symbols like others.
         identity: The share, above 0 and at most 1.
-        block: How many sequences are compared with as many others at a time.
 
     Returns:
         The weights, of shape (sequences,) in float64.
 
     Raises:
-        ArgumentError: The share or the block is out of range, or the codes are no matrix of codes.
+        ArgumentError: The share is out of range, or the codes are no matrix of codes.
     """
-    if not 0 < identity <= 1:
-        raise invalid("identity", identity, "a number above 0 and at most 1")
-    if block < 1:
-        raise invalid("block", block, "a positive integer")
+    check_identity("identity", identity)
     if codes.ndim != 2 or not codes.numel() or codes.is_floating_point() or int(codes.min()) < 0:
         raise ArgumentError(
             f"codes: got {tuple(codes.shape)} of {codes.dtype}, expected a matrix of codes from 0 on"
         )
-    levels = int(codes.max()) + 1
-    least = identity * codes.shape[1] - 1e-6
-    relatives = torch.zeros(len(codes), dtype=torch.float64)
-    for start in range(0, len(codes), block):
-        some = _one_hot(codes[start : start + block], levels)
-        for other in range(start, len(codes), block):
-            close = some @ _one_hot(codes[other : other + block], levels).T >= least
-            relatives[start : start + block] += close.sum(1)
-            if other > start:
-                relatives[other : other + block] += close.sum(0)
-    return 1 / relatives
+    most = math.floor((1 - identity) * codes.shape[1] + 1e-6)
+    return 1 / torch.from_numpy(count_relatives(codes.cpu().long().numpy(), most)).double()
 
 
-def _one_hot(codes: torch.Tensor, levels: int) -> torch.Tensor:
-    """Return the indicators of the levels side by side, of shape (sequences, positions x levels)."""
-    return torch.nn.functional.one_hot(codes.long(), levels).flatten(1).float()
+def check_identity(name: str, share: object) -> None:
+    """Check that a share of equal positions is None or above 0 and at most 1.
+
+    Raises:
+        ArgumentError: It is not.
+    """
+    number = isinstance(share, int | float) and not isinstance(share, bool) and 0 < share <= 1
+    if not (share is None or number):
+        raise invalid(name, share, "a number above 0 and at most 1")
 
 
 def _table(symbols: str) -> dict[str, int]:

@@ -32,7 +32,7 @@ from .. import kernels
 from ..errors import DataError, invalid
 from ..models import Model, PairwiseModel, State
 from ..random import Stream
-from ..units import Bernoulli, Gaussian, Mixed, Spin, Unit
+from ..units import Bernoulli, Categorical, Gaussian, Mixed, Spin, Unit
 from ._loss_rule import LossRule
 from ._rule import Batch, check_sums_out
 
@@ -209,11 +209,22 @@ def _tiles(fields: _Fields) -> Iterator[tuple[slice, slice]]:
 
 def _odds(fields: _Fields) -> Tensor:
     """Return a part's table, or a tile of it, float64."""
+    if isinstance(fields.unit, Categorical) and not fields.hidden:
+        return _swap_odds(fields)
     change = _changes(fields.support, fields.x)
     odds = (change * fields.field[:, :, None]).sum(-1, dtype=torch.float64)
     for layer, field, weight in fields.hidden:
         odds = odds + _rise(layer, field, change, weight)
     return odds
+
+
+def _swap_odds(fields: _Fields) -> Tensor:
+    """Return the same of one-hot units under nothing, without a table of what the other values differ by."""
+    states = len(fields.support)
+    own = fields.x.argmax(-1, keepdim=True)
+    others = (torch.arange(1, states, device=own.device) + own) % states
+    field = fields.field.double()
+    return field.gather(-1, others) - field.gather(-1, own)
 
 
 def _changes(support: Tensor, x: Tensor) -> Tensor:

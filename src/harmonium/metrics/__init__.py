@@ -17,6 +17,10 @@ measure                                   sees                                do
 :func:`parzen_log_likelihood`             what the year 2014 reported         almost everything
 ========================================  ==================================  =============================
 
+Codes of aligned sequences have statistics of their own: how often symbols stand at sites, alone
+(:func:`one_site_frequencies`), in twos and in threes, how those of samples follow those of data
+(:func:`agreement`), and which sites a model's couplings put in contact (:func:`contacts`).
+
 What any of them says depends on the features, on the number of rows, and on the data, so that a number means
 something only beside that of a floor (real rows against real rows, as many) and of a ceiling. Sums are in
 float64. Pairs of rows come in blocks: no matrix of all pairs is ever held.
@@ -25,30 +29,60 @@ float64. Pairs of rows come in blocks: no matrix of all pairs is ever held.
 from __future__ import annotations
 
 __all__ = [
+    "Agreement",
     "ClassHistogram",
     "ClassifierTest",
+    "Contact",
     "DensityCoverage",
     "Estimate",
     "Memorisation",
     "NeighbourTest",
     "Parzen",
     "PrecisionRecall",
+    "agreement",
+    "average_product_correction",
     "class_histogram",
     "classifier_test",
+    "connected_correlations",
+    "contact_precision",
+    "contacts",
+    "coupling_norms",
     "density_coverage",
     "frechet_between",
     "frechet_distance",
     "kernel_distance",
     "memorisation",
     "nearest_neighbour_test",
+    "one_site_frequencies",
     "parzen_log_likelihood",
     "precision_recall",
+    "sample_triplets",
+    "third_order_correlations",
+    "two_site_frequencies",
+    "zero_sum",
 ]
 
 from ._classes import ClassHistogram, class_histogram
 from ._classifier import ClassifierTest, classifier_test
+from ._contacts import (
+    Contact,
+    average_product_correction,
+    contact_precision,
+    contacts,
+    coupling_norms,
+    zero_sum,
+)
 from ._frechet import frechet_between, frechet_distance
 from ._kernel import Estimate, kernel_distance
 from ._manifolds import DensityCoverage, PrecisionRecall, density_coverage, precision_recall
 from ._neighbours import Memorisation, NeighbourTest, memorisation, nearest_neighbour_test
 from ._parzen import Parzen, parzen_log_likelihood
+from ._sequences import (
+    Agreement,
+    agreement,
+    connected_correlations,
+    one_site_frequencies,
+    sample_triplets,
+    third_order_correlations,
+    two_site_frequencies,
+)

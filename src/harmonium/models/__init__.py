@@ -13,6 +13,7 @@ from ._classification import (
 )
 from ._dbm import DBM, DBMClassifier
 from ._dbn import DBN
+from ._effective import effective_couplings
 from ._enumeration import CEILING, choose_side, configurations, count_states, log_sum
 from ._files import MODELS, check_fit, check_same, load, load_parameters, model_from_config, save
 from ._gan import GAN, LAWS
@@ -56,6 +57,7 @@ __all__ = [
     "classify",
     "configurations",
     "count_states",
+    "effective_couplings",
     "error_rate",
     "has_label",
     "inferred_fields",

@@ -2,11 +2,12 @@
 
 :func:`open_run` brings back all that a run folder tells of, and :func:`write_report` makes one HTML
 file of it that needs nothing else: its style is inline and its pictures are part of it. :func:`draw`
-samples a run's model from where its training left the chains, and :func:`bound_growth` tells how the
-bound of a deep belief network grew with its layers.
+samples a run's model from where its training left the chains, :func:`write_fasta` writes
+sequences, and :func:`bound_growth` tells how the bound of a deep belief network grew with its layers.
 """
 
 from ._draws import draw
+from ._fasta import SEQUENCES, scored, write_fasta
 from ._growth import bound_growth, cut
 from ._measures import measures_lead, measures_table
 from ._networks import beside_table
@@ -28,6 +29,7 @@ __all__ = [
     "BESIDE",
     "EVALUATION",
     "MEASURED",
+    "SEQUENCES",
     "OpenRun",
     "beside_table",
     "bound_growth",
@@ -40,6 +42,8 @@ __all__ = [
     "open_entry",
     "open_model",
     "open_run",
+    "scored",
     "with_transform",
+    "write_fasta",
     "write_report",
 ]

@@ -21,6 +21,7 @@ from ._measures import measures_lead, measures_table
 from ._networks import beside_table, growth_table, network_tiles
 from ._opened import OpenRun
 from ._pictures import Picture
+from ._sequences import contact_table
 from ._words import Table, number, short
 
 _STYLE = """
@@ -73,6 +74,7 @@ footer { color: var(--soft); font-size: 0.85rem; margin-top: 24px; }
 _SECTIONS = {
     "learning": ("Learning", "wide"),
     "samples": ("Samples", ""),
+    "sequences": ("Sequences", ""),
     "progress": ("Over the epochs", ""),
     "inpainting": ("Inpainting", "single"),
     "filters": ("Filters", "single"),
@@ -95,6 +97,7 @@ def page(run: OpenRun, pictures: list[Picture]) -> str:
         _tiles(run),
         _section("Summary", "".join(f"<p>{escape(text)}</p>" for text in summary(run))),
         *(_gallery(key, pictures) for key in _SECTIONS),
+        _contacts(run),
         _section("Numbers", _numbers(run)),
         _growth(run),
         _beside(run),
@@ -161,6 +164,14 @@ def _measures(run: OpenRun) -> str:
     if table is None:
         return ""
     return _section("Measures of samples", f"<p>{escape(measures_lead(run))}</p>{_table(table, 'figures')}")
+
+
+def _contacts(run: OpenRun) -> str:
+    table = contact_table(run)
+    if table is None:
+        return ""
+    lead = "The strongest effective couplings of sites (from 0) at least 5 apart, average-product corrected."
+    return _section("Pairs", f"<p>{lead}</p>{_table(table, 'figures')}")
 
 
 def _gallery(key: str, pictures: list[Picture]) -> str:

@@ -24,6 +24,7 @@ from ..training.pretrain import JOINT
 from ._draws import draw
 from ._games import game_curves, game_images
 from ._opened import OpenRun
+from ._sequences import sequence_axes
 
 Records: TypeAlias = list[dict[str, Any]]
 
@@ -80,6 +81,8 @@ def pictures(run: OpenRun, samples: int, steps: int, seed: int) -> list[Picture]
     found = [*_curves(run)]
     if run.image_shape is not None:
         found += _images(run, run.image_shape, samples, steps, seed)
+    if run.data.alphabet is not None and run.data.classes is None:
+        found += [_picture("sequences", *parts) for parts in sequence_axes(run, steps, seed)]
     return found
 
 

@@ -239,13 +239,15 @@ def open_source(
         stream: Orders the rows and draws their bits.
         batch_size: Rows in each batch.
         probe: Rows of the probe, at most.
-        weights: The rows' weights, shape (rows).
+        weights: The rows' weights, shape (rows); by default those that ``data`` brings.
         validation: Rows to score, in place of those that ``data`` brings.
         gaps: Whether values may be missing (NaN).
 
     Raises:
         DataError: Rows or weights do not fit.
     """
+    if weights is None and isinstance(data, Dataset):
+        weights = data.weights
     shares = None if weights is None else as_rows("weights", weights).detach()
     if isinstance(data, Dataset):
         source = Source(

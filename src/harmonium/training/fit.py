@@ -66,7 +66,7 @@ def fit(
         data: A :class:`harmonium.datasets.Dataset`, or rows of shape (rows, size).
         rule: The learning rule; persistent chains by default.
         out: A new folder for the run: configuration, log and checkpoints.
-        weights: The rows' weights, shape (rows).
+        weights: The rows' weights, shape (rows); by default those that a data set brings.
         validation: Rows to judge the model by, where ``data`` brings none.
         callback: Called with each epoch's record; the run ends when it returns True.
         config: What else to write into the folder's ``config.json``.
