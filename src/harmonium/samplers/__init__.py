@@ -4,6 +4,7 @@ from ._ancestral import Ancestral, Completion, ascend, descend
 from ._base_rates import base_biases
 from ._blocks import draw_block
 from ._diagnostics import autocorrelation_time, effective_sample_size, split_rhat
+from ._gap_chains import GapChains, LinearMap
 from ._generate import generate, interpolate
 from ._gibbs import Gibbs
 from ._impute import Imputed, draw_missing, fill_in, impute
@@ -14,9 +15,11 @@ from ._tempering import Tempering
 __all__ = [
     "Ancestral",
     "Completion",
+    "GapChains",
     "Gibbs",
     "Imputed",
     "Info",
+    "LinearMap",
     "Sampler",
     "Tempering",
     "ascend",
