@@ -32,9 +32,10 @@ from sklearn.impute import IterativeImputer, KNNImputer
 
 import harmonium as hm
 
+MISSING = ("", "?")
 SHARE = 0.2
 INTERVAL = 0.9
-SUBSET = {"adult": 5000, "mushroom": 4000}
+SUBSET = {"adult": 3000, "mushroom": 2000}
 """So many rows, drawn at random, of tables that slow imputers would take hours for."""
 
 
@@ -57,7 +58,7 @@ def raw(name: str) -> Table:
     cells = hm.datasets.read_table(folder() / f"{name}.csv.gz")
     columns, levels = [], []
     for texts in cells.values():
-        there = sorted({text for text in texts if text not in hm.datasets.MISSING})
+        there = sorted({text for text in texts if text not in MISSING})
         numeric = all(text.lstrip("-").isdigit() for text in there) and len(there) > 2
         codes = {text: float(text) if numeric else float(i) for i, text in enumerate(there)}
         columns.append([codes.get(text, np.nan) for text in texts])

@@ -25,6 +25,7 @@ __all__ = [
     "BLOCK",
     "DATASETS",
     "MIRRORS",
+    "MISSING",
     "TOYS",
     "TRANSFORMS",
     "Block",
@@ -62,7 +63,7 @@ from ._load import from_array, load
 from ._mixed_table import from_table
 from ._named import DATASETS, Entry
 from ._pack import pack
-from ._schema import Schema
+from ._schema import MISSING, Schema
 from ._sequences import ALPHABETS, read_fasta, sequence_weights
 from ._tables import (
     BLOCK,

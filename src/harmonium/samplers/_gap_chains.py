@@ -65,6 +65,7 @@ class GapChains:
         address: Tensor | None = None,
     ) -> None:
         self.model, self.stream, self.linear = model, stream, linear
+        self.coupled = linear is not None and bool((linear.matrix - linear.matrix.diagonal().diag()).any())
         self.address = torch.arange(len(rows)) if address is None else address
         unit = model.visible
         self.parts = list(unit.parts) if isinstance(unit, Mixed) else [unit]
@@ -91,8 +92,11 @@ class GapChains:
     @property
     def deviations(self) -> Tensor:
         """The standard deviations about ``means``, shape (rows, numbers); zero of what is known."""
+        if self.linear is not None and not self.coupled:
+            return ~self.there * self._scale()
         return self._root.square().sum(1).sqrt()
 
+    @torch.no_grad()
     def step(self) -> None:
         """Draw the hidden units, then all that is missing."""
         visible, hidden = self.model.visible, self.model.hidden
@@ -105,10 +109,18 @@ class GapChains:
         """Return the first chain as rows for the model, shape (rows, columns)."""
         return self.model.visible.values(self._statistics()[0])
 
+    def rows(self) -> Tensor:
+        """Return the chains as rows like those that were given, shape (chains, rows, columns)."""
+        codes = torch.cat((self.states, torch.zeros_like(self.numbers)), -1)
+        values = self.model.visible.values(codes.flatten(0, 1)).to(self.numbers)
+        values = values.unflatten(0, self.states.shape[:2])[..., : values.shape[-1] - self.numbers.shape[-1]]
+        return torch.cat((values, self.numbers), -1)
+
     def refresh(self) -> None:
         """Take note that the model has changed."""
         self._refresh()
 
+    @torch.no_grad()
     def _begin(self) -> None:
         """Draw what is missing as if there were no hidden units but their means."""
         hidden = self.model.hidden
@@ -137,20 +149,25 @@ class GapChains:
     def _draw_numbers(self, field: Tensor) -> None:
         assert self.linear is not None
         mean = self.linear.mean + (field / self._precision()) @ self.linear.inverse.T
+        normal = torch.special.ndtri(self._uniform(len(self.linear.mean)).double()).to(mean)
+        if not self.coupled:
+            self.means = torch.where(self.there, self.numbers, mean)
+            self.numbers = torch.where(self.there, self.numbers, mean + normal * self._scale())
+            return
         off = torch.where(self.there, self.numbers - mean, 0)
         shift = torch.matmul(self._gain, off.permute(1, 2, 0)).permute(2, 0, 1)
         self.means = torch.where(self.there, self.numbers, mean - shift)
-        normal = torch.special.ndtri(self._uniform(off.shape[-1]).double()).to(off)
         noise = torch.matmul(self._root.transpose(1, 2), normal.permute(1, 2, 0)).permute(2, 0, 1)
         self.numbers = torch.where(self.there, self.numbers, self.means + noise)
 
+    @torch.no_grad()
     def _refresh(self) -> None:
         """Bring up to date how numbers that are missing follow from those that are known.
 
         With A of the missing ones as C C', the gain is its inverse times A, and the root the inverse of C.
         """
-        if self.linear is None:
-            self._root = self.numbers.new_zeros(self.numbers.shape[1], 0, 0)
+        self._root = self.numbers.new_zeros(self.numbers.shape[1], 0, 0)
+        if self.linear is None or not self.coupled:
             return
         matrix = self.linear.matrix
         coupling = matrix.T @ (self._precision()[:, None] * matrix)
@@ -162,6 +179,11 @@ class GapChains:
         self._root = root * both
         across = coupling * gone[:, :, None] * (1 - gone)[:, None, :]
         self._gain = self._root.transpose(1, 2) @ (self._root @ across)
+
+    def _scale(self) -> Tensor:
+        """Return the standard deviations of numbers that are not coupled, shape (numbers)."""
+        assert self.linear is not None
+        return self.linear.inverse.diagonal() / self._precision().sqrt()
 
     def _precision(self) -> Tensor:
         part = self.parts[-1]
