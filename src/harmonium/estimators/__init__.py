@@ -26,6 +26,7 @@ from ._bernoulli import BernoulliRBM
 from ._classifiers import DBMClassifier, DBNClassifier, RBMClassifier
 from ._density import RBMDensity
 from ._gan import GANSampler
+from ._imputer import RBMImputer
 from ._transformers import DBNTransformer, RBMTransformer
 
 __all__ = [
@@ -36,5 +37,6 @@ __all__ = [
     "GANSampler",
     "RBMClassifier",
     "RBMDensity",
+    "RBMImputer",
     "RBMTransformer",
 ]

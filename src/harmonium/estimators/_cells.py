@@ -1,12 +1,12 @@
 """Tables of any type as columns of cells, and back: arrays, mappings, frames of pandas and of polars.
 
-What is put back are only the cells that were missing, so that all others, the types of columns and the table's
-own type stay what they were.
+What is put back are only the cells that were missing, so that all others, the types of columns and the
+table's own type stay what they were.
 """
 
 from __future__ import annotations
 
-__all__ = ["Field", "Gap", "as_field", "is_frame", "put_back", "table_columns"]
+__all__ = ["Field", "Gap", "as_field", "gaps", "is_frame", "is_mapping", "put_back", "table_columns"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 
 from ..datasets import MISSING, Column, Schema
 from ..errors import ArgumentTypeError
@@ -57,8 +58,13 @@ class Field:
 
 
 def is_frame(X: Any) -> bool:
-    """Return whether a table has names and columns: a frame, or a mapping of lists."""
-    return isinstance(X, Mapping) or (hasattr(X, "columns") and hasattr(X, "shape"))
+    """Return whether a table is a frame of named columns."""
+    return hasattr(X, "columns") and hasattr(X, "shape") and not issparse(X)
+
+
+def is_mapping(X: Any) -> bool:
+    """Return whether a table is a mapping of lists."""
+    return isinstance(X, Mapping) and not issparse(X)
 
 
 def table_columns(X: Any) -> list[Cells]:

@@ -1,4 +1,4 @@
-r"""Learning from rows with gaps, and when to stop: known cells are held out, and the model has to tell of them.
+r"""Learning from rows with gaps, and when to stop: the model has to tell of known cells that are held out.
 
 Before each pass over the rows a chain for each of them takes a step, which draws what the row lacks. At ten
 times on the way, and before the first pass, the parameters' means since the last of them are judged by

@@ -1,10 +1,11 @@
 r"""Tables with gaps filled in, by a restricted Boltzmann machine over columns of any types.
 
-Bits and categories are units of their own. A number becomes a normal score, and the numbers of a row together are
-whitened, :math:`y = L (z - \mu)`, by the normal distribution that the rows with gaps are likeliest under, so that
-without hidden units the model is that distribution, and hidden units tell of what it misses. For learning, one
-chain for each row draws what it lacks, a step before each pass, as if it were hidden (stochastic approximation of
-the likelihood of what is known). What fills a gap is an average of conditional expectations over several chains.
+Bits and categories are units of their own. A number becomes a normal score, and the numbers of a row
+together are whitened, :math:`y = L (z - \mu)`, by the normal distribution that the rows with gaps are
+likeliest under, so that without hidden units the model is that distribution, and hidden units tell of what
+it misses. For learning, one chain for each row draws what it lacks, a step before each pass, as if it were
+hidden (stochastic approximation of the likelihood of what is known). What fills a gap is an average of
+conditional expectations over several chains.
 
 References:
     | Inference and missing data (Rubin, 1976)
@@ -35,11 +36,10 @@ from ..errors import DataError, choose, invalid, show
 from ..models import RBM
 from ..random import Stream
 from ..samplers import GapChains, LinearMap
-from ..training import Course, advance
 from ..units import unit_from_config
 from ._base import Estimator, draw_seed, make_rule, whole
+from ._cells import Cells, Field, Gap, as_field, gaps, is_frame, is_mapping, put_back, table_columns
 from ._gap_learner import Learner
-from ._cells import Cells, Field, Gap, as_field, gaps, is_frame, put_back, table_columns
 from ._normal import fit_normal
 
 Floats = NDArray[np.float64]
@@ -70,14 +70,16 @@ class RBMImputer(TransformerMixin, Estimator):
     """Creates an imputer: a machine that learns from rows with gaps and fills them in.
 
     Takes arrays, frames of pandas or polars, and mappings of lists; what it returns has the same type, columns and
-    cells, but for the gaps: NaN, None, and texts such as ``?``. Columns of 0 and 1 are bits, of text categories,
-    of other numbers real, as :class:`harmonium.datasets.Schema` infers. Columns that never vary are filled with
-    their value; those without any are left out, as scikit-learn's imputers do. A category that was not there in
-    the fit counts as unknown, and stays. That values are missing at random is for the user to know.
+    cells, but for the gaps: NaN, None, and texts such as ``?``. Columns of 0 and 1 are bits, of text
+    categories, of other numbers real, as :class:`harmonium.datasets.Schema` infers. Columns that never vary
+    are filled with their value; those without any are left out, as scikit-learn's imputers do. A category
+    that was not there in the fit counts as unknown, and stays. That values are missing at random is for the
+    user to know.
 
     Arguments:
         n_components: The number of hidden units; by default as many as statistics of a row, from 32 to 128.
-        kinds: Kinds of columns by their name, or in an array by their number: ``bernoulli``, ``categorical`` or
+        kinds: Kinds of columns by their name, or in an array by their number: ``bernoulli``, ``categorical``
+            or
             ``gaussian``.
         numbers: How numbers are mapped: ``quantile``, ``standardise`` or ``log-standardise``.
         strategy: What fills a number: its ``mean``, its ``median``, or a ``draw``. Of categories it is the
@@ -90,7 +92,8 @@ class RBMImputer(TransformerMixin, Estimator):
         learning_rate: Of Adam.
         weight_decay: L2 penalty on the weights.
         batch_size: Rows in each update.
-        n_iter: Passes over the rows at most; by default as many as make 3,000 updates, at least 30. Of ten models
+        n_iter: Passes over the rows at most; by default as many as make 3,000 updates, at least 30. Of ten
+            models
             on the way, and the one without hidden units, the one is kept that tells most of known cells that
             were held out.
         options: More options of ``hm.fit``, by name.
@@ -277,8 +280,8 @@ class RBMImputer(TransformerMixin, Estimator):
             level: The probability, from 0 to 1.
 
         Returns:
-            Two arrays of shape (rows, columns): the number itself at both ends where it is known, NaN where the
-            column is none of numbers.
+            Two arrays of shape (rows, columns): the number itself at both ends where it is known, NaN where
+            the column is none of numbers.
 
         Raises:
             NotFittedError: There was no fit.
@@ -377,7 +380,7 @@ class RBMImputer(TransformerMixin, Estimator):
         return out
 
     def _codes(self, probabilities: Floats) -> tuple[Floats, Floats]:
-        """Return the likeliest codes of bits and categories, and their probabilities, (rows, columns) each."""
+        """Return the likeliest codes of bits and categories, and how probable they are, (rows, columns)."""
         assert self.schema_ is not None
         codes, sure, first = [], [], 0
         for column in self.schema_.blocks[: len(self._order) - self._reals]:
@@ -388,13 +391,15 @@ class RBMImputer(TransformerMixin, Estimator):
             sure.append(own.max(1))
             first += width
         shape = (len(probabilities), 0)
-        return np.stack(codes, 1) if codes else np.empty(shape), np.stack(sure, 1) if sure else np.empty(shape)
+        return np.stack(codes, 1) if codes else np.empty(shape), np.stack(sure, 1) if sure else np.empty(
+            shape
+        )
 
     # --- tables ---------------------------------------------------------------------------------
 
     def _columns(self, X: Any, *, reset: bool) -> tuple[Any, list[Cells]]:
         """Return a checked table, and its columns."""
-        if isinstance(X, Mapping):
+        if is_mapping(X):
             lengths = {len(cells) for cells in X.values()}
             if len(lengths) != 1 or 0 in lengths:
                 raise DataError(f"X: got columns of lengths {sorted(lengths)}, expected one for all, above 0")
@@ -402,7 +407,7 @@ class RBMImputer(TransformerMixin, Estimator):
                 self.feature_names_in_, self.n_features_in_ = np.array(list(X), dtype=object), len(X)
             elif list(X) != list(getattr(self, "feature_names_in_", ())):
                 raise DataError(f"X: got columns {show([*X])}, expected those of the fit")
-        elif is_frame(X) and not isinstance(X, np.ndarray):
+        elif is_frame(X):
             validate_data(self, X, reset=reset, skip_check_array=True)
         else:
             X = validate_data(self, X, reset=reset, dtype=None, ensure_all_finite="allow-nan")
@@ -475,6 +480,6 @@ def _whitening(scores: Tensor, shrinkage: float) -> LinearMap | None:
 
 def _addresses(rows: Tensor) -> Tensor:
     """Return a number for each row that follows from what it holds, shape (rows)."""
-    digest: Callable[[bytes], int] = lambda cells: int.from_bytes(blake2b(cells, digest_size=4).digest())  # noqa: E731
-    plain = torch.where(rows.isnan(), torch.nan, rows).numpy()
-    return torch.tensor([digest(row.tobytes()) for row in plain])
+    digest: Callable[[bytes], int] = lambda cells: int.from_bytes(blake2b(cells, digest_size=4).digest())  #
+    noqa: E731 plain = torch.where(rows.isnan(), torch.nan, rows).numpy() return
+    torch.tensor([digest(row.tobytes()) for row in plain])

@@ -1,16 +1,17 @@
 r"""Chains over what rows lack, where the model's real units are a linear map of the rows' numbers.
 
-Numbers z of a row become real units by :math:`y = L (z - \mu)`, such as whitened ones. Given the hidden units,
-z is then normal with a precision that couples numbers to each other,
+Numbers z of a row become real units by :math:`y = L (z - \mu)`, such as whitened ones. Given the hidden
+units, z is then normal with a precision that couples numbers to each other,
 
 .. math:: z \mid h \sim N\!\left(\mu + L^{-1} \tfrac{b + W h}{\beta},\ A^{-1}\right), \qquad
     A = L^\top \mathrm{diag}(\beta)\, L,
 
-so that those that are missing follow given those that are known, all at once; and a machine over y is one over
-z that has couplings between its numbers besides. Each step draws the hidden units, then all that is missing.
+so that those that are missing follow given those that are known, all at once; and a machine over y is one
+over z that has couplings between its numbers besides. Each step draws the hidden units, then all that is
+missing.
 
-Random bits are addressed by numbers of rows that the caller gives: where these follow from what a row holds, so
-does what is drawn for it, whatever rows are beside it.
+Random bits are addressed by numbers of rows that the caller gives: where these follow from what a row holds,
+so does what is drawn for it, whatever rows are beside it.
 """
 
 from __future__ import annotations
