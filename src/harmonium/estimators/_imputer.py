@@ -19,7 +19,7 @@ __all__ = ["RBMImputer"]
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import Any, NamedTuple, Self
 
@@ -43,6 +43,7 @@ from ._gap_learner import Learner
 from ._normal import fit_normal
 
 Floats = NDArray[np.float64]
+MAPS = ("quantile", "standardise", "log-standardise")
 STRATEGIES = ("mean", "median", "draw")
 _CHAINS = 5
 _BURN_IN = 20
@@ -69,19 +70,19 @@ class Filled(NamedTuple):
 class RBMImputer(TransformerMixin, Estimator):
     """Creates an imputer: a machine that learns from rows with gaps and fills them in.
 
-    Takes arrays, frames of pandas or polars, and mappings of lists; what it returns has the same type, columns and
-    cells, but for the gaps: NaN, None, and texts such as ``?``. Columns of 0 and 1 are bits, of text
-    categories, of other numbers real, as :class:`harmonium.datasets.Schema` infers. Columns that never vary
-    are filled with their value; those without any are left out, as scikit-learn's imputers do. A category
-    that was not there in the fit counts as unknown, and stays. That values are missing at random is for the
-    user to know.
+    Takes arrays, frames of pandas or polars, and mappings of lists; what it returns has the same type, the
+    same columns and cells, but for the gaps: NaN, None, and texts such as ``?``. Columns of 0 and 1 are bits,
+    of text categories, of other numbers real, as :class:`harmonium.datasets.Schema` infers. Columns that
+    never vary are filled with their value; those without any are left out, as scikit-learn's imputers do. A
+    category that was not there in the fit counts as unknown, and stays. That values are missing at random is
+    for the user to know.
 
     Arguments:
         n_components: The number of hidden units; by default as many as statistics of a row, from 32 to 128.
         kinds: Kinds of columns by their name, or in an array by their number: ``bernoulli``, ``categorical``
-            or
-            ``gaussian``.
-        numbers: How numbers are mapped: ``quantile``, ``standardise`` or ``log-standardise``.
+            or ``gaussian``.
+        numbers: How numbers are mapped: ``quantile``, ``standardise`` or ``log-standardise``; by ``auto`` it
+            is ``quantile`` if at least half of the columns have a skewness beyond 1, else ``standardise``.
         strategy: What fills a number: its ``mean``, its ``median``, or a ``draw``. Of categories it is the
             likeliest, or likewise a draw.
         keep_empty_features: Whether columns without a value are filled with 0 rather than left out.
@@ -93,9 +94,8 @@ class RBMImputer(TransformerMixin, Estimator):
         weight_decay: L2 penalty on the weights.
         batch_size: Rows in each update.
         n_iter: Passes over the rows at most; by default as many as make 3,000 updates, at least 30. Of ten
-            models
-            on the way, and the one without hidden units, the one is kept that tells most of known cells that
-            were held out.
+            models on the way, and the one without hidden units, that one is kept which tells most of known
+            cells that were held out.
         options: More options of ``hm.fit``, by name.
         verbose: Whether to print a line after each pass.
         random_state: An integer, a ``RandomState`` or None: seeds everything.
@@ -106,10 +106,10 @@ class RBMImputer(TransformerMixin, Estimator):
         n_components: int | None = None,
         *,
         kinds: Mapping[Any, str] | None = None,
-        numbers: str = "quantile",
+        numbers: str = "auto",
         strategy: str = "mean",
         keep_empty_features: bool = False,
-        shrinkage: float = 5.0,
+        shrinkage: float = 10.0,
         rule: Any = "pcd",
         steps: int = 1,
         chains: int = 100,
@@ -163,8 +163,10 @@ class RBMImputer(TransformerMixin, Estimator):
         for name in kinds:
             if name not in names:
                 raise invalid("kinds", name, f"a column among {show(names)}")
+        numbers = _usual_map(columns) if self.numbers == "auto" else self.numbers
+        choose("numbers", numbers, MAPS)
         fields = [
-            as_field(str(name), cells, kinds.get(name), self.numbers)
+            as_field(str(name), cells, kinds.get(name), numbers)
             for name, cells in zip(names, columns, strict=True)
         ]
         self._fields: list[Field | Gap] = fields
@@ -299,6 +301,10 @@ class RBMImputer(TransformerMixin, Estimator):
             for end, share in zip(ends, ((1 - level) / 2, (1 + level) / 2), strict=True):
                 at = field.column.backward(np.quantile(own, share, axis=0, method="weibull"))
                 end[:, i] = np.where(np.isnan(cells), at, cells)
+        for i, gap in enumerate(self._fields):
+            cells = columns[i]
+            if isinstance(gap, Gap) and isinstance(cells, np.ndarray):
+                ends[0][:, i] = ends[1][:, i] = np.where(np.isnan(cells), gap.value or 0, cells)
         return ends[0][:, self.kept_], ends[1][:, self.kept_]
 
     def certainty(self, X: Any) -> Floats:
@@ -456,6 +462,17 @@ class RBMImputer(TransformerMixin, Estimator):
         return put_back(X, filled, self.kept_.tolist())
 
 
+def _usual_map(columns: list[Cells]) -> str:
+    """Return how the numbers of a table are mapped, by whether most of their distributions are skewed."""
+    skewed = []
+    for cells in columns:
+        x = cells[~np.isnan(cells)] if isinstance(cells, np.ndarray) else np.empty(0)
+        if len(np.unique(x)) > 2:
+            off = (x - x.mean()) / x.std()
+            skewed.append(abs(float((off**3).mean())) > 1)
+    return "quantile" if skewed and np.mean(skewed) >= 0.5 else "standardise"
+
+
 def _at_least_one(name: str, value: Any) -> int:
     """Return an integer of at least 1."""
     value = whole(value)
@@ -480,6 +497,6 @@ def _whitening(scores: Tensor, shrinkage: float) -> LinearMap | None:
 
 def _addresses(rows: Tensor) -> Tensor:
     """Return a number for each row that follows from what it holds, shape (rows)."""
-    digest: Callable[[bytes], int] = lambda cells: int.from_bytes(blake2b(cells, digest_size=4).digest())  #
-    noqa: E731 plain = torch.where(rows.isnan(), torch.nan, rows).numpy() return
-    torch.tensor([digest(row.tobytes()) for row in plain])
+    plain = torch.where(rows.isnan(), torch.nan, rows).numpy()
+    hashes = [blake2b(row.tobytes(), digest_size=4).digest() for row in plain]
+    return torch.tensor([int.from_bytes(value, "big") for value in hashes])
