@@ -132,7 +132,7 @@ def _with_column(frame: Any, name: Any, gone: NDArray[np.bool_], cells: list[Any
     column = frame[name]
     whole = getattr(column.dtype, "is_integer", None)
     if (whole is not None and whole()) or getattr(column.dtype, "kind", "") in "iu":
-        cells = [round(cell) for cell in cells]
+        cells = [round(cell) if isinstance(cell, float) else cell for cell in cells]
     if hasattr(frame, "with_columns"):
         new = _merged(column.to_list(), gone, cells)
         return frame.with_columns(type(column)(name, new, dtype=column.dtype))

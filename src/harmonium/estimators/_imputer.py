@@ -78,7 +78,7 @@ class RBMImputer(TransformerMixin, Estimator):
     for the user to know.
 
     Arguments:
-        n_components: The number of hidden units; by default as many as statistics of a row, from 32 to 128.
+        n_components: The number of hidden units; by default as many as statistics of a row, from 32 to 200.
         kinds: Kinds of columns by their name, or in an array by their number: ``bernoulli``, ``categorical``
             or ``gaussian``.
         numbers: How numbers are mapped: ``quantile``, ``standardise`` or ``log-standardise``; by ``auto`` it
@@ -114,7 +114,7 @@ class RBMImputer(TransformerMixin, Estimator):
         steps: int = 1,
         chains: int = 100,
         learning_rate: float = 0.01,
-        weight_decay: float = 0.002,
+        weight_decay: float = 0.001,
         batch_size: int = 100,
         n_iter: int | None = None,
         options: dict[str, Any] | None = None,
@@ -205,7 +205,7 @@ class RBMImputer(TransformerMixin, Estimator):
             if part["kind"] == "gaussian":
                 part["learn_precision"] = True
         visible = unit_from_config(layer if len(layer["parts"]) > 1 else layer["parts"][0])
-        usual = min(max(visible.width, 32), 128)
+        usual = min(max(visible.width, 32), 200)
         model = RBM(visible, whole(usual if self.n_components is None else self.n_components), seed=seed)
         self._linear = _whitening(rows[:, rows.shape[1] - self._reals :], float(self.shrinkage))
         size = _at_least_one("batch_size", self.batch_size)
@@ -260,19 +260,24 @@ class RBMImputer(TransformerMixin, Estimator):
         n = _at_least_one("n", n)
         X, columns, rows = self._given(X)
         seed = self._seed if random_state is None else draw_seed(random_state)
-        tables = []
-        for number in range(n):
-            values = rows.numpy().copy()
+        tables: list[Any] = []
+        per_draw = max(1, rows.numel(), 0 if self.model_ is None else len(rows) * self.model_.visible.width)
+        while len(tables) < n:
+            group = min(n - len(tables), max(1, _BLOCK // per_draw))
+            values = rows.expand(group, -1, -1)
             if self.model_ is not None:
-                stream = Stream(seed, f"draws/{number}")
-                chains = self._run_chains(rows, 1, stream, torch.arange(len(rows)))
-                values = chains.rows()[0].numpy()
-            for k, field in self._real_fields():
-                values[:, k] = field.column.backward(values[:, k])
-                if field.column.integral:
-                    values[:, k] = values[:, k].round()
-            tables.append(self._put_back(X, columns, values))
+                stream = Stream(seed, f"draws/{len(tables)}")
+                values = self._run_chains(rows, group, stream, torch.arange(len(rows))).rows()
+            tables += [self._put_back(X, columns, self._as_cells(own.numpy().copy())) for own in values]
         return tables
+
+    def _as_cells(self, values: Floats) -> Floats:
+        """Return drawn scores as numbers of the table, whole ones where the fit had no others."""
+        for k, field in self._real_fields():
+            values[:, k] = field.column.backward(values[:, k])
+            if field.column.integral:
+                values[:, k] = values[:, k].round()
+        return values
 
     def intervals(self, X: Any, level: float = 0.9) -> tuple[Floats, Floats]:
         """Return the ends of intervals that hold a missing number with a probability.

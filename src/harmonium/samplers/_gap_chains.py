@@ -200,9 +200,9 @@ class GapChains:
         return found
 
     def _uniform(self, columns: int) -> Tensor:
-        steps = [self.stream.draw().step for _ in range(len(self.states))]
-        drawn = [self.stream.uniform_at(step, self.address, columns) for step in steps]
-        return torch.stack(drawn).to(self.numbers)
+        n, step = len(self.states), self.stream.draw().step
+        drawn = self.stream.uniform_at(step, self.address, n * columns)
+        return drawn.unflatten(1, (n, columns)).transpose(0, 1).to(self.numbers)
 
 
 def _sample(part: Unit, field: Tensor, uniform: Tensor) -> Tensor:
