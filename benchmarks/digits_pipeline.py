@@ -1,8 +1,8 @@
 """Features for a classifier of small digits: scikit-learn's own example of an RBM, with both RBMs.
 
-Digits of 8x8 pixels, and the same moved by a pixel in each of four directions; an RBM with 100 hidden units, and
-a logistic regression on its features. scikit-learn's has the settings of its example, and the seconds are those
-of fitting the RBM alone, in one process and on one thread. Kernels are compiled before.
+Digits of 8x8 pixels, and the same moved by a pixel in each of four directions; an RBM with 100 hidden units,
+and a logistic regression on its features. scikit-learn's has the settings of its example, and the seconds
+are those of fitting the RBM alone, in one process and on one thread. Kernels are compiled before.
 
     python benchmarks/digits_pipeline.py --table digits-pipeline.md
 """

@@ -29,7 +29,18 @@ from harmonium.training import Options
 
 ROOT = Path(__file__).parents[1]
 PAGES = {str(p.relative_to(ROOT)): p for p in [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]}
-PAGES_RUN = ("guide", "adversarial", "estimators", "data", "tables", "proteins", "index")
+PAGES_RUN = (
+    "guide",
+    "adversarial",
+    "estimators",
+    "data",
+    "tables",
+    "proteins",
+    "imputation",
+    "anomalies",
+    "pipeline",
+    "index",
+)
 PROGRAMS = ("README.md", *(f"docs/{name}.md" for name in PAGES_RUN))
 COMMANDS = typer.main.get_command(app).commands
 SMALL = {
