@@ -39,15 +39,15 @@ def moved() -> tuple[np.ndarray, np.ndarray]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--lr", type=float, default=0.2)
+    parser.add_argument("--lr", type=float, default=20.0)
     parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--table", help="write the table to this Markdown file")
     args = parser.parse_args()
 
     torch.set_num_threads(1)
     x, y = moved()
-    ours = {"learning_rate": args.lr, "batch_size": args.batch, "n_iter": args.epochs}
+    ours = {"rule": "cd", "learning_rate": args.lr, "batch_size": args.batch, "n_iter": args.epochs}
     BernoulliRBM(100, **{**ours, "n_iter": 1}).fit(x[:1000]).transform(x[:10])
     rows: list[dict[str, Any]] = []
     with threadpool_limits(1):
