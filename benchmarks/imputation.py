@@ -3,7 +3,7 @@
 A fifth of the cells of each table is taken out, one by one at random, or in blocks: runs of neighbouring
 columns of single rows. Each imputer learns from what is left and fills the gaps. Numbers are scored by the
 root mean square of their errors, in standard deviations of their column; bits and categories by the share
-that is wrong. ``score`` is the mean of the two, over the cells. Means and most frequent values are the
+that is wrong. ``score`` is the mean of the two, over the columns. Means and most frequent values are the
 floor. KNNImputer and IterativeImputer get standardised numbers, bits as they are and categories as one-hot
 codes, all of which are missing where the cell is, and the greatest of what they fill in is the category.
 Coverage is the share of missing numbers that a 90 % interval holds; calibration, of bits and categories, the

@@ -87,7 +87,7 @@ class GapChains:
         """Expected states given the hidden units of the last step."""
         self.means = self.numbers
         """Expected numbers given the hidden units of the last step, and those that are known."""
-        self._refresh()
+        self.refresh()
         self._begin()
 
     @property
@@ -116,10 +116,6 @@ class GapChains:
         values = self.model.visible.values(codes.flatten(0, 1)).to(self.numbers)
         values = values.unflatten(0, self.states.shape[:2])[..., : values.shape[-1] - self.numbers.shape[-1]]
         return torch.cat((values, self.numbers), -1)
-
-    def refresh(self) -> None:
-        """Take note that the model has changed."""
-        self._refresh()
 
     @torch.no_grad()
     def _begin(self) -> None:
@@ -162,8 +158,8 @@ class GapChains:
         self.numbers = torch.where(self.there, self.numbers, self.means + noise)
 
     @torch.no_grad()
-    def _refresh(self) -> None:
-        """Bring up to date how numbers that are missing follow from those that are known.
+    def refresh(self) -> None:
+        """Bring up to date, after the model has changed, how missing numbers follow from known ones.
 
         With A of the missing ones as C C', the gain is its inverse times A, and the root the inverse of C.
         """
