@@ -16,7 +16,7 @@ takes, pretraining and refit included. ``--dbm`` fine-tunes the deep Boltzmann m
 second hidden layer beside the pixels. After Hinton & Salakhutdinov (2006), 1.2 %, and Srivastava et al.
 (2014), 1.18 % plain and 0.92 % with dropout. Needs the MNIST files (see docs/data.md).
 
-    python benchmarks/mnist_classifier.py --out RUN --refit --table plain.md
+    python benchmarks/mnist_classifier.py --out RUN --refit --bits --weight-decay 3e-5 --epochs 50
     python benchmarks/mnist_classifier.py --out RUN --refit --dropout --table dropout.md
     python benchmarks/mnist_classifier.py --dbm RUN --refit --dropout --table dbm.md
 """
@@ -38,6 +38,8 @@ import harmonium as hm
 
 PLAIN: dict[str, Any] = {"epochs": 60, "lr": 0.1, "momentum": 0.9}
 DROPOUT: dict[str, Any] = {"epochs": 90, "lr": 0.1, "momentum": 0.95}
+LEFT_OUT = [0.5, 0.2]
+"""The shares of hidden units and of inputs that dropout leaves out."""
 RELU: dict[str, dict[str, Any]] = {"plain": {"lr": 0.02}, "dropout": {"lr": 0.02, "max_norm": 3.0}}
 
 
@@ -49,7 +51,11 @@ def main() -> None:
     parser.add_argument("--pretraining", type=int, default=50, help="epochs of each RBM")
     parser.add_argument("--bits", action="store_true", help="learn from fresh bits of the grey levels")
     parser.add_argument(
-        "--dropout", action="store_true", help="leave out half the hidden units, a fifth of the inputs"
+        "--dropout",
+        type=float,
+        nargs="*",
+        metavar="P",
+        help="leave out these shares of the hidden units and of the inputs, by default 0.5 and 0.2",
     )
     parser.add_argument("--epochs", type=int, help="of fine-tuning; 60, and 90 with dropout")
     parser.add_argument("--lr", type=float, help="0.1")
@@ -67,6 +73,10 @@ def main() -> None:
     parser.add_argument("--table", help="write the tables to this Markdown file and one beside it")
     args = parser.parse_args()
 
+    if args.dropout is not None:
+        if len(args.dropout) not in (0, 2):
+            parser.error(f"--dropout: got {len(args.dropout)} numbers, expected none or two")
+        args.dropout = args.dropout or LEFT_OUT
     if (args.out is None) == (args.dbm is None):
         parser.error("give either --out or --dbm")
     if args.dbm is None:
@@ -125,7 +135,7 @@ def trial(
         "weights": kind,
         "units": "relu" if kind == "relu" else "sigmoid",
         "learns from": "bits" if args.bits else "grey levels",
-        "dropout": "0.2, 0.5" if args.dropout else "none",
+        "dropout": "none" if args.dropout is None else ", ".join(map(str, args.dropout)),
         "seed": seed,
         "labels": rows,
         "epochs": options["epochs"],
@@ -151,7 +161,9 @@ def settings(args: argparse.Namespace, kind: str) -> dict[str, Any]:
 
 def fresh(args: argparse.Namespace, network: hm.DBN | hm.DBM, kind: str, seed: int) -> hm.MLP:
     """Return a classifier before fine-tuning."""
-    dropout = {"dropout": 0.5, "input_dropout": 0.2} if args.dropout else {}
+    dropout = (
+        {} if args.dropout is None else dict(zip(("dropout", "input_dropout"), args.dropout, strict=True))
+    )
     if kind == "pretrained":
         return network.to_mlp(10, seed=seed, **dropout)
     return hm.MLP(args.layers, 10, activation=kind, seed=seed, **dropout)
