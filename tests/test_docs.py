@@ -39,6 +39,7 @@ PAGES_RUN = (
     "imputation",
     "anomalies",
     "pipeline",
+    "synthetic",
     "index",
 )
 PROGRAMS = ("README.md", *(f"docs/{name}.md" for name in PAGES_RUN))
