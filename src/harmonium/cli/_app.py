@@ -189,7 +189,8 @@ def train(
     network=dcgan, and play for --set rule.loss=hinge.
 
     A table with columns of several types, or with gaps, has visible units that fit its columns: see
-    harmonium describe.
+    harmonium describe. Aligned sequences (.fasta) have a unit for each site; --set data.reweight=0.8 weighs
+    those that have many relatives less.
     """
     from ._train import train
 

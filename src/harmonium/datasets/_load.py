@@ -93,8 +93,8 @@ def load(
     Arguments:
         source: A name, or the path of an .npy, .npz, .csv, .tsv, .fasta (the latter three also .gz) or
             .parquet file, or of a folder of images. Its sub-folders are classes, below train, validation and
-            test if it has them.
-            Or that of an LMDB database of images, or of what :func:`pack` made, whose rows stay on the disk.
+            test if it has them. Or that of an LMDB database of images, or of what :func:`pack` made, whose
+            rows stay on the disk.
         binarisation: ``sampled``, ``threshold`` or ``none``. Named grey sets are ``sampled`` by
             default, unless cut or transformed; other values stay what they are unless it is stated.
         seed: The seed of the permutation, of the fixed binary sample, and of the patches.
@@ -159,14 +159,10 @@ def load(
     path = Path(source).expanduser()
     if path.name.lower().endswith(FASTA):
         own = {"levels": levels, "binarisation": binarisation, **cells, **mixed}
-        refuse(own, "None: a FASTA file holds states")
-        if change:
-            raise ArgumentError(f"patches, transform: {path} holds sequences, expected images or reals")
-        check_identity("reweight", reweight)
-        look.refuse("None: it is only for folders of images")
+        _check_family(path, own, reweight, look, change)
     else:
         refuse(family, f"None: it is only for {', '.join(FASTA)}")
-    others = {
+    arrays = {
         "binarisation": binarisation,
         "levels": levels,
         "label": label,
@@ -175,21 +171,14 @@ def load(
         "with_labels": with_labels or None,
         "flip": flip or None,
     }
-    asked = any(value is not None for value in mixed.values()) or path.name.lower().endswith(PARQUET)
     as_mixed = partial(load_table, path, sizes, seed, delimiter, columns, schema, missing)
-    if asked:
-        refuse(
-            {"header": None if header else header},
-            "None or True: the first line of a table names its columns",
-        )
-        refuse({"table": table if table is False else None}, "None or True beside what only a table has")
-        refuse(others, "None: it is only for arrays, not for tables with columns of several types")
-        look.refuse("None: it is only for folders of images")
+    if any(value is not None for value in mixed.values()) or path.name.lower().endswith(PARQUET):
+        _check_mixed(table, header, arrays, look)
         return as_mixed()
     try:
         rows = _read(path, {**cells, **family}, look, seed)
     except NoNumber as error:
-        if table is False or any(value is not None for value in others.values()):
+        if table is False or any(value is not None for value in arrays.values()):
             raise
         return _tried(as_mixed, error)
     if path.is_dir() and binarisation is not None:
@@ -203,6 +192,26 @@ def load(
         dataset = replace(dataset, weights=sequence_weights(dataset.train, reweight))
     dataset = dataset.with_flips() if flip else dataset
     return dataset.with_labels() if with_labels else dataset
+
+
+def _check_family(
+    path: Path, others: Mapping[str, Any], reweight: float | None, look: Look, change: Change
+) -> None:
+    """Refuse what does not go with a FASTA file."""
+    refuse(others, "None: a FASTA file holds states")
+    if change:
+        raise ArgumentError(f"patches, transform: {path} holds sequences, expected images or reals")
+    check_identity("reweight", reweight)
+    look.refuse("None: it is only for folders of images")
+
+
+def _check_mixed(table: bool | None, header: bool | None, arrays: Mapping[str, Any], look: Look) -> None:
+    """Refuse what does not go with a table that has columns of several types."""
+    expected = "None or True: the first line of a table names its columns"
+    refuse({"header": None if header else header}, expected)
+    refuse({"table": table if table is False else None}, "None or True beside what only a table has")
+    refuse(arrays, "None: it is only for arrays, not for tables with columns of several types")
+    look.refuse("None: it is only for folders of images")
 
 
 def _tried(load: Callable[[], Dataset], error: NoNumber) -> Dataset:

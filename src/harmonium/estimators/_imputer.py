@@ -36,10 +36,10 @@ from ..errors import DataError, choose, invalid, show
 from ..models import RBM
 from ..random import Stream
 from ..samplers import GapChains, LinearMap
+from ..training import GapLearner
 from ..units import unit_from_config
 from ._base import Estimator, draw_seed, make_rule, whole
 from ._cells import Cells, Field, Gap, as_field, gaps, is_frame, is_mapping, put_back, table_columns
-from ._gap_learner import Learner
 from ._normal import fit_normal
 
 Floats = NDArray[np.float64]
@@ -213,7 +213,7 @@ class RBMImputer(TransformerMixin, Estimator):
         epochs = usual if self.n_iter is None else _at_least_one("n_iter", self.n_iter)
         rule = make_rule(self.rule, steps=self.steps, chains=self.chains)
         options = {"optimizer": "Adam", "batch_size": size, "weight_decay": self.weight_decay}
-        learner = Learner(model, rows, self._linear, rule, {**options, **(self.options or {})}, seed)
+        learner = GapLearner(model, rows, self._linear, rule, {**options, **(self.options or {})}, seed)
         with self._silent():
             self.held_out_ = learner.learn(epochs, float(self.learning_rate), self._tell)
         self.model_ = model.double().eval()

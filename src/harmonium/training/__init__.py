@@ -1,6 +1,7 @@
 """The training loop, its settings, and runs on disk."""
 
 from ._diagnose import Finding, diagnose
+from ._gap_learner import GapLearner
 from ._monitor import pseudo_likelihood
 from ._online import Course, advance
 from ._options import SCHEDULES, Options
@@ -15,6 +16,7 @@ __all__ = [
     "SCHEDULES",
     "Course",
     "Finding",
+    "GapLearner",
     "History",
     "Options",
     "RunFolder",

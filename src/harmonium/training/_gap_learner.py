@@ -10,7 +10,7 @@ over the cells O that were held out; the best ones are kept.
 
 from __future__ import annotations
 
-__all__ = ["Learner"]
+__all__ = ["GapLearner"]
 
 import math
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from ..learning import Rule
 from ..models import RBM
 from ..random import Stream
 from ..samplers import GapChains, LinearMap
-from ..training import Course, advance
+from ._online import Course, advance
 
 _HELD_OUT = 0.1
 _JUDGED = 500
@@ -34,7 +34,7 @@ _REFRESH = 5
 _BURN_IN, _KEPT = 10, 20
 
 
-class Learner:
+class GapLearner:
     """Creates what trains a model by rows with gaps.
 
     Arguments:
