@@ -1,8 +1,10 @@
 """Features for a classifier of small digits: scikit-learn's own example of an RBM, with both RBMs.
 
 Digits of 8x8 pixels, and the same moved by a pixel in each of four directions; an RBM with 100 hidden units,
-and a logistic regression on its features. scikit-learn's has the settings of its example, and the seconds
-are those of fitting the RBM alone, in one process and on one thread. Kernels are compiled before.
+and a logistic regression on its features. scikit-learn's has the settings of its example; ours takes the
+steps of Adam, and its gradient is not centred, which would have its units on half of the time where rare
+features are the better ones. The seconds are those of fitting the RBM alone, in one process and on one
+thread. Kernels are compiled before.
 
     python benchmarks/digits_pipeline.py --table digits-pipeline.md
 """
@@ -23,6 +25,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import BernoulliRBM as Theirs
 from threadpoolctl import threadpool_limits
 
+from harmonium import CD
 from harmonium.estimators import BernoulliRBM
 
 MOVES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
@@ -39,19 +42,26 @@ def moved() -> tuple[np.ndarray, np.ndarray]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--lr", type=float, default=20.0)
+    parser.add_argument("--seed", type=int, default=1, help="the first; settings were chosen by seed 0")
+    parser.add_argument("--lr", type=float, default=0.03)
     parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--table", help="write the table to this Markdown file")
     args = parser.parse_args()
 
     torch.set_num_threads(1)
     x, y = moved()
-    ours = {"rule": "cd", "learning_rate": args.lr, "batch_size": args.batch, "n_iter": args.epochs}
+    ours: dict[str, Any] = {
+        "rule": CD(centred=False),
+        "learning_rate": args.lr,
+        "batch_size": args.batch,
+        "n_iter": args.epochs,
+        "options": {"optimizer": "Adam"},
+    }
     BernoulliRBM(100, **{**ours, "n_iter": 1}).fit(x[:1000]).transform(x[:10])
     rows: list[dict[str, Any]] = []
     with threadpool_limits(1):
-        for seed in range(args.seeds):
+        for seed in range(args.seed, args.seed + args.seeds):
             train, test, known, truth = train_test_split(x, y, test_size=0.2, random_state=seed)
             machines = {
                 "scikit-learn": Theirs(100, learning_rate=0.06, n_iter=10, random_state=seed),

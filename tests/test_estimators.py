@@ -128,6 +128,13 @@ def test_partial_fit_takes_one_step_up_the_likelihood():
         torch.testing.assert_close(moved, -0.2 * parameter.grad, atol=1e-6, rtol=1e-4)
 
 
+def test_the_first_step_of_adam_is_as_long_as_the_rate():
+    steps = {"rule": hm.ExactLikelihood(centred=False), "options": {"optimizer": "Adam"}, "random_state": 0}
+    rows = np.random.default_rng(2).random((30, 5))
+    near, far = (BernoulliRBM(3, learning_rate=rate, **steps).partial_fit(rows) for rate in (0.1, 0.3))
+    np.testing.assert_allclose(np.abs(far.components_ - near.components_), 0.2, atol=1e-3)
+
+
 @pytest.mark.parametrize("fitted", [False, True])
 def test_partial_fit_goes_on_from_its_chains(fitted):
     model = BernoulliRBM(3, batch_size=7, random_state=0)

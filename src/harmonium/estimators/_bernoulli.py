@@ -54,6 +54,8 @@ class BernoulliRBM(Encoder):
         steps: Gibbs steps in each update, of rules that take some.
         chains: Persistent chains, of rules that have some; as many as ``batch_size`` if not given.
         device: Where to train.
+        options: More options of ``hm.fit``, by name; ``{"optimizer": "Adam"}`` needs far fewer passes, at a
+            rate of about 0.01.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class BernoulliRBM(Encoder):
         steps: int = 1,
         chains: int | None = None,
         device: Any = "cpu",
+        options: dict[str, Any] | None = None,
     ) -> None:
         self.n_components = n_components
         self.learning_rate = learning_rate
@@ -80,6 +83,7 @@ class BernoulliRBM(Encoder):
         self.steps = steps
         self.chains = chains
         self.device = device
+        self.options = options
 
     # --- what it has learned --------------------------------------------------------------------
 
