@@ -16,7 +16,9 @@ LAYERS = [784, 500, 500, 2000]
 NAMES = ("layer", "epoch", "seconds", "train/free_energy", "train/error", "validation/error", "weight/norm")
 
 
-def pretrained(out: str, layers: list[int], epochs: int, seed: int = 0) -> tuple[hm.DBN, float]:
+def pretrained(
+    out: str, layers: list[int], epochs: int, seed: int = 0, *, sparsity: float | None = None
+) -> tuple[hm.DBN, float]:
     """Return a network pretrained on 60,000 training images without their labels, and the seconds it took.
 
     Bits are drawn afresh from the grey levels at each presentation, and an upper RBM is shown the means of
@@ -29,15 +31,19 @@ def pretrained(out: str, layers: list[int], epochs: int, seed: int = 0) -> tuple
         layers: The sizes of all layers, from the visible one up.
         epochs: Of each RBM.
         seed: Of everything random.
+        sparsity: The share of the time that a hidden unit is to be on. Offsets of centred units leave them on
+            half of the time, so that nothing is centred then.
     """
     data = hm.datasets.load("mnist", validation=0)
-    if begun(out, layers=layers, epochs=epochs, seed=seed):
+    rule = hm.CD() if sparsity is None else hm.CD(centred=False, sparsity_target=sparsity)
+    own = {} if sparsity is None else {"sparsity": sparsity}
+    if begun(out, layers=layers, epochs=epochs, seed=seed, **own):
         history = hm.resume(out, data, callback=show)
     else:
         history = hm.pretrain(
             hm.DBN(layers, seed=seed),
             data,
-            hm.CD(),
+            rule,
             out=out,
             means=True,
             upside_down=False,

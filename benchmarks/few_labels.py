@@ -33,10 +33,11 @@ PUBLISHED = {100: (18.3, 23.98), 1000: (6.35, 11.29), 10_000: (2.73, 5.27)}
 
 EPOCHS = {100: 300, 1000: 150, 10_000: 60}
 KINDS: dict[str, dict[str, Any]] = {
-    "pretrained": {"lr": 0.1, "momentum": 0.9},
-    "sigmoid": {"lr": 0.1, "momentum": 0.9},
-    "relu": {"lr": 0.02, "momentum": 0.9},
+    "pretrained": {"lr": 1e-3, "optimizer": "Adam"},
+    "sigmoid": {"lr": 1e-3, "optimizer": "Adam"},
+    "relu": {"lr": 1e-3, "optimizer": "Adam"},
 }
+DROPOUT = (0.5, 0.2)
 BATCH = {100: 10, 1000: 50, 10_000: 100}
 
 
@@ -45,19 +46,20 @@ def main() -> None:
     parser.add_argument("--out", required=True, help="the pretraining's run folder; used again if it exists")
     parser.add_argument("--layers", type=int, nargs="+", default=LAYERS)
     parser.add_argument("--pretraining", type=int, default=50, help="epochs of each RBM")
+    parser.add_argument("--sparsity", type=float, help="share of the time that its hidden units are to be on")
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 1000, 10_000])
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--epochs", type=int, help="in place of those for the number of labels")
     parser.add_argument("--lr", type=float, help="in place of the network's own")
-    parser.add_argument("--momentum", type=float, help="likewise")
-    parser.add_argument("--plain", action="store_true", help="without dropout")
+    parser.add_argument("--optimizer", help="likewise")
+    parser.add_argument("--dropout", type=float, nargs=2, metavar="P", help="of hidden units and of inputs")
     parser.add_argument("--validate", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--table", help="write the tables to this Markdown file and one beside it")
     args = parser.parse_args()
 
-    network, seconds = pretrained(args.out, args.layers, args.pretraining)
+    network, seconds = pretrained(args.out, args.layers, args.pretraining, sparsity=args.sparsity)
     held = 10_000 if args.validate else 0
     data = hm.datasets.load("mnist", binarisation="none", with_labels=True, validation=held)
     rows = data.fixed("train")
@@ -91,9 +93,9 @@ def trial(
 ) -> dict[str, Any]:
     """Fine-tune one network on one draw, and return its row of the table."""
     options = KINDS[kind] | {"epochs": EPOCHS.get(len(rows), 60), "batch_size": BATCH.get(len(rows), 100)}
-    names = ("epochs", "lr", "momentum")
+    names = ("epochs", "lr", "optimizer")
     options |= {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    dropout = {} if args.plain else {"dropout": 0.5, "input_dropout": 0.2}
+    dropout = dict(zip(("dropout", "input_dropout"), args.dropout or DROPOUT, strict=True))
     seed = args.seed + draw
     if kind == "pretrained":
         model = network.to_mlp(10, seed=seed, **dropout)

@@ -37,10 +37,10 @@ from _table import keep
 import harmonium as hm
 
 PLAIN: dict[str, Any] = {"epochs": 60, "lr": 0.1, "momentum": 0.9}
-DROPOUT: dict[str, Any] = {"epochs": 90, "lr": 0.1, "momentum": 0.95}
+DROPOUT: dict[str, Any] = {"epochs": 90, "lr": 1e-3, "optimizer": "Adam"}
 LEFT_OUT = [0.5, 0.2]
 """The shares of hidden units and of inputs that dropout leaves out."""
-RELU: dict[str, dict[str, Any]] = {"plain": {"lr": 0.02}, "dropout": {"lr": 0.02, "max_norm": 3.0}}
+RELU: dict[str, dict[str, Any]] = {"plain": {"lr": 0.02}, "dropout": {}}
 
 
 def main() -> None:
@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--dbm", help="the run folder of a DBM to fine-tune in place of a DBN")
     parser.add_argument("--layers", type=int, nargs="+", default=LAYERS)
     parser.add_argument("--pretraining", type=int, default=50, help="epochs of each RBM")
+    parser.add_argument("--sparsity", type=float, help="share of the time that its hidden units are to be on")
     parser.add_argument("--bits", action="store_true", help="learn from fresh bits of the grey levels")
     parser.add_argument(
         "--dropout",
@@ -58,8 +59,8 @@ def main() -> None:
         help="leave out these shares of the hidden units and of the inputs, by default 0.5 and 0.2",
     )
     parser.add_argument("--epochs", type=int, help="of fine-tuning; 60, and 90 with dropout")
-    parser.add_argument("--lr", type=float, help="0.1")
-    parser.add_argument("--momentum", type=float, help="0.9, and 0.95 with dropout")
+    parser.add_argument("--optimizer", help="sgd, and Adam with dropout")
+    parser.add_argument("--lr", type=float, help="0.1, and 0.001 with dropout")
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--max-norm", type=float, help="of the weights into a hidden unit; none by default")
     parser.add_argument("--weight-decay", type=float, default=0.0)
@@ -80,7 +81,7 @@ def main() -> None:
     if (args.out is None) == (args.dbm is None):
         parser.error("give either --out or --dbm")
     if args.dbm is None:
-        network, before = pretrained(args.out, args.layers, args.pretraining)
+        network, before = pretrained(args.out, args.layers, args.pretraining, sparsity=args.sparsity)
         print(f"norms of the pretrained weights into hidden units: {norms(network)}")
     else:
         network, before = machine(args.dbm)
@@ -153,8 +154,10 @@ def settings(args: argparse.Namespace, kind: str) -> dict[str, Any]:
     options = dict(DROPOUT if args.dropout else PLAIN)
     if kind == "relu":
         options |= RELU["dropout" if args.dropout else "plain"]
-    names = ("epochs", "lr", "momentum", "max_norm")
+    names = ("epochs", "optimizer", "lr", "max_norm")
     options |= {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if options.get("optimizer", "sgd") != "sgd":
+        options.pop("momentum", None)
     rest = ("batch_size", "weight_decay", "averaging")
     return options | {name: getattr(args, name) for name in rest}
 
