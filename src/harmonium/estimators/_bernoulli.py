@@ -55,7 +55,7 @@ class BernoulliRBM(Encoder):
         chains: Persistent chains, of rules that have some; as many as ``batch_size`` if not given.
         device: Where to train.
         options: More options of ``hm.fit``, by name; ``{"optimizer": "Adam"}`` needs far fewer passes, at a
-            rate of about 0.01.
+            rate of about 0.03.
     """
 
     def __init__(
