@@ -1101,6 +1101,8 @@ def mask_of(model):
         (lambda: hm.DBN([4, 3, 2], masks=[np.ones(4), None], classes=3), r"masks\[0\]: got \(4,\)"),
         (lambda: hm.DBN([4, 3], masks=[np.ones(4)], classes=3), r"masks\[0\]: got \(4,\)"),
         (lambda: hm.RBM(4, 3, weight_mask=np.ones((3, 4))), r"weight_mask: got \(3, 4\), .*\(4, 3\)"),
+        (lambda: hm.RBM(4, 3, weight_mask=np.full((4, 3), math.nan)), "weight_mask: got nan, .*truth values"),
+        (lambda: hm.DBN([4, 3], masks=[np.full((4, 3), 2)]), r"masks\[0\]: got 2, expected truth values"),
         (lambda: hm.random_mask(4, 3, 5), "inputs: got 5, expected at most the 4"),
         (lambda: hm.random_mask(4, 0, 5), "hidden: got 0"),
         (lambda: hm.local_mask((4, 6), 3, 5), "size: got 5, expected at most 4"),

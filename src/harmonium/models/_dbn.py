@@ -354,9 +354,7 @@ class DBN(GenerativeModel):
                 linear = model.linears[number]
                 linear.weight.copy_(weight.T)
                 linear.bias.copy_(bias)
-                mask = self.rbms[number].weight_mask
-                if mask is not None:
-                    model.set_mask(number, mask[: weight.shape[0]])
+            self._hand_masks(model)
             model.linears[-1].weight.mul_(NEW)
         model.transform, model.schema = self.transform, self.schema
         return model
@@ -365,11 +363,9 @@ class DBN(GenerativeModel):
         """Return the network unrolled: up by the recognition network, down by the generative one.
 
         Raises:
-            ArgumentError: A layer's units have no activation function, or there are masks, which an
-                autoencoder does not keep.
+            ArgumentError: A layer's units have no activation function, or those of the visible layer are
+                neither Bernoulli nor Gaussian.
         """
-        if any(rbm.weight_mask is not None for rbm in self.rbms):
-            raise ArgumentError("masks: got some, expected none for an autoencoder, which does not keep them")
         self._warn_of_random()
         upward = self._upward()
         below = self._inputs()
@@ -387,8 +383,16 @@ class DBN(GenerativeModel):
                 weight, bias = to_means(unit, rbm.weight[:rows].T, rbm.visible.bias[:rows])
                 linear.weight.copy_(weight.T)
                 linear.bias.copy_(bias)
+        self._hand_masks(model)
         model.transform, model.schema = self.transform, self.schema
         return model
+
+    def _hand_masks(self, model: MLP | Autoencoder) -> None:
+        """Give a network that this one becomes its masks, the label's part left out."""
+        for number, rbm in enumerate(self.rbms):
+            if rbm.weight_mask is not None:
+                lower = model.linears[number].in_features
+                model.set_mask(number, rbm.weight_mask[:lower].cpu())
 
     def _warn_of_random(self) -> None:
         """Warn of RBMs that have not been trained."""
