@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 import harmonium as hm
 from harmonium.cli import _demo, _train, app
 from harmonium.cli._train import understand
+from harmonium.models import error_rate
 from harmonium.training import RunFolder
 from harmonium.training._source import fingerprints
 
@@ -640,6 +641,8 @@ def test_growth_begins_with_the_first_rbm_and_ends_with_the_network(deep):
 def test_growth_leaves_labels_out(trained_labels):
     found = succeed("evaluate", trained_labels, "--growth", "--no-report")
     model = hm.load(trained_labels / "model.safetensors")
+    labelled = hm.datasets.load("digits", with_labels=True)
+    assert found["error"] == error_rate(model, labelled.fixed("test"))
     pixels = hm.datasets.load("digits").test
     alone = hm.log_likelihood(model, pixels)
     assert found["growth"][-1]["bound"] == pytest.approx(alone.bound)

@@ -19,7 +19,7 @@ import harmonium as hm
 from harmonium import Stream
 from harmonium.errors import ArgumentError, ArgumentTypeError, DataError, HarmoniumError, HarmoniumWarning
 from harmonium.likelihood._network import weigh_paths
-from harmonium.models import model_from_config
+from harmonium.models import error_rate, model_from_config
 from harmonium.samplers import Ancestral, Completion, _ancestral
 from harmonium.units import UNITS
 
@@ -236,6 +236,42 @@ def test_means_go_up_and_down(label):
         field = exact.down(layer, x)[:, : exact.units[layer].width]
         x = mean(exact.units[layer], field)
     np.testing.assert_allclose(array(model.reconstruct(torch.from_numpy(v))), x, atol=1e-10)
+
+
+@pytest.mark.parametrize("label", LABELLED)
+def test_labels_are_told_from_the_means_that_lead_up_to_them(label):
+    model = case(label)
+    exact = Exact(model)
+    v = exact.visible_states()
+    x = v
+    for layer in range(model.depth - 1):
+        x = mean(exact.units[layer + 1], exact.up(layer, x))
+    weight, b, c = (array(p) for p in (model.top.weight, model.top.visible.bias, model.top.hidden.bias))
+    joint = np.stack([np.hstack((x, np.tile(code, (len(x), 1)))) for code in exact.codes], 1)
+    log_p = joint @ b + logsumexp((c + joint @ weight) @ exact.highest.T, axis=2)
+    expected = np.exp(log_p - logsumexp(log_p, axis=1)[:, None])
+    rows = torch.from_numpy(v)
+    np.testing.assert_allclose(array(hm.predict_proba(model, rows)), expected, rtol=1e-9)
+    codes = torch.from_numpy(expected.argmax(1))
+    assert torch.equal(hm.predict(model, rows), codes)
+    labels = torch.where(torch.arange(len(v)) % 4 == 0, (codes + 1) % CLASSES, codes)
+    wrong = float((labels != codes).double().mean())
+    assert error_rate(model, torch.cat((rows, labels[:, None]), 1)) == wrong
+
+
+def test_one_layer_tells_labels_as_its_rbm_does():
+    model, rows = network((4, 3), CLASSES), torch.eye(4)
+    assert torch.equal(hm.predict_proba(model, rows), hm.predict_proba(model.top, rows))
+
+
+def test_a_network_without_a_label_tells_none():
+    with pytest.raises(ArgumentError, match=r"^model: got a dbn without a label, expected one with"):
+        hm.predict(hm.DBN([4, 3, 2]), torch.zeros(1, 4))
+    model = hm.DBN([4, 3, 2], classes=3)
+    with pytest.raises(ArgumentError, match=r"^sweeps: got 3, expected no such argument"):
+        hm.predict(model, torch.zeros(1, 4), sweeps=3)
+    with pytest.raises(DataError, match=r"^rows: got 2 at row 0, column 1"):
+        hm.predict(model, torch.tensor([[0, 2, 0, 0]]))
 
 
 def mean(unit, field):
@@ -1137,7 +1173,5 @@ def test_mistakes_of_what_is_asked_are_named():
         hm.sample(torch.nn.Linear(2, 2))
     with pytest.raises(ArgumentTypeError, match="model: got DBN"):
         hm.conditional_log_likelihood(model, rows, torch.ones(5, dtype=torch.bool))
-    with pytest.raises(ArgumentError, match="model: got a dbn"):
-        hm.predict(model, rows)
     with pytest.raises(DataError, match="clamp: got shape"):
         hm.sample(model, 3, clamp=[NAN] * 4)

@@ -325,8 +325,10 @@ def test_a_network_that_was_not_evaluated_says_so(make):
 
 def test_a_network_with_a_label_shows_the_pixels(tmp_path):
     start(understand("dbn", "digits", [*DEEP, "data.with_labels=true"]), tmp_path / "run")
+    found = evaluate_run(open_run(tmp_path / "run"), "test", {})
     page = read(write_report(tmp_path / "run", **FAST))
     assert "a label of 10 classes beside the last but one" in page.text
+    assert f"It takes a wrong label for the most probable one of {found['error']:.2%}" in page.text
     assert {"Draws", "Means", "Filters", "Filters of hidden layer 2"} <= {*page.words}
     run = open_run(tmp_path / "run")
     assert (draw(run, 5, steps=1, label=4, from_chains=True)[:, -1] == 4).all()

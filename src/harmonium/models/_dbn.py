@@ -278,17 +278,32 @@ class DBN(GenerativeModel):
         joint = [torch.cat((x, code.expand(len(x), -1)), 1) for code in codes]
         return torch.stack([self.top.log_sum({"visible": s}) for s in joint]).logsumexp(0)
 
-    def given(self, v: Any) -> tuple[Tensor, Tensor | None]:
+    def given(self, v: Any, name: str = "v") -> tuple[Tensor, Tensor | None]:
         """Return what :meth:`split` makes of rows that are checked first; means are accepted.
+
+        Arguments:
+            v: The rows.
+            name: The argument's, for errors.
 
         Raises:
             ArgumentTypeError: The rows are no numbers.
             DataError: They have another shape, or a value that the units cannot take.
         """
-        rows, unit = as_rows("v", v), self.visible
+        rows, unit = as_rows(name, v), self.visible
         narrow = self.classes is not None and rows.ndim == 2 and rows.shape[1] == unit.size - 1
-        unit.validate(pad(rows, (0, 1)) if narrow else rows, means=True, name="v")
+        unit.validate(pad(rows, (0, 1)) if narrow else rows, means=True, name=name)
         return self.split(rows)
+
+    def ascend(self, x: Tensor, layers: int) -> Tensor:
+        """Return the expected statistics of a layer, means going up, shape (rows, width).
+
+        Arguments:
+            x: The visible statistics, shape (rows, width), without the label.
+            layers: How many layers to go up.
+        """
+        for layer in range(layers):
+            x = self.rbms[layer].hidden.expected_statistics(self.recognise(layer, x))
+        return x
 
     def encode(self, v: Any) -> Tensor:
         """Return the top layer's expected statistics, means going up, shape (rows, width).
@@ -300,10 +315,7 @@ class DBN(GenerativeModel):
             ArgumentTypeError: The rows are no numbers.
             DataError: They have another shape, or a value that the visible units cannot take.
         """
-        x, _ = self.given(v)
-        for layer, rbm in enumerate(self.rbms):
-            x = rbm.hidden.expected_statistics(self.recognise(layer, x))
-        return x
+        return self.ascend(self.given(v)[0], self.depth)
 
     def reconstruct(self, v: Any) -> Tensor:
         """Return the visible means given :meth:`encode`'s means, means going down, shape (rows, width).

@@ -21,7 +21,18 @@ from typing import Any
 from ..models import DBN, GAN, MLP, Autoencoder, PairwiseModel
 from ._games import game_numbers, game_quality, game_tiles, game_verdict
 from ._opened import OpenRun
-from ._words import Table, baseline, bounded, duration, number, own_name, own_units, short, units
+from ._words import (
+    Table,
+    baseline,
+    bounded,
+    duration,
+    number,
+    own_name,
+    own_units,
+    short,
+    units,
+    wrong_labels,
+)
 
 Evaluation = dict[str, Any]
 
@@ -105,6 +116,7 @@ def network_quality(run: OpenRun, found: Evaluation) -> Iterator[str]:
     yield text
     yield from own_units(found)
     yield from baseline(found)
+    yield from wrong_labels(found)
     growth = found.get("growth")
     if growth and len(growth) > 1:
         first, last = growth[0], growth[-1]
