@@ -233,7 +233,12 @@ def test_what_is_mistyped_is_one_line_and_code_2(arguments, line, tmp_path, monk
             ["sample", "RUN", "--out", "x.npy", "--label", "3"],
             "--label: got 3, expected none, as the model has no label",
         ),
-        (["resume", "RUN", "--set", "rule.steps=3"], "unknown key 'rule.steps'"),
+        (["resume", "RUN", "--set", "rule.steps=3"], "rule.steps: got '3', expected none, as the run keeps"),
+        (
+            ["resume", "RUN", "--set", "hidden=[10,5]"],
+            "hidden: got '[10,5]', expected none, as the run keeps",
+        ),
+        (["resume", "RUN", "--set", "epoch=3"], "unknown key 'epoch'; did you mean 'epochs'?"),
         (["sample", "RUN", "--out", "x.jpg"], "a name that ends in .png, .npy, .csv"),
         (["sample", "RUN", "--out", "x.png", "--n", "0"], "n: got 0"),
         (["sample", "RUN", "--out", "x.png", "--replicas", "0"], "replicas: got 0"),
