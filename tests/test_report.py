@@ -334,6 +334,14 @@ def test_a_network_with_a_label_shows_the_pixels(tmp_path):
     assert (draw(run, 5, steps=1, label=4, from_chains=True)[:, -1] == 4).all()
 
 
+def test_the_page_of_a_masked_network_says_what_the_masks_leave(tmp_path):
+    start(understand("dbn", "digits", [*DEEP, 'masks=["random:9",null]']), tmp_path / "run")
+    text = "Masks leave 150 of the 700 couplings of neighbouring layers; they are held dense all the same"
+    assert text in read(write_report(tmp_path / "run", **FAST)).text
+    start(understand_tuning(tmp_path / "run", ["epochs=1"]), tmp_path / "mlp")
+    assert text in read(write_report(tmp_path / "mlp")).text
+
+
 def test_the_page_of_a_classifier_says_how_often_it_is_wrong(deep, tmp_path):
     wish = understand_tuning(deep, ["epochs=3", "batch_size=100"])
     start(wish, tmp_path / "mlp")
