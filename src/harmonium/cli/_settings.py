@@ -68,6 +68,7 @@ _NO_SETTING = (
     "masks",
     "network",
     "shape",
+    "inner",
     "settings",
 )
 _CLOSE = 0.5

@@ -453,7 +453,7 @@ def _rbm(number: int, lower: Unit, upper: Unit, mask: Any, classes: int | None) 
     """Return the RBM of two neighbouring layers, the lower one with a label if there are classes."""
     below = copy.deepcopy(lower) if classes is None else with_label(lower, classes)
     try:
-        rbm = RBM(below, copy.deepcopy(upper))
+        rbm = RBM(below, copy.deepcopy(upper), inner=number > 0)
     except ArgumentError as error:
         raise ArgumentError(f"layers {number} and {number + 1}: {error}") from None
     if mask is not None:

@@ -36,8 +36,13 @@ SCALE = 0.01
 _SHOWN = 10
 
 
-def as_layer(name: str, units: int | Unit | Mapping[str, Any]) -> Unit:
+def as_layer(name: str, units: int | Unit | Mapping[str, Any], *, inner: bool = False) -> Unit:
     """Return a layer as it is, a number as so many Bernoulli units, and the layer of a configuration.
+
+    Arguments:
+        name: The argument's: ``visible`` for the visible layer.
+        units: The layer, or what stands for it.
+        inner: Whether a visible layer is a hidden one of a network.
 
     Raises:
         ArgumentError: The number is not positive, or a visible layer's units are for hidden ones.
@@ -46,7 +51,7 @@ def as_layer(name: str, units: int | Unit | Mapping[str, Any]) -> Unit:
     if isinstance(units, Mapping):
         units = unit_from_config(dict(units))
     if isinstance(units, Unit):
-        if name == "visible" and units.hidden_only:
+        if name == "visible" and units.hidden_only and not inner:
             raise invalid(name, units, "units that can model data; ReLU ones are for hidden layers")
         return units
     if isinstance(units, bool) or not isinstance(units, int):
