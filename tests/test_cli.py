@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 import harmonium as hm
 from harmonium.cli import _demo, _train, app
 from harmonium.cli._train import understand
+from harmonium.models import error_rate
 from harmonium.training import RunFolder
 from harmonium.training._source import fingerprints
 
@@ -232,7 +233,12 @@ def test_what_is_mistyped_is_one_line_and_code_2(arguments, line, tmp_path, monk
             ["sample", "RUN", "--out", "x.npy", "--label", "3"],
             "--label: got 3, expected none, as the model has no label",
         ),
-        (["resume", "RUN", "--set", "rule.steps=3"], "unknown key 'rule.steps'"),
+        (["resume", "RUN", "--set", "rule.steps=3"], "rule.steps: got '3', expected none, as the run keeps"),
+        (
+            ["resume", "RUN", "--set", "hidden=[10,5]"],
+            "hidden: got '[10,5]', expected none, as the run keeps",
+        ),
+        (["resume", "RUN", "--set", "epoch=3"], "unknown key 'epoch'; did you mean 'epochs'?"),
         (["sample", "RUN", "--out", "x.jpg"], "a name that ends in .png, .npy, .csv"),
         (["sample", "RUN", "--out", "x.png", "--n", "0"], "n: got 0"),
         (["sample", "RUN", "--out", "x.png", "--replicas", "0"], "replicas: got 0"),
@@ -640,6 +646,8 @@ def test_growth_begins_with_the_first_rbm_and_ends_with_the_network(deep):
 def test_growth_leaves_labels_out(trained_labels):
     found = succeed("evaluate", trained_labels, "--growth", "--no-report")
     model = hm.load(trained_labels / "model.safetensors")
+    labelled = hm.datasets.load("digits", with_labels=True)
+    assert found["error"] == error_rate(model, labelled.fixed("test"))
     pixels = hm.datasets.load("digits").test
     alone = hm.log_likelihood(model, pixels)
     assert found["growth"][-1]["bound"] == pytest.approx(alone.bound)

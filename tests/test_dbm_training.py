@@ -165,6 +165,7 @@ MACHINES = {
     "four labelled": ([hm.Spin(6), 4, hm.Categorical(3, 2), 4, 3], {"classes": 3}),
     "real": ([hm.Mixed(hm.Bernoulli(4), hm.Gaussian(2, learn_precision=True)), 5, hm.Gaussian(4, 2.0)], {}),
     "masks": ([6, 5, 6], {"masks": MASKS}),
+    "rectified": ([6, hm.ReLU(4), 5], {}),
 }
 
 
@@ -361,7 +362,7 @@ def test_the_first_machine_alone_is_an_ordinary_one():
     assert torch.equal(model.weights[1], fresh.weights[1])
 
 
-@pytest.mark.parametrize("name", ["three", "four labelled", "real", "masks", "one labelled"])
+@pytest.mark.parametrize("name", ["three", "four labelled", "real", "masks", "one labelled", "rectified"])
 @pytest.mark.parametrize("means", [False, True])
 def test_any_units_and_any_depth(name, means):
     layers, options = MACHINES[name]

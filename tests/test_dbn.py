@@ -5,6 +5,7 @@ times the top RBM's by enumeration of all its states. The library gives nothing 
 """
 
 import copy
+import functools
 import math
 import warnings
 
@@ -19,7 +20,7 @@ import harmonium as hm
 from harmonium import Stream
 from harmonium.errors import ArgumentError, ArgumentTypeError, DataError, HarmoniumError, HarmoniumWarning
 from harmonium.likelihood._network import weigh_paths
-from harmonium.models import model_from_config
+from harmonium.models import error_rate, model_from_config
 from harmonium.samplers import Ancestral, Completion, _ancestral
 from harmonium.units import UNITS
 
@@ -174,6 +175,45 @@ class Exact:
         return states, torch.from_numpy(self.codes[code]) if self.model.classes else None
 
 
+@functools.cache
+def rectified(classes=None):
+    """Return a network with a rectified unit between bits, all visible states, and their probabilities.
+
+    The unit is integrated over by the trapezium rule.
+    """
+    model = network((3, ("relu", 1), 2), classes, scale=0.8)
+    v = torch.from_numpy(configurations(model.rbms[0].visible))
+    x = torch.linspace(0, 30, 30001, dtype=torch.float64)[:, None]
+    step = torch.full((len(x),), 30 / 30000).double()
+    step[0] = step[-1] = step[0] / 2
+    field = model.generate(0, x)
+    log_p = [model.rbms[0].visible.log_density(row.expand(len(x), -1), field) for row in v]
+    rest = step.log() + model.log_top(x) - hm.log_partition(model, "exact").value
+    return model, v, torch.stack([own + rest for own in log_p]).logsumexp(1).exp().detach()
+
+
+@pytest.mark.parametrize("classes", [None, CLASSES])
+def test_a_rectified_layer_between_bits(tmp_path, classes):
+    model, v, p = rectified(classes)
+    assert float(p.sum()) == pytest.approx(1, abs=1e-6)
+    result = hm.log_likelihood(model, v, samples=2000, method="exact")
+    exact = float(p.log().mean())
+    assert result.bound < exact
+    assert abs(result.mean - exact) < 4 * result.standard_error
+    drawn = hm.sample(model, 4000, steps=60, seed=3)[:, :3].long()
+    counts = torch.bincount(drawn @ torch.tensor([4, 2, 1]), minlength=8)
+    order = v.long() @ torch.tensor([4, 2, 1])
+    assert stats.chisquare(counts[order], 4000 * p / p.sum()).pvalue > 1e-4
+    hm.save(model, tmp_path / "model.safetensors")
+    hm.save(model.top, tmp_path / "top.safetensors")
+    top = hm.load(tmp_path / "top.safetensors")
+    assert torch.equal(hm.load(tmp_path / "model.safetensors").top.weight, top.weight)
+    with pytest.raises(ArgumentError, match=r"^visible: got ReLU.*expected units that can model data"):
+        hm.DBN([hm.ReLU(3), 2])
+    with pytest.raises(ArgumentError, match=r"^layers 1 and 2: .*discrete units above real ones"):
+        hm.DBN([3, hm.ReLU(2), hm.Gaussian(2)])
+
+
 # --- the joint distribution ---------------------------------------------------------------------
 
 
@@ -236,6 +276,42 @@ def test_means_go_up_and_down(label):
         field = exact.down(layer, x)[:, : exact.units[layer].width]
         x = mean(exact.units[layer], field)
     np.testing.assert_allclose(array(model.reconstruct(torch.from_numpy(v))), x, atol=1e-10)
+
+
+@pytest.mark.parametrize("label", LABELLED)
+def test_labels_are_told_from_the_means_that_lead_up_to_them(label):
+    model = case(label)
+    exact = Exact(model)
+    v = exact.visible_states()
+    x = v
+    for layer in range(model.depth - 1):
+        x = mean(exact.units[layer + 1], exact.up(layer, x))
+    weight, b, c = (array(p) for p in (model.top.weight, model.top.visible.bias, model.top.hidden.bias))
+    joint = np.stack([np.hstack((x, np.tile(code, (len(x), 1)))) for code in exact.codes], 1)
+    log_p = joint @ b + logsumexp((c + joint @ weight) @ exact.highest.T, axis=2)
+    expected = np.exp(log_p - logsumexp(log_p, axis=1)[:, None])
+    rows = torch.from_numpy(v)
+    np.testing.assert_allclose(array(hm.predict_proba(model, rows)), expected, rtol=1e-9)
+    codes = torch.from_numpy(expected.argmax(1))
+    assert torch.equal(hm.predict(model, rows), codes)
+    labels = torch.where(torch.arange(len(v)) % 4 == 0, (codes + 1) % CLASSES, codes)
+    wrong = float((labels != codes).double().mean())
+    assert error_rate(model, torch.cat((rows, labels[:, None]), 1)) == wrong
+
+
+def test_one_layer_tells_labels_as_its_rbm_does():
+    model, rows = network((4, 3), CLASSES), torch.eye(4)
+    assert torch.equal(hm.predict_proba(model, rows), hm.predict_proba(model.top, rows))
+
+
+def test_a_network_without_a_label_tells_none():
+    with pytest.raises(ArgumentError, match=r"^model: got a dbn without a label, expected one with"):
+        hm.predict(hm.DBN([4, 3, 2]), torch.zeros(1, 4))
+    model = hm.DBN([4, 3, 2], classes=3)
+    with pytest.raises(ArgumentError, match=r"^sweeps: got 3, expected no such argument"):
+        hm.predict(model, torch.zeros(1, 4), sweeps=3)
+    with pytest.raises(DataError, match=r"^rows: got 2 at row 0, column 1"):
+        hm.predict(model, torch.tensor([[0, 2, 0, 0]]))
 
 
 def mean(unit, field):
@@ -1086,7 +1162,6 @@ def mask_of(model):
         (lambda: hm.DBN([4, 2.5]), "hidden 1: got 2.5"),
         (lambda: hm.DBN([4, 3, 0]), "hidden 2: got 0"),
         (lambda: hm.DBN([hm.ReLU(4), 3, 2]), "visible: got ReLU"),
-        (lambda: hm.DBN([4, hm.ReLU(3), 2]), "layers 1 and 2: visible: got ReLU"),
         (lambda: hm.DBN([hm.Gaussian(4), hm.Gaussian(3), 2]), "layers 0 and 1: hidden: got Gaussian"),
         (lambda: hm.DBN([4, hm.Gaussian(3), hm.Gaussian(2)]), "layers 1 and 2: hidden: got Gaussian"),
         (lambda: hm.DBN([4, hm.Gaussian(3, 1.0, True), 2]), "layers 0 and 1: hidden: .*a fixed precision"),
@@ -1101,6 +1176,8 @@ def mask_of(model):
         (lambda: hm.DBN([4, 3, 2], masks=[np.ones(4), None], classes=3), r"masks\[0\]: got \(4,\)"),
         (lambda: hm.DBN([4, 3], masks=[np.ones(4)], classes=3), r"masks\[0\]: got \(4,\)"),
         (lambda: hm.RBM(4, 3, weight_mask=np.ones((3, 4))), r"weight_mask: got \(3, 4\), .*\(4, 3\)"),
+        (lambda: hm.RBM(4, 3, weight_mask=np.full((4, 3), math.nan)), "weight_mask: got nan, .*truth values"),
+        (lambda: hm.DBN([4, 3], masks=[np.full((4, 3), 2)]), r"masks\[0\]: got 2, expected truth values"),
         (lambda: hm.random_mask(4, 3, 5), "inputs: got 5, expected at most the 4"),
         (lambda: hm.random_mask(4, 0, 5), "hidden: got 0"),
         (lambda: hm.local_mask((4, 6), 3, 5), "size: got 5, expected at most 4"),
@@ -1135,7 +1212,5 @@ def test_mistakes_of_what_is_asked_are_named():
         hm.sample(torch.nn.Linear(2, 2))
     with pytest.raises(ArgumentTypeError, match="model: got DBN"):
         hm.conditional_log_likelihood(model, rows, torch.ones(5, dtype=torch.bool))
-    with pytest.raises(ArgumentError, match="model: got a dbn"):
-        hm.predict(model, rows)
     with pytest.raises(DataError, match="clamp: got shape"):
         hm.sample(model, 3, clamp=[NAN] * 4)

@@ -495,7 +495,7 @@ def test_the_defaults_are_those_of_fine_tuning(tmp_path):
 
 # --- the autoencoder ----------------------------------------------------------------------------
 
-UNROLLED = sorted(NETWORKS.keys() - {"categorical inputs", "mixed inputs", "masks"})
+UNROLLED = sorted(NETWORKS.keys() - {"categorical inputs", "mixed inputs"})
 
 
 @pytest.mark.parametrize("kind", UNROLLED)
@@ -515,10 +515,26 @@ def test_an_unrolled_network_reconstructs_as_it_did(kind):
 
 
 def test_a_network_that_does_not_unroll_is_refused():
-    with pytest.raises(ArgumentError, match=r"^masks: got some, expected none for an autoencoder"):
-        shaken(NETWORKS["masks"]()).to_autoencoder()
     with pytest.raises(ArgumentError, match="expected Bernoulli or Gaussian inputs"):
         shaken(hm.DBN([hm.Spin(6), 5, 4])).to_autoencoder()
+
+
+def test_an_autoencoder_keeps_its_masks_on_both_ways(tmp_path):
+    labels = hm.DBN([6, 5], classes=3, masks=[MASK])
+    fresh = hm.Autoencoder([6, 5, 4], masks=[MASK, None])
+    for model in (shaken(NETWORKS["masks"]()).to_autoencoder(), shaken(labels).to_autoencoder(), fresh):
+        hm.save(model, tmp_path / "model.safetensors")
+        loaded = hm.load(tmp_path / "model.safetensors")
+        assert equal(loaded.state_dict(), model.state_dict())
+        finetune(loaded, bits(), optimizer="Adam", lr=0.01)
+        for weight in (loaded.linears[0].weight.T, loaded.linears[-1].weight):
+            assert bool(((weight != 0) == MASK).all())
+        assert all(bool((linear.weight != 0).all()) for linear in loaded.linears[1:-1])
+        (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ArgumentError, match=r"^masks: got '1 masks', expected 2"):
+        hm.Autoencoder([6, 5, 4], masks=[MASK])
+    with pytest.raises(ArgumentError, match=r"^masks: got 0\.5, expected truth values: 0 or 1"):
+        hm.Autoencoder([6, 5], masks=[0.5 * MASK])
 
 
 @pytest.mark.parametrize("kind", ["bernoulli", "gaussian"])

@@ -164,9 +164,10 @@ def test_the_first_layer_learns_as_an_rbm_alone(kind):
         (hm.Spin(6), hm.Categorical(4, 3), 5),
         (hm.Categorical(6, 2), hm.Gaussian(4), 3),
         (hm.Gaussian(6), 5, hm.ReLU(4)),
+        (hm.Spin(6), hm.ReLU(4), 5),
         (hm.Mixed(hm.Bernoulli(4), hm.Gaussian(2)), 5, 4, hm.Spin(3)),
     ],
-    ids=["spin", "categorical", "gaussian", "relu", "mixed"],
+    ids=["spin", "categorical", "gaussian", "relu", "relu between", "mixed"],
 )
 @pytest.mark.parametrize("means", [False, True])
 def test_any_units_and_any_depth(layers, means):

@@ -325,11 +325,21 @@ def test_a_network_that_was_not_evaluated_says_so(make):
 
 def test_a_network_with_a_label_shows_the_pixels(tmp_path):
     start(understand("dbn", "digits", [*DEEP, "data.with_labels=true"]), tmp_path / "run")
+    found = evaluate_run(open_run(tmp_path / "run"), "test", {})
     page = read(write_report(tmp_path / "run", **FAST))
     assert "a label of 10 classes beside the last but one" in page.text
+    assert f"It takes a wrong label for the most probable one of {found['error']:.2%}" in page.text
     assert {"Draws", "Means", "Filters", "Filters of hidden layer 2"} <= {*page.words}
     run = open_run(tmp_path / "run")
     assert (draw(run, 5, steps=1, label=4, from_chains=True)[:, -1] == 4).all()
+
+
+def test_the_page_of_a_masked_network_says_what_the_masks_leave(tmp_path):
+    start(understand("dbn", "digits", [*DEEP, 'masks=["random:9",null]']), tmp_path / "run")
+    text = "Masks leave 150 of the 700 couplings of neighbouring layers; they are held dense all the same"
+    assert text in read(write_report(tmp_path / "run", **FAST)).text
+    start(understand_tuning(tmp_path / "run", ["epochs=1"]), tmp_path / "mlp")
+    assert text in read(write_report(tmp_path / "mlp")).text
 
 
 def test_the_page_of_a_classifier_says_how_often_it_is_wrong(deep, tmp_path):

@@ -11,6 +11,7 @@ __all__ = [
     "Key",
     "Keys",
     "by_layers",
+    "check_unsettled",
     "data_keys",
     "device_keys",
     "estimate_keys",
@@ -41,7 +42,7 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from ..datasets import BINARISATIONS, TRANSFORMS, load
-from ..errors import ArgumentError, choose
+from ..errors import ArgumentError, choose, invalid
 from ..learning import RULES
 from ..likelihood import ESTIMATORS, log_likelihood, log_partition
 from ..likelihood import SCHEDULES as ANNEALING
@@ -67,6 +68,7 @@ _NO_SETTING = (
     "masks",
     "network",
     "shape",
+    "inner",
     "settings",
 )
 _CLOSE = 0.5
@@ -243,18 +245,36 @@ def signature_keys(function: Callable[..., Any], but: Collection[str] = _NO_SETT
     }
 
 
+def check_unsettled(pairs: Sequence[str]) -> None:
+    """Check that what is to change of a run that has begun is no setting that it began with.
+
+    Raises:
+        ArgumentError: It is one of the model, the rule or the data.
+    """
+    settled = {key for keys in _groups().values() for key in keys} - option_keys().keys()
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if equals and name in settled:
+            expected = "none, as the run keeps what it began with; settings of the fit, as epochs, can change"
+            raise invalid(name, text, expected)
+
+
 def print_settings() -> None:
     """Print every key of ``harmonium train --set``."""
-    groups = {
+    for title, keys in _groups().items():
+        rows = [(name, _shown(key.default), _told(key)) for name, key in keys.items()]
+        print_table(title, ("key", "default", "meaning"), rows)
+
+
+def _groups() -> dict[str, Keys]:
+    """Return every key of ``harmonium train --set``, in groups."""
+    return {
         "The model": model_keys(*MODELS),
         "The learning rule": rule_keys(*RULES),
         "The fit": {**option_keys(), **device_keys()},
         "The training of a dbn or a dbm, where each key of the fit may also be a list": stack_keys(*MODELS),
         "The data": {f"data.{name}": key for name, key in data_keys().items()},
     }
-    for title, keys in groups.items():
-        rows = [(name, _shown(key.default), _told(key)) for name, key in keys.items()]
-        print_table(title, ("key", "default", "meaning"), rows)
 
 
 def _hidden_keys(models: Sequence[str]) -> Keys:

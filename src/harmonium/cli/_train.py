@@ -42,6 +42,7 @@ from ._evaluate import conclude
 from ._games import make_game
 from ._settings import (
     by_layers,
+    check_unsettled,
     data_keys,
     device_keys,
     model_keys,
@@ -160,6 +161,7 @@ def resume(run: Path, pairs: list[str], as_json: bool) -> None:
     config = folder.config()
     greedy = config["rule"].get("name") == GREEDY
     noted = config["options"]["layers"] if greedy else [config["options"]]
+    check_unsettled(pairs)
     changes = with_likelihood(read(pairs, option_keys(greedy)), [own.get("likelihood") for own in noted])
     data = open_data(folder)
     wanted = changes.get("epochs", [own["epochs"] for own in noted])

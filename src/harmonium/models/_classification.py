@@ -6,9 +6,11 @@ A label is the last part of a mixed visible layer: one categorical unit. With th
 
 where :math:`A_j` is the log-partition function of hidden unit j, b the label's bias and :math:`W_y` its row
 of the couplings. All classes share the fields a, which cost one product; each class costs one pass over the
-hidden units.
+hidden units. In a deep belief network the v of its top RBM is the layer beside the label, given as the means
+that the recognition network leads up to.
 
 References:
+    | A fast learning algorithm for deep belief nets (Hinton, Osindero & Teh, 2006)
     | Classification using discriminative restricted Boltzmann machines (Larochelle & Bengio, 2008)
     | Learning algorithms for the classification restricted Boltzmann machine
     | (Larochelle, Mandel, Pascanu & Bengio, 2012)
@@ -30,6 +32,7 @@ from ..errors import ArgumentError, DataError, choose, invalid
 from ..units import Categorical, Mixed, Unit, as_rows
 from ._base import Coupling, Model, check_model
 from ._dbm import DBM
+from ._dbn import DBN
 from ._mean_field import inferred_fields, mean_field
 from ._mlp import MLP
 from ._pairwise import PairwiseModel
@@ -60,7 +63,12 @@ class Classified(NamedTuple):
 
 def has_label(model: Model) -> bool:
     """Return whether a model can classify: see :func:`predict_proba`."""
-    return isinstance(model, MLP) or _labelled(model) or _fault(model) is None
+    return _classes(model) is not None or _fault(model) is None
+
+
+def _classes(model: Model) -> int | None:
+    """Return the number of classes of a model that knows of a label by itself; None for others."""
+    return model.classes if isinstance(model, MLP | DBN) or _labelled(model) else None
 
 
 def _labelled(model: Model) -> TypeGuard[DBM]:
@@ -106,13 +114,14 @@ def predict_proba(
 ) -> Tensor:
     """Return the probabilities of the label's classes given rows, shape (rows, classes), float64.
 
-    They are exact, but for those of a deep Boltzmann machine, which are what mean field says of its label.
-    Rows for such a machine may lack values, as NaN, which are inferred with the label.
+    They are exact, but for those of a deep belief network, which are its top RBM's given the means that lead
+    up to it, and those of a deep Boltzmann machine, which are what mean field says of its label. Rows for a
+    machine of the latter kind may lack values, as NaN, which are inferred with the label.
 
     Arguments:
         model: A model whose visible layer is ``hm.Mixed(..., hm.Categorical(1, classes))``, and whose hidden
-            units are independent given it; a :class:`harmonium.DBM` with classes; or a classifier, an
-            :class:`harmonium.MLP`.
+            units are independent given it; a :class:`harmonium.DBM` or a :class:`harmonium.DBN` with classes;
+            or a classifier, an :class:`harmonium.MLP`.
         rows: Values of the visible units, or their means, without the label, shape (rows, size - 1); or with
             a last column for the label, which is not looked at; or statistics, shape (rows, width).
         inference: Of a deep Boltzmann machine: ``mean-field``, or ``multi-inference``, which suits one that
@@ -132,6 +141,8 @@ def predict_proba(
         return _of_network(model, rows)
     if _labelled(model):
         return _of_machine(model, rows, inference == "multi-inference", sweeps)
+    if isinstance(model, DBN) and model.classes is not None:
+        return _of_belief_network(model, model.classes, rows)
     columns = label_columns(model)
     unit = model.visible
     assert isinstance(model, PairwiseModel)
@@ -183,7 +194,7 @@ def error_rate(model: Model, rows: Any) -> float:
     """
     check_model(model, Model)
     unit = model.visible
-    classes = model.classes if isinstance(model, MLP) or _labelled(model) else None
+    classes = _classes(model)
     ends = label_columns(model).start if classes is None else unit.width - classes
     labelled = as_rows("rows", rows)
     unit.validate(labelled, means=True, name="rows")
@@ -224,6 +235,17 @@ def _of_machine(model: DBM, rows: Any, multi: bool, sweeps: int | None) -> Tenso
     return torch.cat(parts).double()
 
 
+def _of_belief_network(model: DBN, classes: int, rows: Any) -> Tensor:
+    """Return what the top RBM says of the label of rows; see :func:`predict_proba`."""
+    x, _ = model.given(rows, "rows")
+    widest = max(layer.width for layer in model.layers)
+    parts = []
+    for block in x.split(max(1, _BLOCK // widest)):
+        below = model.ascend(block, model.depth - 1)
+        parts.append(classify(model.top, pad(below, (0, classes))).log_p.exp())
+    return torch.cat(parts)
+
+
 def _of_network(model: MLP, rows: Any) -> Tensor:
     """Return what a classifier's network makes of rows; see :func:`predict_proba`."""
     x, training = model.given(rows, "rows"), model.training
@@ -237,6 +259,8 @@ def _of_network(model: MLP, rows: Any) -> Tensor:
 
 def _fault(model: Model) -> ArgumentError | None:
     """Return why a model cannot classify, if it cannot."""
+    if isinstance(model, DBN):
+        return ArgumentError("model: got a dbn without a label, expected one with: hm.DBN(..., classes=10)")
     if not isinstance(model, PairwiseModel):
         return ArgumentError(f"model: got a {model.kind}, expected a model whose hidden units sum out")
     unit = model.visible

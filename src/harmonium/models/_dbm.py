@@ -273,7 +273,7 @@ class DBM(PairwiseModel):
     def _machine(self, number: int, count: int) -> RBM:
         """Return one of the RBMs of a stack of so many."""
         below, above, doubled = self._parts(number, count)
-        rbm = RBM(below, above, doubled=doubled).to(self.device, self.dtype)
+        rbm = RBM(below, above, doubled=doubled, inner=number > 0).to(self.device, self.dtype)
         weight: Tensor = self.weights[number].detach()
         weight = weight if _outer(number, count) else 2 * weight
         if rbm.visible.width > len(weight):

@@ -278,17 +278,32 @@ class DBN(GenerativeModel):
         joint = [torch.cat((x, code.expand(len(x), -1)), 1) for code in codes]
         return torch.stack([self.top.log_sum({"visible": s}) for s in joint]).logsumexp(0)
 
-    def given(self, v: Any) -> tuple[Tensor, Tensor | None]:
+    def given(self, v: Any, name: str = "v") -> tuple[Tensor, Tensor | None]:
         """Return what :meth:`split` makes of rows that are checked first; means are accepted.
+
+        Arguments:
+            v: The rows.
+            name: The argument's, for errors.
 
         Raises:
             ArgumentTypeError: The rows are no numbers.
             DataError: They have another shape, or a value that the units cannot take.
         """
-        rows, unit = as_rows("v", v), self.visible
+        rows, unit = as_rows(name, v), self.visible
         narrow = self.classes is not None and rows.ndim == 2 and rows.shape[1] == unit.size - 1
-        unit.validate(pad(rows, (0, 1)) if narrow else rows, means=True, name="v")
+        unit.validate(pad(rows, (0, 1)) if narrow else rows, means=True, name=name)
         return self.split(rows)
+
+    def ascend(self, x: Tensor, layers: int) -> Tensor:
+        """Return the expected statistics of a layer, means going up, shape (rows, width).
+
+        Arguments:
+            x: The visible statistics, shape (rows, width), without the label.
+            layers: How many layers to go up.
+        """
+        for layer in range(layers):
+            x = self.rbms[layer].hidden.expected_statistics(self.recognise(layer, x))
+        return x
 
     def encode(self, v: Any) -> Tensor:
         """Return the top layer's expected statistics, means going up, shape (rows, width).
@@ -300,10 +315,7 @@ class DBN(GenerativeModel):
             ArgumentTypeError: The rows are no numbers.
             DataError: They have another shape, or a value that the visible units cannot take.
         """
-        x, _ = self.given(v)
-        for layer, rbm in enumerate(self.rbms):
-            x = rbm.hidden.expected_statistics(self.recognise(layer, x))
-        return x
+        return self.ascend(self.given(v)[0], self.depth)
 
     def reconstruct(self, v: Any) -> Tensor:
         """Return the visible means given :meth:`encode`'s means, means going down, shape (rows, width).
@@ -354,9 +366,7 @@ class DBN(GenerativeModel):
                 linear = model.linears[number]
                 linear.weight.copy_(weight.T)
                 linear.bias.copy_(bias)
-                mask = self.rbms[number].weight_mask
-                if mask is not None:
-                    model.set_mask(number, mask[: weight.shape[0]])
+            self._hand_masks(model)
             model.linears[-1].weight.mul_(NEW)
         model.transform, model.schema = self.transform, self.schema
         return model
@@ -365,11 +375,9 @@ class DBN(GenerativeModel):
         """Return the network unrolled: up by the recognition network, down by the generative one.
 
         Raises:
-            ArgumentError: A layer's units have no activation function, or there are masks, which an
-                autoencoder does not keep.
+            ArgumentError: A layer's units have no activation function, or those of the visible layer are
+                neither Bernoulli nor Gaussian.
         """
-        if any(rbm.weight_mask is not None for rbm in self.rbms):
-            raise ArgumentError("masks: got some, expected none for an autoencoder, which does not keep them")
         self._warn_of_random()
         upward = self._upward()
         below = self._inputs()
@@ -387,8 +395,16 @@ class DBN(GenerativeModel):
                 weight, bias = to_means(unit, rbm.weight[:rows].T, rbm.visible.bias[:rows])
                 linear.weight.copy_(weight.T)
                 linear.bias.copy_(bias)
+        self._hand_masks(model)
         model.transform, model.schema = self.transform, self.schema
         return model
+
+    def _hand_masks(self, model: MLP | Autoencoder) -> None:
+        """Give a network that this one becomes its masks, the label's part left out."""
+        for number, rbm in enumerate(self.rbms):
+            if rbm.weight_mask is not None:
+                lower = model.linears[number].in_features
+                model.set_mask(number, rbm.weight_mask[:lower].cpu())
 
     def _warn_of_random(self) -> None:
         """Warn of RBMs that have not been trained."""
@@ -437,7 +453,7 @@ def _rbm(number: int, lower: Unit, upper: Unit, mask: Any, classes: int | None) 
     """Return the RBM of two neighbouring layers, the lower one with a label if there are classes."""
     below = copy.deepcopy(lower) if classes is None else with_label(lower, classes)
     try:
-        rbm = RBM(below, copy.deepcopy(upper))
+        rbm = RBM(below, copy.deepcopy(upper), inner=number > 0)
     except ArgumentError as error:
         raise ArgumentError(f"layers {number} and {number + 1}: {error}") from None
     if mask is not None:

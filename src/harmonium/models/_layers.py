@@ -9,6 +9,7 @@ __all__ = [
     "as_layers",
     "as_mask",
     "as_masks",
+    "as_truths",
     "check_lateral",
     "check_pair",
     "described",
@@ -35,8 +36,13 @@ SCALE = 0.01
 _SHOWN = 10
 
 
-def as_layer(name: str, units: int | Unit | Mapping[str, Any]) -> Unit:
+def as_layer(name: str, units: int | Unit | Mapping[str, Any], *, inner: bool = False) -> Unit:
     """Return a layer as it is, a number as so many Bernoulli units, and the layer of a configuration.
+
+    Arguments:
+        name: The argument's: ``visible`` for the visible layer.
+        units: The layer, or what stands for it.
+        inner: Whether a visible layer is a hidden one of a network.
 
     Raises:
         ArgumentError: The number is not positive, or a visible layer's units are for hidden ones.
@@ -45,7 +51,7 @@ def as_layer(name: str, units: int | Unit | Mapping[str, Any]) -> Unit:
     if isinstance(units, Mapping):
         units = unit_from_config(dict(units))
     if isinstance(units, Unit):
-        if name == "visible" and units.hidden_only:
+        if name == "visible" and units.hidden_only and not inner:
             raise invalid(name, units, "units that can model data; ReLU ones are for hidden layers")
         return units
     if isinstance(units, bool) or not isinstance(units, int):
@@ -142,14 +148,33 @@ def as_mask(
         ends: The layers' names, for errors.
 
     Raises:
-        ArgumentError: The mask has another shape.
+        ArgumentError: The mask has another shape, or other values.
     """
     shape = (lower.size, upper.size)
     expected = f"shape {shape}: {ends[0]} x {ends[1]} units"
-    given = as_rows(name, mask, f"truth values of {expected}").bool()
+    given = as_truths(name, mask, expected)
     if given.shape != shape:
         raise invalid(name, tuple(given.shape), expected)
     return lower.expand(upper.expand(given).T).T.to(lower.bias.dtype)
+
+
+def as_truths(name: str, mask: Any, expected: str) -> Tensor:
+    """Return a mask as truth values.
+
+    Arguments:
+        name: The argument's, for errors.
+        mask: Truth values, or numbers that are 0 and 1.
+        expected: Their shape, for errors.
+
+    Raises:
+        ArgumentError: A value is neither 0 nor 1.
+        ArgumentTypeError: It holds no numbers.
+    """
+    given = as_rows(name, mask, f"truth values of {expected}")
+    other = given[(given != 0) & (given != 1)]
+    if len(other):
+        raise invalid(name, other[0].item(), "truth values: 0 or 1")
+    return given.bool()
 
 
 def as_stack_size(layers: Any, depth: int, name: str = "layers") -> int:

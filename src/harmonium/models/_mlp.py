@@ -18,11 +18,11 @@ __all__ = ["ACTIVATIONS", "MLP", "NEW", "Autoencoder", "activations_of", "to_mea
 
 import copy
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,7 +30,7 @@ from ..errors import DataError, choose, invalid
 from ..random import Stream
 from ..units import Bernoulli, Categorical, Gaussian, Mixed, ReLU, Unit, as_rows, unit_from_config
 from ._base import Model
-from ._layers import as_layer, warn_of_idle
+from ._layers import as_layer, as_truths, warn_of_idle
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
@@ -52,6 +52,8 @@ class FeedForward(Model):
     """
 
     network: nn.Sequential
+    sizes: list[int]
+    """The numbers of the hidden layers' units."""
 
     @property
     def device(self) -> torch.device:
@@ -78,6 +80,81 @@ class FeedForward(Model):
     def seen(self, x: Tensor) -> Tensor:
         """Return what the lowest weights see of statistics of the inputs, shape (rows, columns)."""
         return x
+
+    @property
+    @abstractmethod
+    def inputs(self) -> Unit:
+        """The inputs' units."""
+
+    def set_mask(self, number: int, mask: Any) -> None:
+        """Let a hidden layer see only some of the units below it.
+
+        Arguments:
+            number: Of the hidden layer; 0 is the lowest.
+            mask: Truth values of shape (lower width, units).
+
+        Raises:
+            ArgumentError: The mask has another shape, or other values.
+        """
+        weight = self.linears[number].weight
+        expected = f"shape {tuple(weight.T.shape)}: lower x upper units"
+        given = as_truths("masks", mask, expected)
+        if given.shape != weight.T.shape:
+            raise invalid("masks", tuple(given.shape), expected)
+        self.register_buffer(f"mask_{number}", given.T.to(weight).contiguous())
+        self.project()
+
+    @torch.no_grad()
+    def project(self) -> None:
+        for number in range(len(self.sizes)):
+            mask = self._mask(number)
+            if mask is not None:
+                for weight in self._coupling(number):
+                    weight.mul_(mask)
+
+    @abstractmethod
+    def _coupling(self, number: int) -> list[Tensor]:
+        """Return the weights between a hidden layer and the one below, each of shape (units, lower width)."""
+
+    def _take_masks(self, masks: Sequence[Any] | None) -> None:
+        """Set the mask of each hidden layer, and warn of units that it cuts off.
+
+        Raises:
+            ArgumentError: A mask has another shape, or there are too few or too many.
+        """
+        given = [None] * len(self.sizes) if masks is None else list(masks)
+        if len(given) != len(self.sizes):
+            raise invalid("masks", f"{len(given)} masks", f"{len(self.sizes)}, one for each hidden layer")
+        for number in range(len(given)):
+            self.register_buffer(f"mask_{number}", None)
+        for number, mask in enumerate(given):
+            if mask is not None:
+                self.set_mask(number, mask)
+                self._warn_of_idle(number)
+
+    def _warn_of_idle(self, number: int) -> None:
+        """Warn of units that the mask of a hidden layer cuts off."""
+        seen = self._mask(number)
+        assert seen is not None
+        units = [self.inputs, *(Bernoulli(size) for size in self.sizes)]
+        ends = (f"layer {number}", f"layer {number + 1}")
+        warn_of_idle(f"masks[{number}]", ends, units[number], seen.bool().any(0))
+        warn_of_idle(f"masks[{number}]", ends[::-1], units[number + 1], seen.bool().any(1))
+
+    def _masked(self) -> list[bool]:
+        """Return which hidden layers have a mask."""
+        return [self._mask(number) is not None for number in range(len(self.sizes))]
+
+    def _make_room(self, masked: Sequence[bool]) -> None:
+        """Give hidden layers masks of ones, for those that a file has."""
+        for number, wanted in enumerate(masked):
+            if wanted:
+                self.set_mask(number, torch.ones_like(self.linears[number].weight.T))
+
+    def _mask(self, number: int) -> Tensor | None:
+        """Return the mask of a hidden layer, shape (units, lower width)."""
+        mask: Tensor | None = getattr(self, f"mask_{number}")
+        return mask
 
 
 class MLP(FeedForward):
@@ -129,15 +206,7 @@ class MLP(FeedForward):
         self._inputs = inputs.config()
         self.network = _classifier([inputs.width, *self.sizes, classes], names, dropout, input_dropout)
         _draw_weights(self.linears, [*names, "sigmoid"], seed)
-        given = [None] * len(self.sizes) if masks is None else list(masks)
-        if len(given) != len(self.sizes):
-            raise invalid("masks", f"{len(given)} masks", f"{len(self.sizes)}, one for each hidden layer")
-        for number in range(len(given)):
-            self.register_buffer(f"mask_{number}", None)
-        for number, mask in enumerate(given):
-            if mask is not None:
-                self.set_mask(number, mask)
-                self._warn_of_idle(number)
+        self._take_masks(masks)
 
     @property
     def visible(self) -> Unit:  # type: ignore[override]
@@ -160,7 +229,7 @@ class MLP(FeedForward):
             "activation": self.activation,
             "dropout": self.dropout,
             "input_dropout": self.input_dropout,
-            "masked": [self._mask(number) is not None for number in range(len(self.sizes))],
+            "masked": self._masked(),
         }
 
     @classmethod
@@ -169,45 +238,8 @@ class MLP(FeedForward):
         layers = [unit_from_config(values.pop("inputs")), *values.pop("sizes")]
         masked = values.pop("masked")
         model = cls(layers, **values)
-        for number, wanted in enumerate(masked):
-            if wanted:
-                linear = model.linears[number]
-                model.set_mask(number, torch.ones(linear.in_features, linear.out_features))
+        model._make_room(masked)
         return model
-
-    def set_mask(self, number: int, mask: Any) -> None:
-        """Let a hidden layer see only some of the units below it.
-
-        Arguments:
-            number: Of the hidden layer; 0 is the lowest.
-            mask: Truth values of shape (lower width, units).
-
-        Raises:
-            ArgumentError: The mask has another shape.
-        """
-        weight = self.linears[number].weight
-        given = torch.as_tensor(np.asarray(mask)).bool().T
-        if given.shape != weight.shape:
-            expected = f"shape {tuple(weight.T.shape)}: lower x upper units"
-            raise invalid("masks", tuple(given.T.shape), expected)
-        self.register_buffer(f"mask_{number}", given.to(weight).contiguous())
-        self.project()
-
-    def _warn_of_idle(self, number: int) -> None:
-        """Warn of units that the mask of a hidden layer cuts off."""
-        seen = self._mask(number)
-        assert seen is not None
-        units = [self.inputs, *(Bernoulli(size) for size in self.sizes)]
-        ends = (f"layer {number}", f"layer {number + 1}")
-        warn_of_idle(f"masks[{number}]", ends, units[number], seen.bool().any(0))
-        warn_of_idle(f"masks[{number}]", ends[::-1], units[number + 1], seen.bool().any(1))
-
-    @torch.no_grad()
-    def project(self) -> None:
-        for number, linear in enumerate(self.linears[:-1]):
-            mask = self._mask(number)
-            if mask is not None:
-                linear.weight.mul_(mask)
 
     def given(self, v: Any, name: str = "v") -> Tensor:
         """Return rows of values or means as a tensor that :meth:`split` can take, checked.
@@ -260,9 +292,8 @@ class MLP(FeedForward):
         s = rows.to(inputs.bias)
         return s[:, : -self.classes], s[:, -self.classes :].argmax(1)
 
-    def _mask(self, number: int) -> Tensor | None:
-        mask: Tensor | None = getattr(self, f"mask_{number}")
-        return mask
+    def _coupling(self, number: int) -> list[Tensor]:
+        return [self.linears[number].weight]
 
 
 class Autoencoder(FeedForward):
@@ -273,10 +304,12 @@ class Autoencoder(FeedForward):
             come out as probabilities, Gaussian ones as means.
         activation: Of each layer above the inputs, up to the code: a name, or a list. On the way down the
             layers do what they do on the way up.
+        masks: For each layer above the inputs which of the units below it sees, truth values of shape (lower
+            width, units), or None for all. The same units are coupled on the way down.
         seed: Draws the weights.
 
     Raises:
-        ArgumentError: A size or a name does not fit, or the inputs are units of another type.
+        ArgumentError: A size, a name or a mask does not fit, or the inputs are units of another type.
     """
 
     kind = "autoencoder"
@@ -286,6 +319,7 @@ class Autoencoder(FeedForward):
         layers: Sequence[int | Unit],
         *,
         activation: str | Sequence[str] = "sigmoid",
+        masks: Sequence[Any] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -307,14 +341,26 @@ class Autoencoder(FeedForward):
             parts += [_linear(above, below), ACTIVATIONS[name]()]
         self.network = nn.Sequential(*parts[:-1])
         _draw_weights(self.linears, [*names, *reversed(names[:-1]), "sigmoid"], seed)
+        self._take_masks(masks)
+
+    @property
+    def inputs(self) -> Unit:
+        return self.visible
 
     def config(self) -> dict[str, Any]:
-        return {"inputs": self.visible.config(), "sizes": self.sizes, "activation": self.activation}
+        return {
+            "inputs": self.visible.config(),
+            "sizes": self.sizes,
+            "activation": self.activation,
+            "masked": self._masked(),
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         layers = [unit_from_config(config["inputs"]), *config["sizes"]]
-        return cls(layers, activation=config["activation"])
+        model = cls(layers, activation=config["activation"])
+        model._make_room(config["masked"])
+        return model
 
     def encode(self, v: Any) -> Tensor:
         """Return the codes of rows of data, shape (rows, size of the code).
@@ -335,6 +381,9 @@ class Autoencoder(FeedForward):
         """
         out = self(self._given(v))
         return torch.sigmoid(out) if self.visible.kind == "bernoulli" else out
+
+    def _coupling(self, number: int) -> list[Tensor]:
+        return [self.linears[number].weight, self.linears[-1 - number].weight.T]
 
     def _given(self, v: Any) -> Tensor:
         rows = as_rows("v", v)

@@ -47,6 +47,8 @@ class RBM(PairwiseModel):
             (visible units, hidden units); all if not given.
         doubled: The layer that is there twice, ``visible`` or ``hidden``; neither by default. A row of
             data is then both of the visible copies.
+        inner: Whether the visible layer is a hidden one of a network that the machine is a part of, and may
+            have ReLU units.
         seed: Draws the initial weights, N(0, 0.01^2).
 
     Raises:
@@ -65,10 +67,11 @@ class RBM(PairwiseModel):
         *,
         weight_mask: Any = None,
         doubled: str | None = None,
+        inner: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.visible = as_layer("visible", visible)
+        self.visible = as_layer("visible", visible, inner=inner)
         self.hidden = as_layer("hidden", hidden)
         check_pair(self.visible, self.hidden)
         if doubled is not None:
@@ -94,7 +97,7 @@ class RBM(PairwiseModel):
     def from_config(cls, config: dict[str, Any]) -> Self:
         visible, hidden = unit_from_config(config["visible"]), unit_from_config(config["hidden"])
         mask = torch.ones(visible.size, hidden.size) if config.get("masked", False) else None
-        return cls(visible, hidden, weight_mask=mask, doubled=config.get("doubled"))
+        return cls(visible, hidden, weight_mask=mask, doubled=config.get("doubled"), inner=True)
 
     def blocks(self) -> tuple[str, ...]:
         return (*self._copies("visible"), *self._copies("hidden"))

@@ -28,7 +28,19 @@ from ._networks import (
     widths,
 )
 from ._opened import OpenRun, environment
-from ._words import Table, baseline, binarised, bounded, duration, minus, number, own_units, short, units
+from ._words import (
+    Table,
+    baseline,
+    binarised,
+    bounded,
+    duration,
+    minus,
+    number,
+    own_units,
+    short,
+    units,
+    wrong_labels,
+)
 
 _SPLITS = ("test", "validation", "train")
 _MODELS = {
@@ -208,8 +220,7 @@ def _quality(run: OpenRun) -> Iterator[str]:
     yield text
     yield from own_units(found)
     yield from baseline(found)
-    if found.get("error") is not None:
-        yield f"It takes a wrong label for the most probable one of {found['error']:.2%} of these rows."
+    yield from wrong_labels(found)
     if found.get("note"):
         yield f"Mind that {found['note']}."
 

@@ -18,10 +18,23 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..models import DBN, GAN, MLP, Autoencoder, PairwiseModel
+from torch import Tensor
+
+from ..models import DBN, GAN, MLP, Autoencoder, Model, PairwiseModel
 from ._games import game_numbers, game_quality, game_tiles, game_verdict
 from ._opened import OpenRun
-from ._words import Table, baseline, bounded, duration, number, own_name, own_units, short, units
+from ._words import (
+    Table,
+    baseline,
+    bounded,
+    duration,
+    number,
+    own_name,
+    own_units,
+    short,
+    units,
+    wrong_labels,
+)
 
 Evaluation = dict[str, Any]
 
@@ -65,6 +78,7 @@ def network_training(run: OpenRun) -> str:
         f"{names[0] if len({*names}) == 1 else _listed(names)}"
     )
     text += f", which took {duration(sum(last.values()))}." if any(last.values()) else "."
+    text += _sparse(run.model)
     if "pretrained" in run.config:
         text += f" It began with the weights of the run {run.config['pretrained']['run']}."
     if isinstance(run.model, MLP | Autoencoder):
@@ -105,6 +119,7 @@ def network_quality(run: OpenRun, found: Evaluation) -> Iterator[str]:
     yield text
     yield from own_units(found)
     yield from baseline(found)
+    yield from wrong_labels(found)
     growth = found.get("growth")
     if growth and len(growth) > 1:
         first, last = growth[0], growth[-1]
@@ -224,6 +239,24 @@ def growth_table(found: Evaluation | None) -> Table | None:
         "trusted",
     )
     return Table(head, rows)
+
+
+def _sparse(model: Model) -> str:
+    """Tell how many couplings the masks of a network leave, if there are some."""
+    masks: list[tuple[Tensor, Tensor | None]] = []
+    if isinstance(model, DBN):
+        masks = [(rbm.weight, rbm.weight_mask) for rbm in model.rbms]
+    elif isinstance(model, MLP | Autoencoder):
+        pairs = zip(model.linears, range(len(model.sizes)), strict=False)
+        masks = [(linear.weight, getattr(model, f"mask_{number}")) for linear, number in pairs]
+    if all(mask is None for _, mask in masks):
+        return ""
+    whole = sum(weight.numel() for weight, _ in masks)
+    kept = sum(weight.numel() if mask is None else int(mask.sum()) for weight, mask in masks)
+    return (
+        f" Masks leave {kept:,} of the {whole:,} couplings of neighbouring layers; they are held dense all "
+        "the same, which saves neither memory nor time."
+    )
 
 
 def _error(found: Evaluation) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..likelihood import log_likelihood, log_partition
-from ..models import DBN, State
+from ..models import DBN, State, error_rate, has_label
 from ._monitor import Monitor, Record
 
 _NAMES = ("bound", "log_likelihood", "log_likelihood_lower", "log_likelihood_upper")
@@ -18,15 +18,23 @@ _SAMPLES = 10
 
 
 class NetworkMonitor(Monitor):
-    """Creates the monitor of a deep belief network; the bound needs ``likelihood_every``."""
+    """Creates the monitor of a deep belief network; the bound needs ``likelihood_every``.
+
+    Networks with a label are asked for the labels of the rows.
+    """
 
     def kinds(self, model: DBN) -> list[str]:
-        return ["reconstruction_error", *(_NAMES if self.options.likelihood_every else ())]
+        scores = ["reconstruction_error", *(("error", "accuracy") if has_label(model) else ())]
+        return [*scores, *(_NAMES if self.options.likelihood_every else ())]
 
     def scores(self, model: DBN, rows: Tensor) -> dict[str, float]:
         s = model.visible.statistics(rows.to(model.device))
         v, _ = model.split(s)
-        return {"reconstruction_error": float((model.reconstruct(s) - v).square().mean())}
+        scores = {"reconstruction_error": float((model.reconstruct(s) - v).square().mean())}
+        if has_label(model):
+            scores["error"] = error_rate(model, rows)
+            scores["accuracy"] = 1 - scores["error"]
+        return scores
 
     @torch.no_grad()
     def likelihood(self, model: DBN, state: State, seed: int) -> Record:
