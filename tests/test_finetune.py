@@ -533,7 +533,7 @@ def test_an_autoencoder_keeps_its_masks_on_both_ways(tmp_path):
         (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ArgumentError, match=r"^masks: got '1 masks', expected 2"):
         hm.Autoencoder([6, 5, 4], masks=[MASK])
-    with pytest.raises(ArgumentError, match=r"^masks: got 0\.5, expected truth values: 0 or 1"):
+    with pytest.raises(ArgumentError, match=r"^masks: got 0\.5, expected truth values, 0 or 1"):
         hm.Autoencoder([6, 5], masks=[0.5 * MASK])
 
 

@@ -173,7 +173,7 @@ def as_truths(name: str, mask: Any, expected: str) -> Tensor:
     given = as_rows(name, mask, f"truth values of {expected}")
     other = given[(given != 0) & (given != 1)]
     if len(other):
-        raise invalid(name, other[0].item(), "truth values: 0 or 1")
+        raise invalid(name, other[0].item(), f"truth values, 0 or 1, of {expected}")
     return given.bool()
 
 
