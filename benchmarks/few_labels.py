@@ -32,11 +32,8 @@ PUBLISHED = {100: (18.3, 23.98), 1000: (6.35, 11.29), 10_000: (2.73, 5.27)}
 """By the number of labels: the error of a fine-tuned RBM, and that from random weights, in per cent."""
 
 EPOCHS = {100: 100, 1000: 100, 10_000: 40}
-KINDS: dict[str, dict[str, Any]] = {
-    "pretrained": {"lr": 1e-3, "optimizer": "Adam"},
-    "sigmoid": {"lr": 1e-3, "optimizer": "Adam"},
-    "relu": {"lr": 1e-3, "optimizer": "Adam"},
-}
+KINDS = ("pretrained", "sigmoid", "relu")
+OPTIONS: dict[str, Any] = {"lr": 1e-3, "optimizer": "Adam", "averaging": 0.1}
 DROPOUT = (0.5, 0.2)
 BATCH = {100: 10, 1000: 50, 10_000: 100}
 
@@ -49,11 +46,13 @@ def main() -> None:
     parser.add_argument("--sparsity", type=float, help="share of the time that its hidden units are to be on")
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 1000, 10_000])
     parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--epochs", type=int, help="in place of those for the number of labels")
-    parser.add_argument("--lr", type=float, help="in place of the network's own")
-    parser.add_argument("--optimizer", help="likewise")
-    parser.add_argument("--dropout", type=float, nargs=2, metavar="P", help="of hidden units and of inputs")
+    parser.add_argument("--lr", type=float, help="0.001")
+    parser.add_argument("--optimizer", help="Adam")
+    parser.add_argument(
+        "--dropout", type=float, nargs=2, metavar="P", help="of hidden units and of inputs; 0.5, 0.2"
+    )
     parser.add_argument("--validate", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--table", help="write the tables to this Markdown file and one beside it")
@@ -92,7 +91,7 @@ def trial(
     args: argparse.Namespace, network: hm.DBN, kind: str, rows: torch.Tensor, draw: int, judged: torch.Tensor
 ) -> dict[str, Any]:
     """Fine-tune one network on one draw, and return its row of the table."""
-    options = KINDS[kind] | {"epochs": EPOCHS.get(len(rows), 60), "batch_size": BATCH.get(len(rows), 100)}
+    options = OPTIONS | {"epochs": EPOCHS.get(len(rows), 60), "batch_size": BATCH.get(len(rows), 100)}
     names = ("epochs", "lr", "optimizer")
     options |= {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     dropout = dict(zip(("dropout", "input_dropout"), args.dropout or DROPOUT, strict=True))
@@ -103,7 +102,7 @@ def trial(
         model = hm.MLP(args.layers, 10, activation=kind, seed=seed, **dropout)
     began = time.monotonic()
     labelled = hm.datasets.from_array(rows[:, :-1], binarisation="none", labels=rows[:, -1].long())
-    history = hm.finetune(model, labelled, seed=seed, averaging=0.1, **options)
+    history = hm.finetune(model, labelled, seed=seed, **options)
     return {
         "labels": len(rows),
         "weights": kind,

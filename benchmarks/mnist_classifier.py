@@ -40,7 +40,8 @@ PLAIN: dict[str, Any] = {"epochs": 60, "lr": 0.1, "momentum": 0.9}
 DROPOUT: dict[str, Any] = {"epochs": 90, "lr": 1e-3, "optimizer": "Adam"}
 LEFT_OUT = [0.5, 0.2]
 """The shares of hidden units and of inputs that dropout leaves out."""
-RELU: dict[str, dict[str, Any]] = {"plain": {"lr": 0.02}, "dropout": {}}
+RELU: dict[str, Any] = {"lr": 0.02}
+"""Of plain back-propagation."""
 
 
 def main() -> None:
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="of fine-tuning; 60, and 90 with dropout")
     parser.add_argument("--optimizer", help="sgd, and Adam with dropout")
     parser.add_argument("--lr", type=float, help="0.1, and 0.001 with dropout")
+    parser.add_argument("--momentum", type=float, help="of sgd; 0.9")
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--max-norm", type=float, help="of the weights into a hidden unit; none by default")
     parser.add_argument("--weight-decay", type=float, default=0.0)
@@ -152,12 +154,10 @@ def trial(
 def settings(args: argparse.Namespace, kind: str) -> dict[str, Any]:
     """Return the options of fine-tuning: what was asked for, over what is usual for the network."""
     options = dict(DROPOUT if args.dropout else PLAIN)
-    if kind == "relu":
-        options |= RELU["dropout" if args.dropout else "plain"]
-    names = ("epochs", "optimizer", "lr", "max_norm")
+    if kind == "relu" and not args.dropout:
+        options |= RELU
+    names = ("epochs", "optimizer", "lr", "momentum", "max_norm")
     options |= {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    if options.get("optimizer", "sgd") != "sgd":
-        options.pop("momentum", None)
     rest = ("batch_size", "weight_decay", "averaging")
     return options | {name: getattr(args, name) for name in rest}
 

@@ -148,6 +148,12 @@ class Exact:
         weight, bias = (rbm.weight, rbm.hidden.bias) if own is None else (own.weight, own.bias)
         return array(bias) + x @ array(weight)
 
+    def below_the_top(self, v):
+        """Return the means of the layer that the highest RBM sees, means going up."""
+        for layer in range(self.model.depth - 1):
+            v = mean(self.units[layer + 1], self.up(layer, v))
+        return v
+
     def log_p(self, v):
         """Return log p(v, path, label), shape (rows, paths, labels)."""
         below = log_density(self.units[0], v[:, None], self.down(0, self.path[0])[None])
@@ -265,9 +271,7 @@ def test_means_go_up_and_down(label):
     model = case(label)
     exact = Exact(model)
     v = exact.visible_states()
-    x = v
-    for layer in range(model.depth - 1):
-        x = mean(exact.units[layer + 1], exact.up(layer, x))
+    x = exact.below_the_top(v)
     missing = np.zeros((len(x), model.classes or 0))
     rbm = model.top
     x = mean(rbm.hidden, array(rbm.hidden.bias) + np.hstack((x, missing)) @ array(rbm.weight))
@@ -283,9 +287,7 @@ def test_labels_are_told_from_the_means_that_lead_up_to_them(label):
     model = case(label)
     exact = Exact(model)
     v = exact.visible_states()
-    x = v
-    for layer in range(model.depth - 1):
-        x = mean(exact.units[layer + 1], exact.up(layer, x))
+    x = exact.below_the_top(v)
     weight, b, c = (array(p) for p in (model.top.weight, model.top.visible.bias, model.top.hidden.bias))
     joint = np.stack([np.hstack((x, np.tile(code, (len(x), 1)))) for code in exact.codes], 1)
     log_p = joint @ b + logsumexp((c + joint @ weight) @ exact.highest.T, axis=2)

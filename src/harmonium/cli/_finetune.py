@@ -80,14 +80,13 @@ def _from_random(wish: Wish) -> dict[str, Wish]:
     layers: list[int | Unit] = [model.inputs, *model.sizes]
     settings: dict[str, Any] = {"dropout": model.dropout, "input_dropout": model.input_dropout}
     settings["seed"] = wish.options.get("seed", 0)
-    masks = [getattr(model, f"mask_{number}") for number in range(len(model.sizes))]
     own = {name: value for name, value in wish.config.items() if name not in ("pretrained", "commands")}
     found = {}
     for name in dict.fromkeys((model.activation[0], "relu")):
         other = MLP(layers, model.classes, activation=name, **settings).to(model.device)
-        for number, mask in enumerate(masks):
+        for number, mask in enumerate(model.masks):
             if mask is not None:
-                other.set_mask(number, mask.T)
+                other.set_mask(number, mask)
         found[name] = wish._replace(model=other, config=own)
     return found
 

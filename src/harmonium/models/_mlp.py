@@ -86,6 +86,12 @@ class FeedForward(Model):
     def inputs(self) -> Unit:
         """The inputs' units."""
 
+    @property
+    def masks(self) -> list[Tensor | None]:
+        """Which of the units below each hidden layer sees, shape (lower width, units), or None for all."""
+        own: list[Tensor | None] = [getattr(self, f"mask_{number}") for number in range(len(self.sizes))]
+        return [None if mask is None else mask.T for mask in own]
+
     def set_mask(self, number: int, mask: Any) -> None:
         """Let a hidden layer see only some of the units below it.
 
@@ -106,11 +112,10 @@ class FeedForward(Model):
 
     @torch.no_grad()
     def project(self) -> None:
-        for number in range(len(self.sizes)):
-            mask = self._mask(number)
+        for number, mask in enumerate(self.masks):
             if mask is not None:
                 for weight in self._coupling(number):
-                    weight.mul_(mask)
+                    weight.mul_(mask.T)
 
     @abstractmethod
     def _coupling(self, number: int) -> list[Tensor]:
@@ -130,31 +135,26 @@ class FeedForward(Model):
         for number, mask in enumerate(given):
             if mask is not None:
                 self.set_mask(number, mask)
-                self._warn_of_idle(number)
+        self._warn_of_idle()
 
-    def _warn_of_idle(self, number: int) -> None:
-        """Warn of units that the mask of a hidden layer cuts off."""
-        seen = self._mask(number)
-        assert seen is not None
+    def _warn_of_idle(self) -> None:
+        """Warn of units that masks cut off."""
         units = [self.inputs, *(Bernoulli(size) for size in self.sizes)]
-        ends = (f"layer {number}", f"layer {number + 1}")
-        warn_of_idle(f"masks[{number}]", ends, units[number], seen.bool().any(0))
-        warn_of_idle(f"masks[{number}]", ends[::-1], units[number + 1], seen.bool().any(1))
+        for number, mask in enumerate(self.masks):
+            if mask is not None:
+                seen, ends = mask.bool(), (f"layer {number}", f"layer {number + 1}")
+                warn_of_idle(f"masks[{number}]", ends, units[number], seen.any(1))
+                warn_of_idle(f"masks[{number}]", ends[::-1], units[number + 1], seen.any(0))
 
     def _masked(self) -> list[bool]:
         """Return which hidden layers have a mask."""
-        return [self._mask(number) is not None for number in range(len(self.sizes))]
+        return [mask is not None for mask in self.masks]
 
     def _make_room(self, masked: Sequence[bool]) -> None:
         """Give hidden layers masks of ones, for those that a file has."""
         for number, wanted in enumerate(masked):
             if wanted:
                 self.set_mask(number, torch.ones_like(self.linears[number].weight.T))
-
-    def _mask(self, number: int) -> Tensor | None:
-        """Return the mask of a hidden layer, shape (units, lower width)."""
-        mask: Tensor | None = getattr(self, f"mask_{number}")
-        return mask
 
 
 class MLP(FeedForward):

@@ -247,8 +247,7 @@ def _sparse(model: Model) -> str:
     if isinstance(model, DBN):
         masks = [(rbm.weight, rbm.weight_mask) for rbm in model.rbms]
     elif isinstance(model, MLP | Autoencoder):
-        pairs = zip(model.linears, range(len(model.sizes)), strict=False)
-        masks = [(linear.weight, getattr(model, f"mask_{number}")) for linear, number in pairs]
+        masks = [(linear.weight, mask) for linear, mask in zip(model.linears, model.masks, strict=False)]
     if all(mask is None for _, mask in masks):
         return ""
     whole = sum(weight.numel() for weight, _ in masks)
