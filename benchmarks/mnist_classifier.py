@@ -9,7 +9,7 @@ pretrained weights and learns from all 60,000 labels, with the same settings and
 the epoch that was chosen, and that network is the one that is tested. In either case the test set is read
 once for each network and seed, at its end, and chooses nothing.
 
-``--baselines`` adds the same networks from random weights, of sigmoid and of ReLU units, by the same
+``--kinds`` names more networks: those from random weights, of sigmoid and of ReLU units, by the same
 protocol. ``--seeds`` repeats the fine-tuning; the first is ``--seed``. ``--minutes`` limits what one network
 takes, pretraining and refit included. ``--dbm`` fine-tunes the deep Boltzmann machine of a run, which
 ``mnist_dbm.py`` has trained, in place of a belief network: its classifier sees mean field's means of the
@@ -36,6 +36,7 @@ from _table import keep
 
 import harmonium as hm
 
+KINDS = ("pretrained", "sigmoid", "relu")
 PLAIN: dict[str, Any] = {"epochs": 60, "lr": 0.1, "momentum": 0.9}
 DROPOUT: dict[str, Any] = {"epochs": 90, "lr": 1e-3, "optimizer": "Adam"}
 LEFT_OUT = [0.5, 0.2]
@@ -68,7 +69,9 @@ def main() -> None:
     parser.add_argument("--weight-decay", type=float, default=0.0)
     parser.add_argument("--averaging", type=float, default=0.1, help="share of the updates to average over")
     parser.add_argument("--refit", action="store_true", help="then learn from all 60,000 labels")
-    parser.add_argument("--baselines", action="store_true", help="random weights beside it, sigmoid and ReLU")
+    parser.add_argument(
+        "--kinds", nargs="+", choices=KINDS, default=KINDS[:1], help="and random weights of these units"
+    )
     parser.add_argument("--minutes", type=float, default=45, help="for one network, pretraining included")
     parser.add_argument("--seeds", type=int, default=1, help="how many fine-tunings of each network")
     parser.add_argument("--seed", type=int, default=0)
@@ -91,9 +94,8 @@ def main() -> None:
     data = hm.datasets.load("mnist", binarisation="none", with_labels=True)
     if args.rows is not None:
         data = dataclasses.replace(data, train=data.train[: args.rows])
-    kinds = ["pretrained", *(["sigmoid", "relu"] if args.baselines else [])]
     rows = []
-    for kind in kinds:
+    for kind in args.kinds:
         for seed in range(args.seed, args.seed + args.seeds):
             start = before if kind == "pretrained" else 0.0
             rows.append(trial(args, network, kind, data, seed, start))
@@ -103,7 +105,7 @@ def main() -> None:
     keep(args.table, f"Classifiers {names} of MNIST, {how} back-propagation", rows)
     if args.seeds > 1:
         path = None if args.table is None else args.table.replace(".md", "-seeds.md")
-        keep(path, f"The same over {args.seeds} seeds", [over_seeds(rows, kind) for kind in kinds])
+        keep(path, f"The same over {args.seeds} seeds", [over_seeds(rows, kind) for kind in args.kinds])
 
 
 def trial(
