@@ -36,6 +36,19 @@ BINARY = ("bernoulli", "spin")
 CHAINS = 37
 OPTIONS = {"cd": {"steps": 2}, "pcd": {"steps": 2, "chains": CHAINS}}
 ALL = pytest.mark.parametrize("pair", PAIRS, ids=name)
+EACH = pytest.mark.parametrize(
+    "pair",
+    [
+        ("bernoulli", "bernoulli"),
+        ("bernoulli", "relu"),
+        ("spin", "categorical"),
+        ("spin", "gaussian"),
+        ("categorical", "spin"),
+        ("gaussian", "bernoulli"),
+    ],
+    ids=name,
+)
+"""Each kind of units in each layer that it may be in, for what every rule promises."""
 MOMENT = pytest.mark.parametrize("kind", OPTIONS)
 
 
@@ -358,7 +371,7 @@ def fitting(rule, model):
     return rule
 
 
-@ALL
+@EACH
 def test_an_update_is_applied_once_to_each_group(paired, pair):
     """With gradients in place, and the random bits of its own stream alone."""
     model = machine(pair)
@@ -383,7 +396,7 @@ def test_an_update_is_applied_once_to_each_group(paired, pair):
     assert all(isinstance(x, torch.Tensor) and x.ndim == 0 for x in metrics.values())
 
 
-@ALL
+@EACH
 def test_the_state_is_a_flat_table_of_tensors(paired, pair, tmp_path):
     """From the first on, and one that a file can hold."""
     model = machine(pair)

@@ -138,7 +138,7 @@ def check_time_reversal(kind, n=60_000):
 @DTYPES
 @WAYS
 @pytest.mark.parametrize("check", [check_no_drift, check_tempered, check_held])
-@pytest.mark.parametrize("steps", [1, 4, 16])
+@pytest.mark.parametrize("steps", [1, 5])
 def test_sweeps_do_not_drift(check, kind, steps, reverse, dtype, path):
     check(kind, steps, reverse, dtype)
 
