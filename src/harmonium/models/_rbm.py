@@ -77,6 +77,8 @@ class RBM(PairwiseModel):
         if doubled is not None:
             choose("doubled", doubled, ("visible", "hidden"))
         self.doubled = doubled
+        self._below, self._above = (_copies(layer, doubled) for layer in ("visible", "hidden"))
+        self._couplings = tuple(Coupling(a, b, "weight") for a in self._below for b in self._above)
         self.weight = initial_weight(self.visible, self.hidden, seed)
         self.register_buffer("base_rates", torch.full((self.visible.width,), torch.nan))
         self.weight_mask: Tensor | None
@@ -100,23 +102,22 @@ class RBM(PairwiseModel):
         return cls(visible, hidden, weight_mask=mask, doubled=config.get("doubled"), inner=True)
 
     def blocks(self) -> tuple[str, ...]:
-        return (*self._copies("visible"), *self._copies("hidden"))
+        return self._below + self._above
 
     def observed_blocks(self) -> tuple[str, ...]:
-        return self._copies("visible")
+        return self._below
 
     def observed(self, s: Tensor) -> State:
-        return dict.fromkeys(self._copies("visible"), s)
+        return dict.fromkeys(self._below, s)
 
     def layer(self, block: str) -> Unit:
-        return self.visible if self.place(block) == "visible" else self.hidden
+        return self.visible if block in self._below else self.hidden
 
     def place(self, block: str) -> str:
         return self.doubled if block == _TWIN and self.doubled is not None else block
 
     def couplings(self) -> tuple[Coupling, ...]:
-        below, above = self._copies("visible"), self._copies("hidden")
-        return tuple(Coupling(lower, upper, "weight") for lower in below for upper in above)
+        return self._couplings
 
     def mask(self, coupling: Coupling) -> Tensor | None:
         return self.weight_mask
@@ -143,9 +144,10 @@ class RBM(PairwiseModel):
             ArgumentTypeError: The rows are no numbers.
             DataError: They have another shape, or a value that the visible units cannot take.
         """
-        means = dict.fromkeys(self._copies("hidden"), self.encode(v))
+        means = dict.fromkeys(self._above, self.encode(v))
         return self.visible.mean(self.field("visible", means))
 
-    def _copies(self, layer: str) -> tuple[str, ...]:
-        """Return the blocks that are copies of a layer."""
-        return (layer, _TWIN) if layer == self.doubled else (layer,)
+
+def _copies(layer: str, doubled: str | None) -> tuple[str, ...]:
+    """Return the blocks that are copies of a layer."""
+    return (layer, _TWIN) if layer == doubled else (layer,)
