@@ -58,8 +58,8 @@ class BernoulliRBM(Encoder):
         chains: Persistent chains, of rules that have some; as many as ``batch_size`` if not given.
         device: Where to train.
         binarisation: What is learned from where values are neither 0 nor 1: ``none``, the means themselves,
-            as in scikit-learn; or ``sampled``, bits that are drawn with these means, afresh in each pass,
-            which makes for better features. :meth:`transform` takes means as they are in either case.
+            as in scikit-learn; or ``sampled``, bits that are drawn with these means, afresh in each pass.
+            :meth:`transform` takes means as they are in either case.
         weight_scale: The standard deviation of the weights at the start.
         options: More options of ``hm.fit``, by name; ``{"optimizer": "Adam"}`` needs far fewer passes, at a
             rate of about 0.03.
