@@ -51,6 +51,8 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=0.03)
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--binarisation", default="sampled", help="none: learn from the grey values themselves")
+    parser.add_argument("--scale", type=float, default=0.1, help="of the weights at the start")
     parser.add_argument("--table", help="write the table to this Markdown file")
     args = parser.parse_args()
 
@@ -58,8 +60,8 @@ def main() -> None:
     x, y = moved()
     ours: dict[str, Any] = {
         "rule": CD(centred=False),
-        "binarisation": "sampled",
-        "weight_scale": 0.1,
+        "binarisation": args.binarisation,
+        "weight_scale": args.scale,
         "learning_rate": args.lr,
         "batch_size": args.batch,
         "n_iter": args.epochs,
