@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=0.03)
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--binarisation", default="sampled", help="none: learn from the grey values themselves")
+    parser.add_argument("--binarisation", default="sampled", help="none: learn from the means")
     parser.add_argument("--scale", type=float, default=0.1, help="of the weights at the start")
     parser.add_argument("--table", help="write the table to this Markdown file")
     args = parser.parse_args()
