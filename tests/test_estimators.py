@@ -135,6 +135,31 @@ def test_the_first_step_of_adam_is_as_long_as_the_rate():
     np.testing.assert_allclose(np.abs(far.components_ - near.components_), 0.2, atol=1e-3)
 
 
+def test_bits_are_drawn_afresh_with_the_rows_as_means():
+    """With couplings near zero a step of the visible biases is the rate times the bits less their means."""
+    means, rate = np.tile([0.2, 0.5, 0.8], 400)[None], 1e-3
+    settings = {"rule": hm.ExactLikelihood(centred=False), "binarisation": "sampled", "weight_scale": 0.0}
+    model = BernoulliRBM(2, learning_rate=rate, random_state=0, **settings).partial_fit(means)
+    drawn = []
+    for _ in range(2):
+        before = model.intercept_visible_.copy()
+        step = model.partial_fit(means).intercept_visible_ - before
+        drawn.append(step / rate + 1 / (1 + np.exp(-before)))
+    seen = np.round(drawn)
+    np.testing.assert_allclose(drawn, seen, atol=0.02)
+    assert (seen[0] != seen[1]).any()
+    shares = seen.reshape(2, 400, 3).mean(1)
+    assert (np.abs(shares - [0.2, 0.5, 0.8]) < 4 * np.sqrt(np.array([0.16, 0.25, 0.16]) / 400)).all()
+
+
+def test_drawn_bits_leave_bits_as_they_are():
+    settings = {"n_iter": 2, "rule": "cd", "random_state": 0}
+    means, drawn = (
+        BernoulliRBM(3, binarisation=kind, **settings).fit(bits()).components_ for kind in ("none", "sampled")
+    )
+    np.testing.assert_array_equal(means, drawn)
+
+
 @pytest.mark.parametrize("fitted", [False, True])
 def test_partial_fit_goes_on_from_its_chains(fitted):
     model = BernoulliRBM(3, batch_size=7, random_state=0)
@@ -192,6 +217,9 @@ def test_units_follow_from_the_rows():
         (RBMTransformer(2, options={"lr_": 1}), bits(), ArgumentError, "lr_: unknown"),
         (RBMTransformer(0), bits(), ArgumentError, "size: got 0"),
         (BernoulliRBM(2, n_iter=-1), bits(), ArgumentError, "epochs: got -1"),
+        (BernoulliRBM(2, binarisation="sample"), bits(), ArgumentError, "did you mean 'sampled'"),
+        (BernoulliRBM(2, binarisation="sampled"), 2 * bits(), DataError, "X: got 2 at row"),
+        (BernoulliRBM(2, weight_scale=-1), bits(), ArgumentError, "weight_scale: got -1"),
         (BernoulliRBM(2, device="nowhere"), bits(), ArgumentError, "device: got 'nowhere'"),
     ],
 )

@@ -10,7 +10,7 @@ from _runs import equal, train
 
 import harmonium as hm
 from harmonium import Stream
-from harmonium.errors import ArgumentError
+from harmonium.errors import ArgumentError, ArgumentTypeError
 from harmonium.training import Options
 from harmonium.training._components import principal_components
 from harmonium.training._run import default_rate
@@ -256,3 +256,20 @@ def test_the_rate_is_lower_where_some_units_are_real(model, rate):
     description = " ".join(Options.model_fields["lr"].description.split())
     assert f"{high:g}" in description
     assert f"{low:g}" in description
+
+
+# --- the scale of the first weights ---------------------------------------------------------------
+
+
+def test_the_scale_of_the_first_weights_is_their_standard_deviation():
+    weight = hm.RBM(200, 100, weight_scale=0.3).weight.detach()
+    assert abs(float(weight.std()) - 0.3) < 4 * 0.3 / math.sqrt(2 * weight.numel())
+    torch.testing.assert_close(weight, 30 * hm.RBM(200, 100).weight.detach())
+
+
+@pytest.mark.parametrize(
+    ("scale", "error"), [(-0.1, ArgumentError), (math.nan, ArgumentError), (True, ArgumentTypeError)]
+)
+def test_other_scales_are_refused(scale, error):
+    with pytest.raises(error, match=f"weight_scale: got {scale}"):
+        hm.RBM(2, 2, weight_scale=scale)

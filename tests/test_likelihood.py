@@ -172,6 +172,24 @@ def test_the_cheaper_layer_is_enumerated():
     assert choose_side(hm.RBM(9, hm.Gaussian(2))) == (("visible",), 2.0**9 * 2)
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        hm.RBM(3, 2),
+        hm.RBM(3, 2, doubled="hidden"),
+        hm.DBM([3, 2, 2]),
+        hm.DBM([3, 2], classes=2),
+        hm.DBM([3, 2, 2], classes=2),
+        hm.BoltzmannMachine(3),
+        hm.BoltzmannMachine(3, 2),
+        hm.BoltzmannMachine(3, 2, hidden_edges=False),
+    ],
+    ids=lambda model: f"{model.kind}-{len(model.couplings())}",
+)
+def test_hidden_units_sum_out_where_none_need_be_enumerated(model):
+    assert model.hidden_sums_out() == (choose_side(model, model.observed_blocks())[0] == ())
+
+
 def test_auto_decides_by_cost(monkeypatch):
     model = rbm(BITS, (5, 4))
     cost = 2**4 * 5

@@ -38,6 +38,13 @@ def counted(monkeypatch):
     return taken
 
 
+@pytest.fixture
+def always(monkeypatch):
+    """Take the tabulated product for small matrices as well."""
+    monkeypatch.setattr(cpu, "TABULATE_FROM", 0)
+
+
+@pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("density", [0.0, 0.05, 0.3, 0.5, 1.0])
 @pytest.mark.parametrize("flipped", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
@@ -49,6 +56,7 @@ def test_affine_equals_the_plain_product(shape, flipped, density):
         assert_product(kernels.affine(bias, x, weight), x, weight, bias)
 
 
+@pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("density", [0.0, 0.1, 0.5])
 @pytest.mark.parametrize("shape", [(200, 784, 500), (63, 70, 33), (130, 90, 1)])
 def test_cross_equals_the_plain_product(shape, density):
@@ -68,6 +76,16 @@ def test_sparse_states_take_the_table(counted):
     assert counted == [True, True]
 
 
+def test_small_products_are_plain(counted):
+    x, weight, bias = bits(100, 64, 0.1), reals(64, 100), reals(1, 100)[0]
+    with torch.no_grad():
+        up, both = kernels.affine(bias, x, weight), kernels.cross(x, reals(100, 100))
+    assert counted == []
+    assert torch.equal(up, torch.addmm(bias, x, weight))
+    assert torch.equal(both, x.T @ reals(100, 100))
+
+
+@pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("value", [0.5, -1.0, 2.0, float("nan"), float("inf")])
 def test_other_values_than_bits_take_the_plain_product(value, counted):
     x, weight, bias = bits(200, 64, 0.1), reals(64, 40), torch.zeros(40)
@@ -78,6 +96,7 @@ def test_other_values_than_bits_take_the_plain_product(value, counted):
     torch.testing.assert_close(result, torch.addmm(bias, x, weight), equal_nan=True, rtol=0, atol=0)
 
 
+@pytest.mark.usefixtures("always")
 def test_a_gradient_takes_the_plain_product():
     weight = reals(64, 40).requires_grad_()
     result = kernels.affine(torch.zeros(40), bits(200, 64, 0.1), weight)

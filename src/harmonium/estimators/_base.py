@@ -260,8 +260,18 @@ def data_set(
     transform: Transform | None = None,
     codes: NDArray[np.int64] | None = None,
     classes: int = 0,
+    binarisation: str = "none",
 ) -> Dataset:
-    """Return rows as a data set: grey ones as means, and with the codes of their labels last, if any."""
+    """Return rows as a data set, with the codes of their labels last, if any.
+
+    Arguments:
+        rows: The rows, shape (rows, columns).
+        unit: Their units.
+        transform: What made them of the rows of a fit.
+        codes: The codes of their labels, shape (rows).
+        classes: How many labels there are.
+        binarisation: What becomes of grey rows: ``none`` leaves them as means, ``sampled`` draws bits.
+    """
     means = unit.kind == "bernoulli" and not are_bits(rows)
     if means:
         rows = rows.float()
@@ -276,7 +286,7 @@ def data_set(
         test=rows[:0],
         labels={},
         shape=(unit.size,),
-        binarisation="none" if means else None,
+        binarisation=binarisation if means else None,
         levels=1 if means else None,
         source="an array",
         classes=tuple(range(classes)) if codes is not None else None,

@@ -24,10 +24,13 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
+from ..datasets import Dataset
+from ..errors import choose
 from ..learning import Rule
 from ..models import RBM
 from ..random import Stream
 from ..training import fit
+from ..units import Bernoulli
 from ._base import data_set, draw_seed, make_rule, whole
 from ._transformers import Encoder
 
@@ -38,10 +41,10 @@ _HIDDEN = "chain.hidden"
 class BernoulliRBM(Encoder):
     """Creates a restricted Boltzmann machine of binary units, with scikit-learn's interface.
 
-    As there, values are means from 0 to 1, which is not checked, and ``partial_fit`` is one update by the
-    rows that it is given. Other than there, visible biases start at the columns' base rates, the gradient is
-    centred, the rate falls after the first 30 % of the updates, and the parameters are averaged over the last
-    tenth of them.
+    As there, values are means from 0 to 1, which is checked only where bits are drawn with them, and
+    ``partial_fit`` is one update by the rows that it is given. Other than there, visible biases start at the
+    columns' base rates, the gradient is centred, the rate falls after the first 30 % of the updates, and the
+    parameters are averaged over the last tenth of them.
 
     Arguments:
         n_components: The number of hidden units.
@@ -54,6 +57,10 @@ class BernoulliRBM(Encoder):
         steps: Gibbs steps in each update, of rules that take some.
         chains: Persistent chains, of rules that have some; as many as ``batch_size`` if not given.
         device: Where to train.
+        binarisation: What is learned from where values are neither 0 nor 1: ``none``, the means themselves,
+            as in scikit-learn; or ``sampled``, bits that are drawn with these means, afresh in each pass.
+            :meth:`transform` takes means as they are in either case.
+        weight_scale: The standard deviation of the weights at the start.
         options: More options of ``hm.fit``, by name; ``{"optimizer": "Adam"}`` needs far fewer passes, at a
             rate of about 0.03.
     """
@@ -71,6 +78,8 @@ class BernoulliRBM(Encoder):
         steps: int = 1,
         chains: int | None = None,
         device: Any = "cpu",
+        binarisation: str = "none",
+        weight_scale: float = 0.01,
         options: dict[str, Any] | None = None,
     ) -> None:
         self.n_components = n_components
@@ -83,6 +92,8 @@ class BernoulliRBM(Encoder):
         self.steps = steps
         self.chains = chains
         self.device = device
+        self.binarisation = binarisation
+        self.weight_scale = weight_scale
         self.options = options
 
     # --- what it has learned --------------------------------------------------------------------
@@ -115,13 +126,14 @@ class BernoulliRBM(Encoder):
         """Learn from rows of shape (rows, columns); ``y`` is not looked at.
 
         Raises:
-            ValueError: The rows are no finite numbers, or a parameter is out of range.
+            ValueError: The rows are no finite numbers, or no means that bits could be drawn with, or a
+                parameter is out of range.
         """
         rows = self._rows(X, reset=True)
         self.random_state_ = check_random_state(self.random_state)
-        model = self._fresh(rows)
+        model, data = self._fresh(rows), self._data(rows)
         options = {**self._usual(), "momentum": 0.0, "seed": draw_seed(self.random_state_)}
-        history = self._run(fit, model, data_set(rows, model.visible), rule=self._rule(), **options)
+        history = self._run(fit, model, data, rule=self._rule(), **options)
         self._keep(model, history.state)
         return self
 
@@ -131,7 +143,8 @@ class BernoulliRBM(Encoder):
         Chains go on from where the last call, or :meth:`fit`, has left them.
 
         Raises:
-            ValueError: The rows are no finite numbers, have other columns, or a parameter is out of range.
+            ValueError: The rows are no finite numbers, or no means that bits could be drawn with, have other
+                columns, or a parameter is out of range.
         """
         first = not hasattr(self, "model_")
         rows = self._rows(X, reset=first)
@@ -140,15 +153,24 @@ class BernoulliRBM(Encoder):
             self._state, self._course = {}, None
         model = self._fresh(rows) if first else self.model_.float()
         options = {"batch_size": len(rows), "lr": self.learning_rate, "momentum": 0.0}
-        self._go_on(model, data_set(rows, model.visible), self._rule(), **options)
+        self._go_on(model, self._data(rows), self._rule(), **options)
         return self
 
     def _fresh(self, rows: Tensor) -> RBM:
         """Return a machine before all training, with the base rates of rows, brought to between 0 and 1."""
-        model = RBM(rows.shape[1], whole(self.n_components), seed=draw_seed(self.random_state_))
+        seed = draw_seed(self.random_state_)
+        model = RBM(rows.shape[1], whole(self.n_components), weight_scale=self.weight_scale, seed=seed)
         n, total = len(rows), rows.sum(0, dtype=torch.float64).clamp(0, len(rows))
         model.initialise(model.visible.smoothed(total, n).float())
         return model
+
+    def _data(self, rows: Tensor) -> Dataset:
+        """Return rows as the data set to learn from, which need to be means only where bits are drawn."""
+        choose("binarisation", self.binarisation, ("none", "sampled"))
+        unit = Bernoulli(rows.shape[1])
+        if self.binarisation == "sampled":
+            unit.validate(rows, means=True, name="X")
+        return data_set(rows, unit, binarisation=self.binarisation)
 
     def _rule(self) -> Rule:
         chains = self.batch_size if self.chains is None else self.chains

@@ -122,14 +122,14 @@ def binarise(grey: Tensor, index: Tensor, draw: Draw, levels: float, sample: Ten
 
 
 def affine(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """Return bias + x weight, by sums of rows where x is in {0, 1} and no gradient is wanted.
+    """Return bias + x weight; a large product by sums of rows where x is in {0, 1} and no gradient is wanted.
 
     Arguments:
         bias: Shape (columns).
         x: Shape (rows, inputs).
         weight: Shape (inputs, columns).
     """
-    if not torch.is_grad_enabled() and x.ndim == 2 and _module(x) is cpu:
+    if _tabulates(x, weight):
         out = torch.empty(len(x), weight.shape[1], dtype=x.dtype)
         if cpu.binary_product(x, weight, bias, out):
             return out
@@ -137,12 +137,18 @@ def affine(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def cross(x: Tensor, y: Tensor, out: Tensor | None = None) -> Tensor:
-    """Return x' y of shape (columns of x, columns of y), by sums of rows where x is in {0, 1}."""
-    if not torch.is_grad_enabled() and _module(x) is cpu:
+    """Return x' y, shape (columns of x, columns of y), as :func:`affine` does where x is in {0, 1}."""
+    if _tabulates(x, y):
         place = torch.empty(x.shape[1], y.shape[1], dtype=x.dtype) if out is None else out
         if cpu.binary_product(x.T, y, y.new_zeros(y.shape[1]), place):
             return place
     return torch.mm(x.T, y, out=out)
+
+
+def _tabulates(x: Tensor, y: Tensor) -> bool:
+    """Return whether a product of x, or of x', and y may be one of tabulated sums, whatever x holds."""
+    large = x.ndim == 2 and x.numel() * y.shape[1] >= cpu.TABULATE_FROM
+    return large and not torch.is_grad_enabled() and _module(x) is cpu
 
 
 @torch.no_grad()

@@ -45,6 +45,9 @@ from .philox import Draw
 PARALLEL_FROM = 1 << 14
 """How many elements make threads worth waking."""
 
+TABULATE_FROM = 1 << 22
+"""How many multiplications make a product that is worth looking for bits; the look alone costs as much."""
+
 _MOST: int = vars(numba.config)["NUMBA_NUM_THREADS"]
 _ENTERED = Lock()
 
@@ -61,8 +64,8 @@ class Kernel:
         self.parallel = njit(parallel=True, **options)(_renamed(function))
 
     def __call__(self, elements: int, *arguments: Any) -> None:
-        threads = min(_MOST, torch.get_num_threads())
-        if elements < PARALLEL_FROM or threads == 1 or not _ENTERED.acquire(blocking=False):
+        threads = 1 if elements < PARALLEL_FROM else min(_MOST, torch.get_num_threads())
+        if threads == 1 or not _ENTERED.acquire(blocking=False):
             self.serial(1, *arguments)
             return
         try:
@@ -101,6 +104,9 @@ _BINARY = {"bernoulli": (1, 0), "spin": (2, -1)}
 
 _LIMITS = {torch.float32: 64.0, torch.float64: 640.0}
 """How large a logarithm may get before its exponential is near the end of the range."""
+
+_NOTHING = {torch.float32: np.empty((0, 0), np.float32), torch.float64: np.empty((0, 0), np.float64)}
+"""What stands for an output that is not wanted."""
 
 _PARTS = 8
 _ROWS = 64
@@ -303,10 +309,8 @@ def _launch(
     extra: tuple[Any, ...],
     outputs: tuple[Tensor | None, ...],
 ) -> None:
-    array = _array(field)
-    empty = np.empty((0, 0), array.dtype)
-    written = (empty if out is None else _array(out) for out in outputs)
-    kernel(field.numel(), array, _address(draw), *extra, *written)
+    written = (_NOTHING[field.dtype] if out is None else _array(out) for out in outputs)
+    kernel(field.numel(), _array(field), _address(draw), *extra, *written)
 
 
 def _kind(field: Tensor, gain: int, low: int) -> tuple[Any, ...]:

@@ -131,7 +131,7 @@ class CD(GibbsRule):
             if block not in start:
                 start[block] = self.drawn(model, block, data[block], stream)
         clamp = absent(part(data, PRESENT))
-        chain = Gibbs().init(model, len(data["visible"]), stream, start, clamp)
+        chain = Gibbs().init(model, len(data["visible"]), stream, start, clamp) if clamp else start
         sample, _ = self.walk(model, chain, stream)
         return sample, {}
 

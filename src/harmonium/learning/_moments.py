@@ -33,7 +33,6 @@ from torch import Tensor
 from ..models import PairwiseModel, State
 
 
-@torch.no_grad()
 def likelihood_gradient(model: PairwiseModel, data: State, sample: State, shares: Tensor) -> State:
     """Set each parameter's gradient of the mean negative log-likelihood, in place where there is one.
 
@@ -54,14 +53,12 @@ def likelihood_gradient(model: PairwiseModel, data: State, sample: State, shares
     return both
 
 
-@torch.no_grad()
 def follow_offsets(offsets: State, both: State, shares: Tensor, rate: float) -> State:
     """Move each block's offset towards the average of its data and model means."""
     half = 0.5 * shares.abs()
     return {name: torch.lerp(offset, half @ both[name], rate) for name, offset in offsets.items()}
 
 
-@torch.no_grad()
 def centre(model: PairwiseModel, offsets: State) -> None:
     """Replace the model's gradients by the centred ones."""
     copies: dict[str, list[str]] = {}

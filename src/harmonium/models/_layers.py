@@ -19,9 +19,11 @@ __all__ = [
     "with_label",
 ]
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from numbers import Real
 from typing import Any
 
 import torch
@@ -120,14 +122,25 @@ def check_lateral(block: str, unit: Unit) -> None:
         raise invalid(f"{block}_edges", True, expected)
 
 
-def initial_weight(visible: Unit, hidden: Unit, seed: int) -> nn.Parameter:
+def initial_weight(visible: Unit, hidden: Unit, seed: int, scale: float = SCALE) -> nn.Parameter:
     """Draw the weights between two layers before training, shape (visible width, hidden width).
 
+    Arguments:
+        visible: The visible layer.
+        hidden: The hidden layer.
+        seed: Draws the weights.
+        scale: Their standard deviation.
+
     Raises:
-        ArgumentError: There are more than memory holds.
+        ArgumentError: There are more than memory holds, or ``scale`` is no finite number from 0 up.
+        ArgumentTypeError: ``scale`` is no number.
     """
+    if isinstance(scale, bool) or not isinstance(scale, Real):
+        raise ArgumentTypeError(f"weight_scale: got {show(scale)}, expected a number")
+    if not 0 <= float(scale) < math.inf:
+        raise invalid("weight_scale", scale, "a finite number from 0 up")
     check_memory("hidden", hidden.size, visible.width * hidden.width)
-    return nn.Parameter(SCALE * Stream(seed, "weight").normal(visible.width, hidden.width))
+    return nn.Parameter(float(scale) * Stream(seed, "weight").normal(visible.width, hidden.width))
 
 
 def as_mask(

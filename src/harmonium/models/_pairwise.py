@@ -51,13 +51,12 @@ class PairwiseModel(EnergyModel):
     def incoming(self) -> dict[str, int]:
         return {coupling.name: 0 for coupling in self.couplings() if coupling.lower != coupling.upper}
 
-    @torch.no_grad()
     def project(self) -> None:
         """Bring couplings back to their masks."""
         for coupling in self.couplings():
             mask = self.mask(coupling)
             if mask is not None:
-                self.get_parameter(coupling.name).mul_(mask)
+                self.get_parameter(coupling.name).detach().mul_(mask)
 
     def lateral(self, block: str) -> Tensor | None:
         for coupling in self.couplings():
@@ -122,7 +121,8 @@ class PairwiseModel(EnergyModel):
 
     def hidden_sums_out(self) -> bool:
         """Return whether all hidden units are independent given the visible ones."""
-        return choose_side(self, self.observed_blocks())[0] == ()
+        hidden = self.hidden_blocks()
+        return not any(a in hidden and b in hidden for a, b, _ in self.couplings())
 
     def moments(
         self, state: State, weight: Tensor, out: dict[str, Tensor] | None = None

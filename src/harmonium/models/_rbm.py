@@ -30,7 +30,7 @@ from torch import Tensor
 from ..errors import choose
 from ..units import Unit, unit_from_config
 from ._base import Coupling, State
-from ._layers import as_layer, as_mask, check_pair, initial_weight, warn_of_idle
+from ._layers import SCALE, as_layer, as_mask, check_pair, initial_weight, warn_of_idle
 from ._pairwise import PairwiseModel
 
 _TWIN = "twin"
@@ -49,12 +49,15 @@ class RBM(PairwiseModel):
             data is then both of the visible copies.
         inner: Whether the visible layer is a hidden one of a network that the machine is a part of, and may
             have ReLU units.
-        seed: Draws the initial weights, N(0, 0.01^2).
+        weight_scale: The standard deviation of the initial weights. Larger ones set hidden units apart from
+            the start, which saves updates where few are made.
+        seed: Draws the initial weights, N(0, ``weight_scale``^2).
 
     Raises:
         ArgumentError: Both layers have real units (their joint need not be normalisable), the visible
             one ReLU units, or the hidden layer would learn its precision (which only rescales the weights);
-            the mask has another shape; there are more weights than memory holds; or ``doubled`` is no layer.
+            the mask has another shape; there are more weights than memory holds; ``doubled`` is no layer; or
+            ``weight_scale`` is negative.
     """
 
     kind = "rbm"
@@ -68,6 +71,7 @@ class RBM(PairwiseModel):
         weight_mask: Any = None,
         doubled: str | None = None,
         inner: bool = False,
+        weight_scale: float = SCALE,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -77,7 +81,9 @@ class RBM(PairwiseModel):
         if doubled is not None:
             choose("doubled", doubled, ("visible", "hidden"))
         self.doubled = doubled
-        self.weight = initial_weight(self.visible, self.hidden, seed)
+        self._below, self._above = (_copies(layer, doubled) for layer in ("visible", "hidden"))
+        self._couplings = tuple(Coupling(a, b, "weight") for a in self._below for b in self._above)
+        self.weight = initial_weight(self.visible, self.hidden, seed, weight_scale)
         self.register_buffer("base_rates", torch.full((self.visible.width,), torch.nan))
         self.weight_mask: Tensor | None
         self.register_buffer("weight_mask", None)
@@ -100,23 +106,22 @@ class RBM(PairwiseModel):
         return cls(visible, hidden, weight_mask=mask, doubled=config.get("doubled"), inner=True)
 
     def blocks(self) -> tuple[str, ...]:
-        return (*self._copies("visible"), *self._copies("hidden"))
+        return self._below + self._above
 
     def observed_blocks(self) -> tuple[str, ...]:
-        return self._copies("visible")
+        return self._below
 
     def observed(self, s: Tensor) -> State:
-        return dict.fromkeys(self._copies("visible"), s)
+        return dict.fromkeys(self._below, s)
 
     def layer(self, block: str) -> Unit:
-        return self.visible if self.place(block) == "visible" else self.hidden
+        return self.visible if block in self._below else self.hidden
 
     def place(self, block: str) -> str:
         return self.doubled if block == _TWIN and self.doubled is not None else block
 
     def couplings(self) -> tuple[Coupling, ...]:
-        below, above = self._copies("visible"), self._copies("hidden")
-        return tuple(Coupling(lower, upper, "weight") for lower in below for upper in above)
+        return self._couplings
 
     def mask(self, coupling: Coupling) -> Tensor | None:
         return self.weight_mask
@@ -143,9 +148,10 @@ class RBM(PairwiseModel):
             ArgumentTypeError: The rows are no numbers.
             DataError: They have another shape, or a value that the visible units cannot take.
         """
-        means = dict.fromkeys(self._copies("hidden"), self.encode(v))
+        means = dict.fromkeys(self._above, self.encode(v))
         return self.visible.mean(self.field("visible", means))
 
-    def _copies(self, layer: str) -> tuple[str, ...]:
-        """Return the blocks that are copies of a layer."""
-        return (layer, _TWIN) if layer == self.doubled else (layer,)
+
+def _copies(layer: str, doubled: str | None) -> tuple[str, ...]:
+    """Return the blocks that are copies of a layer."""
+    return (layer, _TWIN) if layer == doubled else (layer,)

@@ -18,7 +18,6 @@ from ..random import Stream
 from ..units import Unit
 
 
-@torch.no_grad()
 def draw_block(
     model: EnergyModel,
     block: str,
@@ -32,7 +31,7 @@ def draw_block(
     held: Tensor | None = None,
     reverse: bool = False,
 ) -> Tensor:
-    r"""Draw the states of a block, shape (rows, width).
+    r"""Draw the states of a block, shape (rows, width); called where no gradient is wanted.
 
     Arguments:
         model: The model.

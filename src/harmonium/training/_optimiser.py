@@ -132,26 +132,30 @@ class Optimisers:
     def _make(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
         matrices = [p for p in parameters if p.ndim > 1]
         others = [p for p in parameters if p.ndim <= 1]
-        groups = [
-            {"params": matrices, "weight_decay": self.options.weight_decay},
+        decay, chosen = self.options.weight_decay, self.options.optimizer
+        groups: list[dict[str, Any]] = [
+            {"params": matrices, "weight_decay": decay},
             {"params": others, "weight_decay": 0.0},
         ]
         groups = [group for group in groups if group["params"]]
-        chosen = self.options.optimizer
         if callable(chosen):
             return _checked(chosen(groups))
+        if not decay:
+            groups = [{"params": matrices + others, "weight_decay": 0.0}]
         if chosen.lower() == "sgd":
             momentum = self.options.momentum
             return torch.optim.SGD(groups, lr=self.lr, momentum=momentum, fused=True)
         kind = choose("optimizer", chosen, _KINDS)
         if chosen in _UNFIT:
             raise invalid("optimizer", chosen, _UNFIT[chosen])
-        if self.options.weight_decay and "weight_decay" not in signature(kind).parameters:
-            raise invalid("weight_decay", self.options.weight_decay, f"0, as {chosen} has none")
+        takes = signature(kind).parameters
+        if decay and "weight_decay" not in takes:
+            raise invalid("weight_decay", decay, f"0, as {chosen} has none")
         betas = {} if self.options.betas is None else {"betas": self.options.betas}
-        if betas and "betas" not in signature(kind).parameters:
+        if betas and "betas" not in takes:
             raise invalid("betas", self.options.betas, f"None, as {chosen} has none")
-        optimiser: torch.optim.Optimizer = kind(groups, lr=self.lr, **betas)
+        fused = {"fused": True} if "fused" in takes else {}
+        optimiser: torch.optim.Optimizer = kind(groups, lr=self.lr, **betas, **fused)
         return optimiser
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Run", "take_transform"]
 
+import math
 from typing import Any
 
 import torch
@@ -205,7 +206,7 @@ class Run:
         """Return whether the last gradient was finite: a quick look, at the biases alone."""
         groups = self.optimisers.groups.values()
         biases = [p.grad for group in groups for p in group.values() if p.ndim == 1]
-        return all(bool(torch.isfinite(g.sum())) for g in biases if g is not None)
+        return all(math.isfinite(g.sum()) for g in biases if g is not None)
 
     def check(self) -> None:
         """Look at all that the run has learned.
