@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 import torch
+from joblib import parallel_backend
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_blobs
@@ -374,6 +375,15 @@ def test_grid_searches_and_pipelines():
     assert search.best_score_ > 0.65
     scores = GridSearchCV(RBMDensity(2, n_iter=1, random_state=0), {"n_components": [1, 2]}, cv=2).fit(bits())
     assert scores.best_score_ < 0
+
+
+def test_searches_side_by_side_find_the_same():
+    model, grid = RBMDensity(2, n_iter=1, random_state=0), {"n_components": [1, 2]}
+    one = GridSearchCV(model, grid, cv=2).fit(bits())
+    with parallel_backend("threading"):
+        two = GridSearchCV(model, grid, cv=2, n_jobs=2).fit(bits())
+    key = "mean_test_score"
+    np.testing.assert_allclose(two.cv_results_[key], one.cv_results_[key], rtol=1e-9)
 
 
 @pytest.mark.parametrize("state", [3, np.random.RandomState(3)])
