@@ -14,6 +14,7 @@ from _models import PAIRS, Exact, name, rbm
 
 import harmonium as hm
 from harmonium import Stream
+from harmonium.estimators import RBMImputer
 from harmonium.kernels import philox
 from harmonium.learning import RULES
 from harmonium.models import PairwiseModel
@@ -212,3 +213,13 @@ def test_digits():
     result = hm.log_likelihood(model, data)
     assert result.mean > hm.datasets.summary(data)["baseline_log_likelihood"]
     assert np.isfinite(result.mean)
+
+
+def test_an_imputer_learns_what_it_does_on_the_cpu():
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    x[np.random.default_rng(1).random(x.shape) < 0.2] = np.nan
+    here, far = (
+        RBMImputer(4, n_iter=1, chains=10, random_state=0, device=device).fit(x) for device in ("cpu", CUDA)
+    )
+    assert not far.model_.weight.is_cuda
+    np.testing.assert_allclose(far.transform(x), here.transform(x), rtol=1e-3, atol=1e-3)

@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 import torch
+from joblib import parallel_backend
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_blobs
@@ -26,6 +27,7 @@ from harmonium.estimators import (
     RBMClassifier,
     RBMDensity,
     RBMTransformer,
+    _nearest,
 )
 from harmonium.models import NETWORKS
 
@@ -213,6 +215,8 @@ def test_units_follow_from_the_rows():
         (RBMTransformer(2, visible="bernoulli"), 2 * bits(), DataError, "X: got 2 at row"),
         (RBMDensity(2, visible="bernoulli"), bits() / 2, DataError, "X: got 0.5 at row"),
         (RBMDensity(2, contamination=0.6), bits(), ArgumentError, "contamination: got 0.6"),
+        (RBMDensity(2, criterion="nearst"), bits(), ArgumentError, "did you mean 'nearest'"),
+        (RBMDensity(2, criterion="nearest"), bits(1), DataError, "X: got 1 row, expected at least 2"),
         (RBMTransformer(2, rule="pdc"), bits(), ArgumentError, "did you mean 'pcd'"),
         (RBMTransformer(2, options={"lr_": 1}), bits(), ArgumentError, "lr_: unknown"),
         (RBMTransformer(0), bits(), ArgumentError, "size: got 0"),
@@ -264,6 +268,71 @@ def test_outliers_are_the_share_that_was_asked_for():
     model = RBMDensity(3, n_iter=2, contamination=0.05, random_state=0).fit(rows)
     assert (model.predict(rows) == -1).sum() == 10
     assert model.predict(rows.mean(0)[None] + 1e4) == -1
+
+
+def divergence(model, x, y):
+    """Return KL(p(h | x) || p(h | y)), as the Bregman divergence of the log-partition function."""
+    a, b = (model.field("hidden", model.given(row[None])) for row in (x, y))
+    units, mean = model.hidden, model.hidden.expected_statistics(a)
+    return (units.log_partition(b) - units.log_partition(a) - ((b - a) * mean).sum()).item()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("visible", "hidden"),
+    [
+        (hm.Bernoulli(9), hm.Bernoulli(4)),
+        (hm.Spin(9), hm.Gaussian(4)),
+        (hm.Gaussian(9, 3.0), hm.Categorical(4, 3)),
+        (hm.Mixed(hm.Bernoulli(5), hm.Gaussian(4, 3.0)), hm.Spin(4)),
+    ],
+)
+def test_the_nearest_row_has_the_least_divergence(visible, hidden, monkeypatch):
+    known, new = (torch.from_numpy(bits(rows, 9, seed=rows)) for rows in (30, 11))
+    if visible.kind == "spin":
+        known, new = 2 * known - 1, 2 * new - 1
+    real = {"gaussian": slice(0, 9), "mixed": slice(5, 9)}.get(visible.kind, slice(0, 0))
+    model = hm.RBM(visible, hidden, seed=0).double()
+    model.weight.normal_(generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(_nearest, "_CELLS", 7 * len(known))
+    neighbours = _nearest.Neighbours(model, known)
+
+    def both(x, y):
+        posteriors = divergence(model, x, y) + divergence(model, y, x)
+        return posteriors + 3 * (x - y)[real].square().sum().item()
+
+    far = np.array([[both(x, y) for y in known] for x in new])
+    assert far.min() < 1e-9 < far.min(1).max()
+    np.testing.assert_allclose(neighbours.divergence(model, new), far.min(1), atol=1e-9)
+    own = np.array([[both(x, y) for y in known] for x in known])
+    np.fill_diagonal(own, np.inf)
+    np.testing.assert_allclose(neighbours.among(), own.min(1), atol=1e-9)
+
+
+def test_far_rows_are_outliers_and_densities_stay_what_they_are():
+    known, new = np.unique(bits(300, 9), axis=0), bits(50, 9, seed=1)
+    model = RBMDensity(4, criterion="nearest", n_iter=2, random_state=0)
+    outliers = model.fit_predict(known) == -1
+    rows = torch.from_numpy(known)
+    with torch.no_grad():
+        far = _nearest.Neighbours(model.model_, rows).among().numpy()
+        away = _nearest.Neighbours(model.model_, rows).divergence(model.model_, torch.from_numpy(new)).numpy()
+    np.testing.assert_array_equal(outliers, far > np.quantile(far, 0.9))
+    assert abs(outliers.mean() - 0.1) < 0.05
+    np.testing.assert_array_equal(model.predict(new) == -1, away > np.quantile(far, 0.9))
+    density = clone(model).set_params(criterion="density").fit(known)
+    np.testing.assert_array_equal(model.score_samples(new), density.score_samples(new))
+
+
+def test_a_gap_between_two_clusters_is_far_from_both_and_need_not_be_unlikely():
+    generator = np.random.default_rng(0)
+    x = np.concatenate((generator.normal(-1, 0.1, (100, 1)), generator.normal(1, 0.1, (100, 1))))
+    model = RBMDensity(
+        8, visible=hm.Gaussian(1, 30.0), criterion="nearest", n_iter=20, learning_rate=0.01, random_state=0
+    ).fit(x)
+    assert model.predict([[0.0]]) == -1
+    assert (model.predict(x) == 1).all()
+    assert (model.fit_predict(x) == -1).sum() == 20
 
 
 # --- classifiers ----------------------------------------------------------------------------------
@@ -334,6 +403,15 @@ def test_grid_searches_and_pipelines():
     assert search.best_score_ > 0.65
     scores = GridSearchCV(RBMDensity(2, n_iter=1, random_state=0), {"n_components": [1, 2]}, cv=2).fit(bits())
     assert scores.best_score_ < 0
+
+
+def test_searches_side_by_side_find_the_same():
+    model, grid = RBMDensity(2, n_iter=1, random_state=0), {"n_components": [1, 2]}
+    one = GridSearchCV(model, grid, cv=2).fit(bits())
+    with parallel_backend("threading"):
+        two = GridSearchCV(model, grid, cv=2, n_jobs=2).fit(bits())
+    key = "mean_test_score"
+    np.testing.assert_allclose(two.cv_results_[key], one.cv_results_[key], rtol=1e-9)
 
 
 @pytest.mark.parametrize("state", [3, np.random.RandomState(3)])

@@ -286,7 +286,21 @@ def test_imputed_draws_are_those_of_the_model_given_what_is_known(label):
         p = torch.softmax(-model.free_energy(states), 0).detach()
         often = (found.draws[:, number, None] == states).all(2).double().mean(0)
         assert bool(((often - p).abs() <= 4.5 * (p * (1 - p) / draws).sqrt() + 1e-9).all())
+        off, error = found.mean[number] - p @ states, ((p @ states) * (1 - p @ states) / draws).clamp(min=0)
+        bits = torch.tensor([kind == "bernoulli" for kind in found.kinds])
+        assert bool((off.abs() <= 4.5 * error.sqrt() + 1e-9)[bits].all())
     assert bool((~there).any())
+
+
+def test_means_are_of_what_is_expected_given_the_other_layers():
+    model = hm.RBM(hm.Mixed(hm.Bernoulli(2), hm.Gaussian(2, 4.0)), 3).double()
+    with torch.no_grad():
+        model.weight.zero_()
+        model.visible.bias.copy_(torch.tensor([0.3, -2.0, 1.0, 5.0]))
+    found = hm.impute(model, torch.tensor([[NAN, 1, NAN, 2.0]], dtype=torch.float64), draws=1, steps=1)
+    expected = torch.tensor([[torch.tensor(0.3).double().sigmoid(), 1, 0.25, 2]], dtype=torch.float64)
+    torch.testing.assert_close(found.mean, expected)
+    assert found.draws[0, 0, 0] in (0, 1)
 
 
 def test_imputed_reals_are_those_of_the_model_given_what_is_known():

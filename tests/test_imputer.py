@@ -252,6 +252,7 @@ def test_pipelines_and_grid_searches():
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
+        ({"device": "nowhere"}, ArgumentError, "device: got 'nowhere'"),
         ({"strategy": "men"}, ArgumentError, "did you mean 'mean'"),
         ({"numbers": "quantiles"}, ArgumentError, "did you mean 'quantile'"),
         ({"shrinkage": -1}, ArgumentError, "shrinkage: got -1"),

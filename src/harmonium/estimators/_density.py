@@ -4,6 +4,15 @@ r"""Densities of rows, and what is unlikely under them.
 
 for rows x, which real ones are standardised from to y. log Z is estimated once, at the end of the fit; its
 error moves all rows alike, so that an order of rows, and what is called an outlier, do not depend on it.
+
+A density says what is rare, and may be high where no row is: between those that it knows, or where rows are
+simple (Nalisnick et al. 2019, "Do deep generative models know what they don't know?"). Where that matters,
+outliers are rows x that are far from every row of the fit, in nats,
+
+.. math:: \min_i J(x, x_i), \qquad J(x, x') = \mathrm{KL}(p(h \mid x) \,\|\, p(h \mid x'))
+    + \mathrm{KL}(p(h \mid x') \,\|\, p(h \mid x)) + \sum_i \beta_i (x_i - x'_i)^2,
+
+where the last term is of real units, with their precisions :math:`\beta`, and is not there for others.
 """
 
 from __future__ import annotations
@@ -17,13 +26,16 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import OutlierMixin
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
-from ..errors import invalid
+from ..errors import DataError, choose, invalid
 from ..likelihood import log_partition
 from ..models import RBM
 from ..training import fit
 from ._base import ROWS, Estimator, data_set, draw_seed, drawn, hidden_of, make_rule
+from ._nearest import Neighbours
 
+_CRITERIA = ("density", "nearest")
 _LIKELIHOOD = {"runs": 100, "betas": 1000, "equilibrate": 100}
 
 
@@ -38,6 +50,8 @@ class RBMDensity(OutlierMixin, Estimator):
         visible: What the columns are: ``auto``, ``bernoulli``, ``gaussian``, ``spin``, or a layer of units.
         hidden: The type of the hidden units: ``bernoulli``, ``spin``, ``gaussian`` or ``relu``.
         contamination: The share of the rows of the fit that are outliers, above 0 and at most 0.5.
+        criterion: What tells outliers: ``density``, that they are unlikely; or ``nearest``, that J from every
+            row of the fit is large. Those rows are kept, and each is itself compared with the others alone.
         rule: A learning rule, or its name in ``hm.RULES``.
         steps: Gibbs steps in each update, of rules that take some.
         chains: Persistent chains, of rules that have some.
@@ -61,6 +75,7 @@ class RBMDensity(OutlierMixin, Estimator):
         visible: Any = "auto",
         hidden: str = "bernoulli",
         contamination: float = 0.1,
+        criterion: str = "density",
         rule: Any = "pcd",
         steps: int = 1,
         chains: int = 100,
@@ -77,6 +92,7 @@ class RBMDensity(OutlierMixin, Estimator):
         self.visible = visible
         self.hidden = hidden
         self.contamination = contamination
+        self.criterion = criterion
         self.rule = rule
         self.steps = steps
         self.chains = chains
@@ -98,7 +114,10 @@ class RBMDensity(OutlierMixin, Estimator):
         share = self.contamination
         if not (isinstance(share, int | float | np.number) and 0 < share <= 0.5):
             raise invalid("contamination", share, "a share above 0 and at most 0.5")
+        nearest = choose("criterion", self.criterion, _CRITERIA) == "nearest"
         raw = self._rows(X, reset=True)
+        if nearest and len(raw) < 2:
+            raise DataError("X: got 1 row, expected at least 2 for criterion='nearest'")
         rows, unit, transform = self._understand(raw)
         seeds = check_random_state(self.random_state)
         hidden = hidden_of("hidden", self.hidden, self.n_components)
@@ -110,8 +129,19 @@ class RBMDensity(OutlierMixin, Estimator):
         how = {**_LIKELIHOOD, "chains": chains, "seed": draw_seed(seeds), **(self.likelihood or {})}
         self.log_partition_ = log_partition(model, **how)
         self.model_ = model.double()
-        self.offset_ = float(np.quantile(self.score_samples(X), share))
+        self._neighbours = self._keep_rows(X) if nearest else None
+        self.offset_ = float(np.quantile(self._own_scores(X), share))
         return self
+
+    @torch.no_grad()
+    def _keep_rows(self, X: Any) -> Neighbours:
+        return Neighbours(self.model_, self._further(X)[0])
+
+    def _own_scores(self, X: Any) -> NDArray[np.float64]:
+        """Return by what the rows of the fit are judged, each as if it were new to its neighbours."""
+        if self._neighbours is None:
+            return self.score_samples(X)
+        return (-self._neighbours.among()).numpy()
 
     @torch.no_grad()
     def score_samples(self, X: Any) -> NDArray[np.float64]:
@@ -126,13 +156,33 @@ class RBMDensity(OutlierMixin, Estimator):
         """Return the mean log-density of rows of shape (rows, columns), in nats per row."""
         return float(self.score_samples(X).mean())
 
+    @torch.no_grad()
     def decision_function(self, X: Any) -> NDArray[np.float64]:
-        """Return by how much rows are more likely than what counts as an outlier, shape (rows), in nats."""
-        return self.score_samples(X) - self.offset_
+        """Return by how much rows are on the safe side of what counts as an outlier, shape (rows), in nats.
+
+        Of log-densities, or of negative divergences from the nearest row of the fit, as ``criterion`` says.
+        """
+        check_is_fitted(self)
+        if self._neighbours is None:
+            return self.score_samples(X) - self.offset_
+        rows, _ = self._further(X)
+        return -self._neighbours.divergence(self.model_, rows).numpy() - self.offset_
 
     def predict(self, X: Any) -> NDArray[np.int64]:
-        """Return -1 for outliers, and 1 for all others, shape (rows)."""
+        """Return -1 for outliers, and 1 for all others, shape (rows).
+
+        With ``criterion="nearest"`` rows of the fit are their own neighbours, and none is an outlier:
+        :meth:`fit_predict` is for them.
+        """
         return np.where(self.decision_function(X) >= 0, 1, -1)
+
+    def fit_predict(self, X: Any, y: Any = None) -> NDArray[np.int64]:
+        """Learn from rows of shape (rows, columns), and return -1 for the outliers among them, else 1.
+
+        Raises:
+            ValueError: The rows do not fit the units, or a parameter is out of range.
+        """
+        return np.where(self.fit(X)._own_scores(X) >= self.offset_, 1, -1)
 
     def sample(
         self, n_samples: int = 1, *, steps: int = 1000, random_state: Any = None

@@ -99,6 +99,7 @@ class RBMImputer(TransformerMixin, Estimator):
         options: More options of ``hm.fit``, by name.
         verbose: Whether to print a line after each pass.
         random_state: An integer, a ``RandomState`` or None: seeds everything.
+        device: Where to train; gaps are filled on the CPU.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class RBMImputer(TransformerMixin, Estimator):
         options: dict[str, Any] | None = None,
         verbose: int = 0,
         random_state: Any = None,
+        device: Any = "cpu",
     ) -> None:
         self.n_components = n_components
         self.kinds = kinds
@@ -137,6 +139,7 @@ class RBMImputer(TransformerMixin, Estimator):
         self.options = options
         self.verbose = verbose
         self.random_state = random_state
+        self.device = device
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -155,6 +158,7 @@ class RBMImputer(TransformerMixin, Estimator):
             ValueError: A column cannot be treated as its kind, or a parameter is out of range.
         """
         choose("strategy", self.strategy, STRATEGIES)
+        self._device()
         if not (isinstance(self.shrinkage, int | float | np.number) and 0 <= self.shrinkage < math.inf):
             raise invalid("shrinkage", self.shrinkage, "a number of at least 0")
         X, columns = self._columns(X, reset=True)
@@ -213,10 +217,11 @@ class RBMImputer(TransformerMixin, Estimator):
         epochs = usual if self.n_iter is None else _at_least_one("n_iter", self.n_iter)
         rule = make_rule(self.rule, steps=self.steps, chains=self.chains)
         options = {"optimizer": "Adam", "batch_size": size, "weight_decay": self.weight_decay}
+        model.to(self._device())
         learner = GapLearner(model, rows, self._linear, rule, {**options, **(self.options or {})}, seed)
         with self._silent():
             self.held_out_ = learner.learn(epochs, float(self.learning_rate), self._tell)
-        self.model_ = model.double().eval()
+        self.model_ = model.cpu().double().eval()
 
     def _tell(self, epoch: int, score: float) -> None:
         if self._verbose():

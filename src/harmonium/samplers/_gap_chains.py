@@ -67,7 +67,7 @@ class GapChains:
     ) -> None:
         self.model, self.stream, self.linear = model, stream, linear
         self.coupled = linear is not None and bool((linear.matrix - linear.matrix.diagonal().diag()).any())
-        self.address = torch.arange(len(rows)) if address is None else address
+        self.address = (torch.arange(len(rows)) if address is None else address).to(rows.device)
         unit = model.visible
         self.parts = list(unit.parts) if isinstance(unit, Mixed) else [unit]
         numbers = linear.mean.numel() if linear is not None else 0
@@ -172,7 +172,8 @@ class GapChains:
         both = gone[:, :, None] * gone[:, None, :]
         own = coupling * both + torch.diag_embed(1 - gone)
         lower = torch.linalg.cholesky(own)
-        root = torch.linalg.solve_triangular(lower, torch.eye(len(matrix), dtype=own.dtype), upper=False)
+        unit = torch.eye(len(matrix), dtype=own.dtype, device=own.device)
+        root = torch.linalg.solve_triangular(lower, unit, upper=False)
         self._root = root * both
         across = coupling * gone[:, :, None] * (1 - gone)[:, None, :]
         self._gain = self._root.transpose(1, 2) @ (self._root @ across)

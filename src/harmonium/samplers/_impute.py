@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, DataError, check_memory, invalid
-from ..models import PairwiseModel, check_model, inferred_fields
+from ..models import PairwiseModel, State, check_model, inferred_fields
 from ..random import Stream
 from ..units import Mixed, Unit, as_rows
 from ._gibbs import Gibbs
@@ -31,17 +31,23 @@ class Imputed:
     """Which values were drawn, shape (rows, size)."""
     kinds: tuple[str, ...]
     """The type of each unit, shape (size)."""
+    expected: Tensor | None = None
+    """Values expected given the other layers of the chains, averaged over them, shape (rows, size); the means
+    of the draws stand in if there are none."""
 
     @property
     def mean(self) -> Tensor:
-        """The means of the draws, shape (rows, size); of codes, which have none, their mode."""
-        return self._choose(self.draws.mean(0), self._most_frequent(), self._columns("categorical"))
+        """Averages of the expected values, shape (rows, size); of codes, which have none, the draws' mode.
+
+        Given the other layers they vary less than the draws do (Rao-Blackwell).
+        """
+        return self._choose(self._averages(), self._most_frequent(), self._columns("categorical"))
 
     @property
     def mode(self) -> Tensor:
         """The most frequent values, shape (rows, size), the least of equal ones; of real units, of which no
         draw is like another, their mean."""
-        return self._choose(self._most_frequent(), self.draws.mean(0), self._columns("gaussian"))
+        return self._choose(self._most_frequent(), self._averages(), self._columns("gaussian"))
 
     def interval(self, share: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return the ends of intervals that hold another draw with a probability, shape (rows, size) each.
@@ -71,6 +77,9 @@ class Imputed:
             nothing = torch.full_like(end, torch.nan)
             ends.append(self._choose(end, nothing, self._columns("categorical")))
         return ends[0], ends[1]
+
+    def _averages(self) -> Tensor:
+        return self.draws.mean(0) if self.expected is None else self.expected
 
     def _most_frequent(self) -> Tensor:
         return self.draws.mode(0).values
@@ -129,16 +138,17 @@ def fill_in(model: PairwiseModel, given: Tensor, draws: int, steps: int, stream:
     given = given.to(model.device)
     given = given if given.is_floating_point() else given.to(model.dtype)
     missing = given.isnan()
-    filled = given.expand(draws, -1, -1).clone()
+    filled, expected = given.expand(draws, -1, -1).clone(), given.clone()
     own = missing.any(1).nonzero()[:, 0]
     for number, index in enumerate(own.split(max(1, _ELEMENTS // (draws * unit.width)))):
         s, known = unit.known_statistics(given[index].repeat(draws, 1))
         if known is None:
             continue
-        drawn = draw_missing(model, s, known, steps, stream.child(f"part {number}"))
-        values = unit.values(drawn).view(draws, len(index), -1).to(filled)
-        filled[:, index] = torch.where(missing[index], values, given[index])
-    return Imputed(filled, missing, _kinds(unit))
+        chain = _chains(model, s, known, steps, stream.child(f"part {number}"))
+        for target, found in ((filled, model.shown(chain)), (expected[None], _expected(model, chain, draws))):
+            values = unit.values(found).view(len(target), len(index), -1).to(filled)
+            target[:, index] = torch.where(missing[index], values, given[index])
+    return Imputed(filled, missing, _kinds(unit), expected)
 
 
 @torch.no_grad()
@@ -155,11 +165,24 @@ def draw_missing(
         stream: Where the random bits come from.
         sweeps: Of mean field, from whose fields the chains start.
     """
+    return model.shown(_chains(model, s, known, steps, stream, sweeps))
+
+
+def _chains(
+    model: PairwiseModel, s: Tensor, known: Tensor, steps: int, stream: Stream, sweeps: int = _SWEEPS
+) -> State:
+    """Return the states of chains of clamped Gibbs sampling, one for each row of statistics."""
     fields = inferred_fields(model, model.observed(s), model.observed(known), sweeps)
     start = {b: model.layer(b).sample(fields[b].contiguous(), stream) for b in model.observed_blocks()}
     gibbs = Gibbs()
     chain = gibbs.init(model, len(s), stream, start, clamp=s.masked_fill(~known, torch.nan))
-    return model.shown(gibbs.run(model, chain, stream, steps))
+    return gibbs.run(model, chain, stream, steps)
+
+
+def _expected(model: PairwiseModel, chain: State, draws: int) -> Tensor:
+    """Return visible statistics expected given all else, averaged over draws, shape (rows, width)."""
+    means = {b: model.layer(b).expected_statistics(model.field(b, chain)) for b in model.observed_blocks()}
+    return model.shown(means).unflatten(0, (draws, -1)).mean(0)
 
 
 def _kinds(unit: Unit) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ class GapLearner:
     """Creates what trains a model by rows with gaps.
 
     Arguments:
-        model: The model, fresh.
+        model: The model, fresh, on the device where it is to be trained.
         rows: Rows of scores and codes, NaN where a value is missing, shape (rows, columns).
         linear: The map of the numbers.
         rule: The learning rule.
@@ -57,12 +57,13 @@ class GapLearner:
     ) -> None:
         self.model, self.rule, self.options = model, rule, options
         self.stream = Stream(seed, "imputer")
-        self.linear = None if linear is None else LinearMap(*(part.float() for part in linear))
-        order = self.stream.child("judged").permutation(len(rows))[:_JUDGED]
-        self.truth = rows.float()[order]
-        coins = self.stream.child("held out").uniform(*self.truth.shape)
+        self.linear = None if linear is None else LinearMap(*(part.to(model.weight) for part in linear))
+        rows = rows.to(model.weight)
+        order = self.stream.child("judged").permutation(len(rows))[:_JUDGED].to(rows.device)
+        self.truth = rows[order]
+        coins = self.stream.child("held out").uniform(*self.truth.shape).to(rows.device)
         self.held = (coins < _HELD_OUT) & ~self.truth.isnan()
-        left = rows.float().clone()
+        left = rows.clone()
         left[order] = self.truth.masked_fill(self.held, torch.nan)
         self.shown = left[order]
         self.gaps = GapChains(model, left, self.linear, self.stream.child("gaps"))
@@ -127,6 +128,7 @@ class GapLearner:
         codes = unit.statistics(self.truth.nan_to_num())[:, : p.shape[1]]
         own = unit.expand(self.held)[:, : p.shape[1]]
         binary = torch.tensor([part.kind == "bernoulli" for part in chains.parts for _ in range(part.width)])
+        binary = binary.to(own.device)
         right = torch.where((codes > 0) | ~binary[: p.shape[1]], p, 1 - p)
         chosen = own & ((codes > 0) | binary[: p.shape[1]])
         held = self.held[:, self.held.shape[1] - numbers :]
