@@ -23,7 +23,6 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from numbers import Real
 from typing import Any
 
 import torch
@@ -135,7 +134,7 @@ def initial_weight(visible: Unit, hidden: Unit, seed: int, scale: float = SCALE)
         ArgumentError: There are more than memory holds, or ``scale`` is no finite number from 0 up.
         ArgumentTypeError: ``scale`` is no number.
     """
-    if isinstance(scale, bool) or not isinstance(scale, Real):
+    if isinstance(scale, bool) or not isinstance(scale, int | float):
         raise ArgumentTypeError(f"weight_scale: got {show(scale)}, expected a number")
     if not 0 <= float(scale) < math.inf:
         raise invalid("weight_scale", scale, "a finite number from 0 up")
