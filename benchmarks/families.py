@@ -56,14 +56,14 @@ def main() -> None:
     for path in args.runs:
         name, made, means = drawn(args, path)
         for table, data, rows in (("bits", bits, made), ("grey", grey, means)):
-            found = hm.measure_samples(rows, data, n=args.n, seed=args.seed)
+            found = hm.measure_samples(rows, data, n=args.n, seed=args.seed, progress=print)
             own = {"floor": "training digits", "samples": name, "ceiling": "independent pixels"}
             for row, values in found.rows.items():
                 tables[table].setdefault(own[row], {key: values.get(key, "") for key in MEASURED})
             print(table, name, tables[table][name], flush=True)
             if args.pictures:
                 Path(args.pictures).mkdir(parents=True, exist_ok=True)
-                path_of = Path(args.pictures) / f"{name.replace(' ', '-')}-{table}.png"
+                path_of = Path(args.pictures) / f"{name.replace(',', '').replace(' ', '-')}-{table}.png"
                 save_grid(rows[:SHOWN], bits.shape, path_of, limits=(0.0, 1.0), overwrite=True)
     grey_path = None if args.table is None else args.table.replace(".md", "-grey.md")
     for table, title, place in (("bits", "as bits", args.table), ("grey", "in grey", grey_path)):
@@ -72,17 +72,26 @@ def main() -> None:
 
 
 def drawn(args: argparse.Namespace, path: str) -> tuple[str, Tensor, Tensor]:
-    """Return a run's name, its samples as bits, and in grey."""
+    """Return a run's name, its samples as bits, and in grey.
+
+    Pixels are independent of each other given the last step's hidden units, so that coins with a machine's
+    means are draws of that step; not so where pixels are coupled to each other.
+    """
     run = open_run(path, hm.datasets.load("mnist", binarisation="none"), same=False)
-    model, chains = run.model, run.chains is not None
+    model = run.model
+    options: dict[str, Any] = {}
     if isinstance(model, hm.GAN):
-        means = hm.sample(model, args.n, seed=args.seed)[:, : run.data.columns]
-        coins = hm.Stream(args.seed, "bits").uniform(*means.shape)
-        return f"gan, {Path(path).name}", (coins < means).float(), means
-    made = draw(run, args.n, from_chains=chains, steps=args.steps, seed=args.seed)
-    means = draw(run, args.n, from_chains=chains, steps=args.steps, seed=args.seed, means=True)
-    sizes = "-".join(str(unit.size) for unit in layers(model))
-    return f"{model.kind} {sizes}", made[:, : run.data.columns], means[:, : run.data.columns]
+        name = "gan"
+    else:
+        sizes = "-".join(str(unit.size) for unit in layers(model))
+        name = f"{model.kind} {sizes}"
+        options = {"from_chains": run.chains is not None, "steps": args.steps}
+    means = draw(run, args.n, seed=args.seed, means=True, **options)[:, : run.data.columns]
+    if isinstance(model, hm.BoltzmannMachine) and model.lateral("visible") is not None:
+        made = draw(run, args.n, seed=args.seed, **options)[:, : run.data.columns]
+    else:
+        made = (hm.Stream(args.seed, "bits").uniform(*means.shape) < means).float()
+    return f"{name}, {Path(path).name}", made, means
 
 
 def layers(model: Any) -> list[Any]:

@@ -366,6 +366,11 @@ def test_bits_are_states_already_under_any_binarisation():
     assert dark.fixed().tolist() == [[0.25, 0], [0, 0.25]]
 
 
+def test_more_levels_than_a_byte_has():
+    data = from_array(np.array([[0, 64, 255]], np.uint8), binarisation="none", levels=256)
+    assert data.fixed().tolist() == [[0, 0.25, 255 / 256]]
+
+
 @pytest.mark.parametrize(
     ("rows", "levels", "message"),
     [

@@ -370,7 +370,7 @@ def _grey_levels(values: Mapping[str, Tensor], levels: int | None, where: str) -
 def _check_range(values: Mapping[str, Tensor], high: int, where: str) -> None:
     """Refuse values that are no means or grey levels, and name the first."""
     for split, part in values.items():
-        if part.min() >= 0 and part.max() <= high:
+        if part.min().item() >= 0 and part.max().item() <= high:
             continue
         row, column = ((part < 0) | (part > high)).nonzero()[0].tolist()
         raise DataError(
