@@ -154,7 +154,8 @@ class Optimisers:
         betas = {} if self.options.betas is None else {"betas": self.options.betas}
         if betas and "betas" not in takes:
             raise invalid("betas", self.options.betas, f"None, as {chosen} has none")
-        optimiser: torch.optim.Optimizer = kind(groups, lr=self.lr, **betas)
+        fused = {"fused": True} if "fused" in takes else {}
+        optimiser: torch.optim.Optimizer = kind(groups, lr=self.lr, **betas, **fused)
         return optimiser
 
 
