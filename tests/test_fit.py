@@ -20,7 +20,7 @@ from harmonium import files
 from harmonium.errors import ArgumentError, TrainingError
 from harmonium.learning import RULES
 from harmonium.training import SCHEDULES, Options, pseudo_likelihood
-from harmonium.training._optimiser import Average
+from harmonium.training._optimiser import Average, Optimisers
 from harmonium.training._source import open_source
 
 
@@ -399,6 +399,25 @@ def test_lbfgs_is_refused_by_class_too():
 
     with pytest.raises(ArgumentError, match=r"^optimizer: got 'LBFGS', expected one that steps without"):
         train(optimizer=make)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "Adam", lambda groups: torch.optim.AdamW(groups, fused=True)])
+def test_how_numbers_lie_in_memory_does_not_matter(optimizer):
+    """Neither those of a gradient nor, after a checkpoint, those of what the optimiser keeps."""
+
+    def run(order):
+        p = torch.nn.Parameter(torch.arange(120.0).view(2, 3, 4, 5).contiguous(memory_format=order))
+        options, stream, kept = Options(optimizer=optimizer, momentum=0.9), hm.Stream(1), None
+        for _ in range(3):
+            optimisers = Optimisers({"model": {"p": p}}, options, 0.1)
+            if kept is not None:
+                optimisers.load_state({key: value.contiguous() for key, value in kept[0].items()}, kept[1])
+            p.grad = stream.normal(1, p.numel()).view(p.shape)
+            optimisers.apply("model")
+            kept = optimisers.state()
+        return p.detach()
+
+    torch.testing.assert_close(run(torch.channels_last), run(torch.contiguous_format))
 
 
 def test_weight_decay_is_not_ignored_by_an_optimiser_that_has_none():

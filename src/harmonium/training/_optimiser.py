@@ -85,6 +85,9 @@ class Optimisers:
         """Clip a group's gradients, step its optimiser, restore the gauge, and penalise couplings."""
         if self.options.max_gradient is not None:
             nn.utils.clip_grad_norm_(self.groups[name].values(), self.options.max_gradient)
+        for parameter in self.groups[name].values():
+            if parameter.grad is not None:
+                parameter.grad = _laid_out(parameter.grad, parameter)
         self.optimisers[name].step()
         if self.project is not None:
             self.project()
@@ -123,6 +126,10 @@ class Optimisers:
                 if group == name:
                     state.setdefault(int(index), {})[key] = tensor
             optimiser.load_state_dict({"param_groups": settings, "state": state})
+            for parameter, values in optimiser.state.items():
+                for key, value in values.items():
+                    if isinstance(value, Tensor):
+                        values[key] = _laid_out(value, parameter)
 
     def _rates(self, name: str) -> dict[str, float]:
         """Return the learning rates of a group's parameters, by their name."""
@@ -157,6 +164,16 @@ class Optimisers:
         fused = {"fused": True} if "fused" in takes else {}
         optimiser: torch.optim.Optimizer = kind(groups, lr=self.lr, **betas, **fused)
         return optimiser
+
+
+def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
+    """Return what belongs to each number of a parameter in the parameter's own order in memory.
+
+    Torch's fused steps on a CPU go through memory side by side, and do not look at strides.
+    """
+    if value.shape != parameter.shape or value.stride() == parameter.stride():
+        return value
+    return torch.empty_like(parameter).copy_(value)
 
 
 class Average:
