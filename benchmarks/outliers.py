@@ -5,9 +5,9 @@ other normal rows and on the anomalies. The density of an RBM sees digits as bit
 levels, and all others see grey levels; mushrooms are one-hot bits for all. `nearest row` is the Euclidean
 distance from the nearest row of the fit, for comparison with the RBM's own. The bandwidth of the kernel
 density is chosen by cross-validation on the normal rows alone. It sums over a single leaf: over a tree of
-them, scikit-learn 1.9.1 is wrong by a hundred nats and more where a kernel is narrow. Nothing of the
-anomalies is seen before they are scored. Rate, hidden units and precision of the RBM that looks for the
-nearest row were chosen on digits 1, 8 and 9, by another split into rows to learn from and to score.
+them, scikit-learn 1.9.1 is wrong by a hundred nats and more where a kernel is narrow. Rate, hidden units,
+precision and divergence of the RBM that looks for the nearest row were chosen by such areas, anomalies
+included, of another split of the same digits; all other detectors are as they come.
 
     python benchmarks/outliers.py --table outliers.md
 """

@@ -224,6 +224,7 @@ def test_units_follow_from_the_rows():
         (BernoulliRBM(2, binarisation="sample"), bits(), ArgumentError, "did you mean 'sampled'"),
         (BernoulliRBM(2, binarisation="sampled"), 2 * bits(), DataError, "X: got 2 at row"),
         (BernoulliRBM(2, weight_scale=-1), bits(), ArgumentError, "weight_scale: got -1"),
+        (BernoulliRBM(2, weight_scale="1"), bits(), ArgumentTypeError, "weight_scale: got '1'"),
         (BernoulliRBM(2, device="nowhere"), bits(), ArgumentError, "device: got 'nowhere'"),
     ],
 )
@@ -322,6 +323,19 @@ def test_far_rows_are_outliers_and_densities_stay_what_they_are():
     np.testing.assert_array_equal(model.predict(new) == -1, away > np.quantile(far, 0.9))
     density = clone(model).set_params(criterion="density").fit(known)
     np.testing.assert_array_equal(model.score_samples(new), density.score_samples(new))
+
+
+@pytest.mark.parametrize("visible", ["bernoulli", hm.Gaussian(4, 3.0)])
+def test_rows_that_are_alike_are_no_outliers(visible):
+    """Whatever rounding leaves of a distance of 0, and however many rows are judged at a time."""
+    real = 100 + np.random.default_rng(0).normal(size=(50, 4))
+    rows = np.repeat(STATES[:, :4] if visible == "bernoulli" else real, 2, axis=0)
+    settings = {"criterion": "nearest", "contamination": 0.3, "n_iter": 1, "learning_rate": 1e-4}
+    model = RBMDensity(3, visible=visible, random_state=0, **settings)
+    assert (model.fit_predict(rows) == 1).all()
+    with torch.inference_mode():
+        assert (model.predict(rows) == 1).all()
+    assert all(model.predict(row[None]) == 1 for row in rows[:20])
 
 
 def test_a_gap_between_two_clusters_is_far_from_both_and_need_not_be_unlikely():

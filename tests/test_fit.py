@@ -420,6 +420,16 @@ def test_how_numbers_lie_in_memory_does_not_matter(optimizer):
     torch.testing.assert_close(run(torch.channels_last), run(torch.contiguous_format))
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "Adam"])
+def test_a_parameter_may_be_a_part_of_another_tensor(optimizer):
+    whole = torch.zeros(3, 4)
+    p = torch.nn.Parameter(whole[:, :2])
+    p.grad = torch.ones(3, 2)
+    Optimisers({"model": {"p": p}}, Options(optimizer=optimizer), 0.1).apply("model")
+    assert (p < 0).all()
+    assert (whole[:, 2:] == 0).all()
+
+
 def test_weight_decay_is_not_ignored_by_an_optimiser_that_has_none():
     with pytest.raises(ArgumentError, match=r"^weight_decay: got 0.1, expected 0, as Rprop has none"):
         train(optimizer="Rprop", weight_decay=0.1)

@@ -262,7 +262,7 @@ def test_the_rate_is_lower_where_some_units_are_real(model, rate):
 
 
 def test_the_scale_of_the_first_weights_is_their_standard_deviation():
-    weight = hm.RBM(200, 100, weight_scale=0.3).weight.detach()
+    weight = hm.RBM(200, 100, weight_scale=np.float32(0.3)).weight.detach()
     assert abs(float(weight.std()) - 0.3) < 4 * 0.3 / math.sqrt(2 * weight.numel())
     torch.testing.assert_close(weight, 30 * hm.RBM(200, 100).weight.detach())
 

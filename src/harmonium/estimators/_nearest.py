@@ -7,6 +7,9 @@ in nats, of the fields a of the hidden units and their expected statistics :math
 divergence (1946, "An invariant form for the prior probability in estimation problems") of two members of an
 exponential family, which hidden units of every type are. Real visible units of precision :math:`\beta` add
 the second, that of two normal densities about the rows; of discrete ones there is none.
+
+It depends on differences alone, so that both coordinates are taken from their means over the rows kept, and
+what is left of it by rounding alone counts as nothing: rows that are alike are at 0 from each other.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from ..models import RBM
 from ..units import Unit
 
 _CELLS = 2**23
+_ROUNDING = 1e-12
+"""Of the terms of a divergence, in float64."""
 
 
 class Neighbours:
@@ -31,7 +36,9 @@ class Neighbours:
     """
 
     def __init__(self, model: RBM, rows: Tensor) -> None:
-        self._natural, self._mean = _coordinates(model, rows)
+        natural, mean = _coordinates(model, rows)
+        self._centre = natural.mean(0), mean.mean(0)
+        self._natural, self._mean = natural - self._centre[0], mean - self._centre[1]
 
     def divergence(self, model: RBM, rows: Tensor) -> Tensor:
         """Return the divergence of rows from the nearest one kept, shape (rows), nats.
@@ -40,9 +47,11 @@ class Neighbours:
             model: The RBM.
             rows: The rows as it sees them, shape (rows, size).
         """
-        natural, mean = _coordinates(model, rows)
-        blocks = zip(natural.split(self._block()), mean.split(self._block()), strict=True)
-        return torch.cat([self._to_all(a, mu).amin(1) for a, mu in blocks])
+        nearest = []
+        for block in rows.split(self._block()):
+            natural, mean = _coordinates(model, block)
+            nearest.append(self._to_all(natural - self._centre[0], mean - self._centre[1]).amin(1))
+        return torch.cat(nearest)
 
     def among(self) -> Tensor:
         """Return the divergence of each row kept from the nearest other one, shape (rows), nats."""
@@ -59,8 +68,11 @@ class Neighbours:
 
     def _to_all(self, natural: Tensor, mean: Tensor) -> Tensor:
         """Return the divergences from all rows kept, shape (rows, rows kept)."""
-        own = (natural * mean).sum(1)[:, None] + (self._natural * self._mean).sum(1)
-        return (own - natural @ self._mean.T - mean @ self._natural.T).clamp_(min=0)
+        terms, kept = natural * mean, self._natural * self._mean
+        own = terms.sum(1)[:, None] + kept.sum(1)
+        size = terms.abs().sum(1)[:, None] + kept.abs().sum(1)
+        divergence = own - natural @ self._mean.T - mean @ self._natural.T
+        return divergence.masked_fill_(divergence < _ROUNDING * size, 0)
 
 
 def _coordinates(model: RBM, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,7 +86,7 @@ def _coordinates(model: RBM, rows: Tensor) -> tuple[Tensor, Tensor]:
 
 def _slope(unit: Unit, x: Tensor) -> Tensor | None:
     """Return the gradient of the units' own energy, shape (rows, width); None if no unit is real."""
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
+    with torch.inference_mode(False), torch.enable_grad():
+        x = x.detach().clone().requires_grad_()
         energy = unit.own_energy(x).sum()
         return torch.autograd.grad(energy, x)[0] if energy.requires_grad else None

@@ -23,6 +23,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from numbers import Real
 from typing import Any
 
 import torch
@@ -121,7 +122,7 @@ def check_lateral(block: str, unit: Unit) -> None:
         raise invalid(f"{block}_edges", True, expected)
 
 
-def initial_weight(visible: Unit, hidden: Unit, seed: int, scale: float = SCALE) -> nn.Parameter:
+def initial_weight(visible: Unit, hidden: Unit, seed: int, scale: Any = SCALE) -> nn.Parameter:
     """Draw the weights between two layers before training, shape (visible width, hidden width).
 
     Arguments:
@@ -134,7 +135,7 @@ def initial_weight(visible: Unit, hidden: Unit, seed: int, scale: float = SCALE)
         ArgumentError: There are more than memory holds, or ``scale`` is no finite number from 0 up.
         ArgumentTypeError: ``scale`` is no number.
     """
-    if isinstance(scale, bool) or not isinstance(scale, int | float):
+    if isinstance(scale, bool) or not isinstance(scale, Real):
         raise ArgumentTypeError(f"weight_scale: got {show(scale)}, expected a number")
     if not 0 <= float(scale) < math.inf:
         raise invalid("weight_scale", scale, "a finite number from 0 up")

@@ -20,6 +20,8 @@ _UNFIT = {
     "Muon": "one for biases as well as matrices, such as 'sgd' or 'Adam'",
     "SparseAdam": "one for dense gradients, such as 'sgd' or 'Adam'",
 }
+_FUSED = ("Adam", "AdamW")
+"""Those whose fused steps torch has on every device."""
 _KINDS = {
     name: kind
     for name, kind in vars(torch.optim).items()
@@ -151,7 +153,7 @@ class Optimisers:
             groups = [{"params": matrices + others, "weight_decay": 0.0}]
         if chosen.lower() == "sgd":
             momentum = self.options.momentum
-            return torch.optim.SGD(groups, lr=self.lr, momentum=momentum, fused=True)
+            return torch.optim.SGD(groups, lr=self.lr, momentum=momentum, fused=_dense(parameters))
         kind = choose("optimizer", chosen, _KINDS)
         if chosen in _UNFIT:
             raise invalid("optimizer", chosen, _UNFIT[chosen])
@@ -161,9 +163,14 @@ class Optimisers:
         betas = {} if self.options.betas is None else {"betas": self.options.betas}
         if betas and "betas" not in takes:
             raise invalid("betas", self.options.betas, f"None, as {chosen} has none")
-        fused = {"fused": True} if "fused" in takes else {}
+        fused = {"fused": True} if chosen in _FUSED and _dense(parameters) else {}
         optimiser: torch.optim.Optimizer = kind(groups, lr=self.lr, **betas, **fused)
         return optimiser
+
+
+def _dense(parameters: list[Tensor]) -> bool:
+    """Return whether each parameter has memory of its own without holes, as fused steps take for granted."""
+    return all(torch.empty_like(p).stride() == p.stride() for p in parameters)
 
 
 def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
