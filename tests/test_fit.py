@@ -1,6 +1,5 @@
 """The training loop: every option does what it says, and training finds the best model there is."""
 
-import inspect
 import itertools
 import json
 import logging
@@ -375,7 +374,7 @@ FIT = sorted(
 @pytest.mark.parametrize("name", FIT)
 def test_any_optimiser_of_torch_by_name_or_class(name):
     data, kind = bits(), getattr(torch.optim, name)
-    make = partial(kind, fused=True) if "fused" in inspect.signature(kind).parameters else kind
+    make = partial(kind, fused=True) if name in ("Adam", "AdamW") else kind
     by_name = train(data, optimizer=name, lr=0.01)
     by_class = train(data, optimizer=make, lr=0.01)
     for key, value in by_name.model.state_dict().items():
