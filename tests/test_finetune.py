@@ -15,6 +15,7 @@ import harmonium as hm
 from harmonium import Stream
 from harmonium.errors import ArgumentError, ArgumentTypeError, DataError, FileError, HarmoniumWarning
 from harmonium.learning import CrossEntropy, Reconstruction
+from harmonium.learning._own_bits import own_bits
 from harmonium.models import error_rate
 from harmonium.training import Options
 from harmonium.training._lifted import open_data
@@ -167,6 +168,43 @@ def test_dropout_keeps_the_expected_inputs():
         expected = model(x)
     assert bool((draws.std(0) > 0.1).all())
     check_mean(draws.flatten(1), expected.flatten().numpy(), 4.5)
+
+
+def test_the_masks_of_a_run_have_their_shares_and_scale_up():
+    part, x, stream = torch.nn.Dropout(0.2), torch.ones(400, 5, 10, dtype=torch.float64), Stream(1)
+    with own_bits(part, stream):
+        first, second = part(x), part(x)
+        part.eval()
+        assert torch.equal(part(x), x)
+        part.train()
+    for out in (first, second):
+        kept = out > 0
+        torch.testing.assert_close(out[kept], torch.full((int(kept.sum()),), 1.25, dtype=torch.float64))
+        check_mean(kept.flatten(1).double(), np.full(50, 0.8), 4.5)
+    both = ((first > 0) & (second > 0)).double().mean()
+    assert abs(both - 0.64) < 4.5 * math.sqrt(0.64 * 0.36 / x.numel())
+    before = torch.get_rng_state()
+    with pytest.raises(ZeroDivisionError), own_bits(part, stream):
+        raise ZeroDivisionError
+    assert "forward" not in vars(part)
+    part(x)
+    assert not torch.equal(torch.get_rng_state(), before)
+
+
+def test_dropout_of_channels_draws_from_the_run_too():
+    model = torch.nn.Sequential(torch.nn.Dropout1d(0.5), torch.nn.Dropout(0.5))
+    model.device = torch.device("cpu")
+    x = torch.ones(50, 4, 10)
+    before = torch.get_rng_state()
+    outs = []
+    for _ in range(2):
+        stream = Stream(1)
+        with own_bits(model, stream):
+            outs.append(model(x))
+    assert torch.equal(*outs)
+    assert torch.equal(torch.get_rng_state(), before)
+    whole = (outs[0] == 0).all(2)
+    assert abs(whole.double().mean() - 0.5) < 0.16
 
 
 def test_scores_leave_nothing_out():
