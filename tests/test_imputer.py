@@ -201,6 +201,39 @@ def test_frames_come_back_as_frames(library):
     assert filled["size"].to_list()[3:] == gone["size"][3:]
 
 
+def test_a_frame_with_numbers_for_names_is_filled():
+    pandas = pytest.importorskip("pandas")
+    x = holed(normal(40)[0])
+    filled = RBMImputer(**QUICK).fit_transform(pandas.DataFrame(x))
+    np.testing.assert_array_equal(filled, RBMImputer(**QUICK).fit_transform(x))
+    assert list(filled.columns) == list(range(x.shape[1]))
+
+
+@pytest.mark.parametrize("kind", ["mapping", "pandas", "polars"])
+def test_numbers_that_are_written_as_text_are_numbers_and_stay_text(kind):
+    x = np.round(np.exp(holed(normal(60)[0])), 3)
+    cells = {f"c{i}": [None if np.isnan(v) else str(v) for v in column] for i, column in enumerate(x.T)}
+    table = cells if kind == "mapping" else pytest.importorskip(kind).DataFrame(cells)
+    model = RBMImputer(**QUICK).fit(table)
+    filled, plain = model.transform(table), RBMImputer(**QUICK).fit(x)
+    for i, column in enumerate(plain.transform(x).T):
+        own = filled[f"c{i}"] if kind == "mapping" else filled[f"c{i}"].to_list()
+        assert {*map(type, own)} == {str}
+        np.testing.assert_allclose([float(cell) for cell in own], column, rtol=1e-6)
+    np.testing.assert_allclose(model.intervals(table), plain.intervals(x))
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_features_come_as_frames_where_that_is_asked_for(library):
+    frames = pytest.importorskip(library)
+    x = holed(normal(40)[0])
+    plain = RBMImputer(**QUICK).fit_transform(x)
+    for rows in (x, frames.DataFrame({f"c{i}": column for i, column in enumerate(x.T)})):
+        filled = RBMImputer(**QUICK).set_output(transform=library).fit_transform(rows)
+        assert isinstance(filled, frames.DataFrame)
+        np.testing.assert_array_equal(filled.to_numpy(), plain)
+
+
 def test_a_row_is_filled_alike_whatever_is_beside_it():
     x = holed(normal(60)[0])
     x[:, 1] = x[:, 1] > 0
@@ -253,6 +286,7 @@ def test_pipelines_and_grid_searches():
     ("settings", "error", "message"),
     [
         ({"device": "nowhere"}, ArgumentError, "device: got 'nowhere'"),
+        ({"unknown": "gaps"}, ArgumentError, "did you mean 'gap'"),
         ({"strategy": "men"}, ArgumentError, "did you mean 'mean'"),
         ({"numbers": "quantiles"}, ArgumentError, "did you mean 'quantile'"),
         ({"shrinkage": -1}, ArgumentError, "shrinkage: got -1"),
@@ -264,6 +298,64 @@ def test_pipelines_and_grid_searches():
 def test_mistakes_are_refused(settings, error, message):
     with pytest.raises(error, match=message):
         RBMImputer(**settings).fit(normal(20)[0])
+
+
+def as_kind(kind, table):
+    return table if kind == "mapping" else pytest.importorskip(kind).DataFrame(table)
+
+
+@pytest.mark.parametrize("kind", ["mapping", "pandas", "polars"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"size": [1.0, float("inf")]}, "column 'size': row 1 .from 0.: got inf, expected a finite number"),
+        ({"size": [None, "tall"]}, "column 'size': row 1 .from 0.: got 'tall', expected a finite number"),
+        ({"colour": ["red", "grey"]}, "column 'colour': row 1 .from 0.: got 'grey'.*unknown='gap'"),
+    ],
+)
+def test_cells_unlike_those_of_the_fit_are_named(kind, change, words):
+    model = RBMImputer(**QUICK).fit(as_kind(kind, with_gaps(mixed())))
+    few = {name: [None, cells[5]] for name, cells in mixed().items()}
+    with pytest.raises(DataError, match=words):
+        model.transform(as_kind(kind, {**few, **change}))
+
+
+@pytest.mark.parametrize("kind", ["mapping", "pandas", "polars"])
+def test_tables_that_cannot_be_learnt_from_are_refused(kind):
+    table, model = with_gaps(mixed()), RBMImputer(**QUICK)
+    far = [*table["size"][:7], float("-inf"), *table["size"][8:]]
+    with pytest.raises(DataError, match=r"column 'size': row 7 .from 0.: got -inf"):
+        model.fit(as_kind(kind, {**table, "size": far}))
+    with pytest.raises(DataError, match=r"0 rows|lengths .0."):
+        model.fit(as_kind(kind, {name: [] for name in table}))
+
+
+@pytest.mark.parametrize("kind", ["mapping", "pandas"])
+def test_numbers_and_words_in_one_column_are_named_by_their_rows(kind):
+    table = with_gaps(mixed())
+    cells = [*table["size"][:7], "tall", *table["size"][8:]]
+    with pytest.raises(DataError, match=r"column 'size': got both numbers .row 0 .* and text .row 7: 'tall'"):
+        RBMImputer(**QUICK).fit(as_kind(kind, {**table, "size": cells}))
+
+
+def test_an_unknown_category_may_count_as_a_gap():
+    model = RBMImputer(**QUICK, unknown="gap").fit(with_gaps(mixed()))
+    row = {"colour": ["grey"], "flag": [None], "size": [None]}
+    filled, gone = model.transform(row), model.transform({**row, "colour": [None]})
+    assert filled["colour"] == ["grey"]
+    assert (filled["flag"], filled["size"]) == (gone["flag"], gone["size"])
+
+
+def test_columns_unlike_those_of_the_fit_are_named():
+    model = RBMImputer(**QUICK).fit(with_gaps(mixed()))
+    row = {name: cells[:1] for name, cells in mixed().items()}
+    with pytest.raises(DataError, match="no column 'size' and unknown columns 'length'"):
+        model.transform({"length": [1.0], **{name: row[name] for name in ("colour", "flag")}})
+    with pytest.raises(DataError, match="columns in the order"):
+        model.transform(dict(reversed(row.items())))
+    frames = pytest.importorskip("pandas")
+    with pytest.raises(DataError, match="each of another name"):
+        model.fit(frames.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]))
 
 
 def test_what_cannot_be_a_table_is_refused():

@@ -6,7 +6,17 @@ table's own type stay what they were.
 
 from __future__ import annotations
 
-__all__ = ["Field", "Gap", "as_field", "gaps", "is_frame", "is_mapping", "put_back", "table_columns"]
+__all__ = [
+    "Field",
+    "Gap",
+    "as_field",
+    "as_numbers",
+    "gaps",
+    "is_frame",
+    "is_mapping",
+    "put_back",
+    "table_columns",
+]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
-from ..datasets import MISSING, Column, Schema
-from ..errors import ArgumentTypeError
+from ..datasets import MISSING, Column, Schema, write_cell
+from ..errors import ArgumentTypeError, DataError, show
 
 Floats = NDArray[np.float64]
 Cells = Floats | list[Any]
@@ -39,22 +49,51 @@ class Field:
     column: Column
     cells: dict[str, Any] = field(default_factory=dict)
     """A cell for each level, as the rows of the fit had it."""
+    worded: bool = False
+    """Whether its numbers were written as text."""
 
     @property
     def real(self) -> bool:
         """Whether it is one of numbers."""
         return self.column.kind == "gaussian"
 
-    def encode(self, cells: Cells) -> Floats:
-        """Return cells as values of the unit, NaN for gaps, and for levels that were not there in the fit."""
-        if self.real:
-            return self.column.forward(_numbers(cells))
-        codes = {level: float(code) for code, level in enumerate(self.column.levels)}
-        return np.array([codes.get(_level(cell), np.nan) for cell in _list(cells)])
+    def encode(self, cells: Cells, unknown: str = "refuse") -> Floats:
+        """Return cells as values of the unit, NaN for gaps.
 
-    def decode(self, codes: Floats) -> list[Any]:
-        """Return the cells that codes stand for."""
-        return [self.cells.get(level, level) for level in self.column.decode(codes)]
+        Arguments:
+            cells: The cells.
+            unknown: ``refuse`` levels that were not there in the fit, or take each as a ``gap``.
+
+        Raises:
+            DataError: A cell is no finite number, or no level; it is named.
+        """
+        if self.real:
+            if isinstance(cells, np.ndarray) and not np.isinf(cells).any():
+                return self.column.forward(cells)
+            return self.column.encode(_with_none(cells))
+        codes = {level: float(code) for code, level in enumerate(self.column.levels)}
+        codes |= (
+            {} if unknown == "refuse" else dict.fromkeys({_level(c) for c in _list(cells)} - {*codes}, np.nan)
+        )
+        values = [np.nan if cell is None else codes.get(_level(cell)) for cell in _with_none(cells)]
+        if None in values:
+            row = values.index(None)
+            got, levels = show(_list(cells)[row]), show([*self.column.levels])
+            raise DataError(
+                f"column {self.column.name!r}: row {row} (from 0): got {got}, not there in the fit, "
+                f"expected one of {levels}; unknown='gap' takes it as a gap"
+            )
+        return np.array(values, dtype=np.float64)
+
+    def numbers(self, cells: Cells) -> Floats:
+        """Return cells of a column of numbers as such, NaN for gaps."""
+        return cells if isinstance(cells, np.ndarray) else _numbers(cells)
+
+    def decode(self, values: Floats) -> list[Any]:
+        """Return the cells that numbers of the table or codes stand for."""
+        if self.real:
+            return [write_cell(x, "") for x in values.tolist()] if self.worded else values.tolist()
+        return [self.cells.get(level, level) for level in self.column.decode(values)]
 
 
 def is_frame(X: Any) -> bool:
@@ -85,7 +124,7 @@ def as_field(name: str, cells: Cells, kind: str | None, transform: str) -> Field
     """Return how a column is treated, as :class:`harmonium.datasets.Schema` infers it.
 
     Raises:
-        DataError: It has too many levels, or numbers and text.
+        DataError: It has too many levels, numbers and text, or an infinity.
     """
     there = [cell for cell, gone in zip(_list(cells), gaps(cells), strict=True) if not gone]
     first: dict[str, Any] = {}
@@ -94,8 +133,16 @@ def as_field(name: str, cells: Cells, kind: str | None, transform: str) -> Field
     if len(first) < 2:
         return Gap(there[0] if there else None)
     kinds = {} if kind is None else {name: kind}
-    table = {name: [*there]}
-    return Field(Schema.infer(table, kinds=kinds, transforms=transform).columns[0], first)
+    column = Schema.infer({name: _with_none(cells)}, kinds=kinds, transforms=transform).columns[0]
+    return Field(column, first, all(isinstance(cell, str) for cell in there))
+
+
+def as_numbers(cells: Cells) -> Floats:
+    """Return the cells of a column as numbers, NaN for gaps; none at all where one is no number."""
+    try:
+        return _numbers(cells)
+    except ValueError:
+        return np.empty(0)
 
 
 def put_back(X: Any, filled: Mapping[int, tuple[NDArray[np.bool_], list[Any]]], keep: Sequence[int]) -> Any:
@@ -131,14 +178,16 @@ def _with_column(frame: Any, name: Any, gone: NDArray[np.bool_], cells: list[Any
     """Return a frame with gaps of a column filled."""
     column = frame[name]
     whole = getattr(column.dtype, "is_integer", None)
-    if (whole is not None and whole()) or getattr(column.dtype, "kind", "") in "iu":
+    if (whole is not None and whole()) or getattr(column.dtype, "kind", None) in ("i", "u"):
         cells = [round(cell) if isinstance(cell, float) else cell for cell in cells]
     if hasattr(frame, "with_columns"):
         new = _merged(column.to_list(), gone, cells)
         return frame.with_columns(type(column)(name, new, dtype=column.dtype))
     new = column.copy()
     new.iloc[np.flatnonzero(gone)] = cells
-    return frame.assign(**{name: new}) if isinstance(name, str) else frame
+    out = frame.copy()
+    out[name] = new
+    return out
 
 
 def _cells(values: Any) -> Cells:
@@ -170,6 +219,10 @@ def _numbers(cells: Cells) -> Floats:
     if isinstance(cells, np.ndarray):
         return cells
     return np.array([np.nan if cell is None else float(cell) for cell in cells], dtype=np.float64)
+
+
+def _with_none(cells: Cells) -> list[Any]:
+    return [None if gone else cell for cell, gone in zip(_list(cells), gaps(cells), strict=True)]
 
 
 def _list(cells: Cells) -> list[Any]:

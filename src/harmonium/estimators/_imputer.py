@@ -39,12 +39,24 @@ from ..samplers import GapChains, LinearMap
 from ..training import GapLearner
 from ..units import unit_from_config
 from ._base import Estimator, draw_seed, make_rule, whole
-from ._cells import Cells, Field, Gap, as_field, gaps, is_frame, is_mapping, put_back, table_columns
+from ._cells import (
+    Cells,
+    Field,
+    Gap,
+    as_field,
+    as_numbers,
+    gaps,
+    is_frame,
+    is_mapping,
+    put_back,
+    table_columns,
+)
 from ._normal import fit_normal
 
 Floats = NDArray[np.float64]
 MAPS = ("quantile", "standardise", "log-standardise")
 STRATEGIES = ("mean", "median", "draw")
+UNKNOWN = ("refuse", "gap")
 _CHAINS = 5
 _BURN_IN = 20
 _KEPT = 40
@@ -73,9 +85,9 @@ class RBMImputer(TransformerMixin, Estimator):
     Takes arrays, frames of pandas or polars, and mappings of lists; what it returns has the same type, the
     same columns and cells, but for the gaps: NaN, None, and texts such as ``?``. Columns of 0 and 1 are bits,
     of text categories, of other numbers real, as :class:`harmonium.datasets.Schema` infers. Columns that
-    never vary are filled with their value; those without any are left out, as scikit-learn's imputers do. A
-    category that was not there in the fit counts as unknown, and stays. That values are missing at random is
-    for the user to know.
+    never vary are filled with their value; those without any are left out, as scikit-learn's imputers do, and
+    rows without any are filled with what is likely of all rows. That values are missing at random is for the
+    user to know.
 
     Arguments:
         n_components: The number of hidden units; by default as many as statistics of a row, from 32 to 200.
@@ -85,6 +97,8 @@ class RBMImputer(TransformerMixin, Estimator):
             is ``quantile`` if at least half of the columns have a skewness beyond 1, else ``standardise``.
         strategy: What fills a number: its ``mean``, its ``median``, or a ``draw``. Of categories it is the
             likeliest, or likewise a draw.
+        unknown: ``refuse`` categories that were not there in the fit, or take each as a ``gap``, which
+            tells nothing of the rest of its row, and stays what it is.
         keep_empty_features: Whether columns without a value are filled with 0 rather than left out.
         shrinkage: By how many rows without correlations the covariance of numbers is shrunk.
         rule: A learning rule, or its name in ``hm.RULES``.
@@ -109,6 +123,7 @@ class RBMImputer(TransformerMixin, Estimator):
         kinds: Mapping[Any, str] | None = None,
         numbers: str = "auto",
         strategy: str = "mean",
+        unknown: str = "refuse",
         keep_empty_features: bool = False,
         shrinkage: float = 10.0,
         rule: Any = "pcd",
@@ -127,6 +142,7 @@ class RBMImputer(TransformerMixin, Estimator):
         self.kinds = kinds
         self.numbers = numbers
         self.strategy = strategy
+        self.unknown = unknown
         self.keep_empty_features = keep_empty_features
         self.shrinkage = shrinkage
         self.rule = rule
@@ -158,6 +174,7 @@ class RBMImputer(TransformerMixin, Estimator):
             ValueError: A column cannot be treated as its kind, or a parameter is out of range.
         """
         choose("strategy", self.strategy, STRATEGIES)
+        choose("unknown", self.unknown, UNKNOWN)
         self._device()
         if not (isinstance(self.shrinkage, int | float | np.number) and 0 <= self.shrinkage < math.inf):
             raise invalid("shrinkage", self.shrinkage, "a number of at least 0")
@@ -306,11 +323,10 @@ class RBMImputer(TransformerMixin, Estimator):
         numbers = self._fill(rows).numbers
         for k, field in self._real_fields():
             i, own = self._order[k], numbers[..., k - len(self._order) + self._reals]
-            cells = columns[i]
-            assert isinstance(cells, np.ndarray)
+            known = field.numbers(columns[i])
             for end, share in zip(ends, ((1 - level) / 2, (1 + level) / 2), strict=True):
                 at = field.column.backward(np.quantile(own, share, axis=0, method="weibull"))
-                end[:, i] = np.where(np.isnan(cells), at, cells)
+                end[:, i] = np.where(np.isnan(known), at, known)
         for i, gap in enumerate(self._fields):
             cells = columns[i]
             if isinstance(gap, Gap) and isinstance(cells, np.ndarray):
@@ -421,9 +437,13 @@ class RBMImputer(TransformerMixin, Estimator):
                 raise DataError(f"X: got columns of lengths {sorted(lengths)}, expected one for all, above 0")
             if reset:
                 self.feature_names_in_, self.n_features_in_ = np.array(list(X), dtype=object), len(X)
-            elif list(X) != list(getattr(self, "feature_names_in_", ())):
-                raise DataError(f"X: got columns {show([*X])}, expected those of the fit")
+            else:
+                _match(list(X), list(getattr(self, "feature_names_in_", ())))
         elif is_frame(X):
+            if not len(X):
+                raise DataError("X: got 0 rows, expected at least one")
+            if len({*X.columns}) < len(X.columns):
+                raise DataError(f"X: got columns {show([*X.columns])}, expected each of another name")
             validate_data(self, X, reset=reset, skip_check_array=True)
         else:
             X = validate_data(self, X, reset=reset, dtype=None, ensure_all_finite="allow-nan")
@@ -444,7 +464,7 @@ class RBMImputer(TransformerMixin, Estimator):
         for i in self._order:
             field = self._fields[i]
             assert isinstance(field, Field)
-            values.append(field.encode(columns[i]))
+            values.append(field.encode(columns[i], self.unknown))
         rows = np.stack(values, 1) if values else np.empty((len(columns[0]), 0))
         return torch.from_numpy(rows)
 
@@ -467,7 +487,7 @@ class RBMImputer(TransformerMixin, Estimator):
                 new = [0 if field.value is None else field.value] * int(gone.sum())
             else:
                 own = values[gone, self._order.index(i)]
-                new = own.tolist() if field.real else field.decode(own)
+                new = field.decode(own)
             filled[i] = (gone, new)
         return put_back(X, filled, self.kept_.tolist())
 
@@ -476,11 +496,23 @@ def _usual_map(columns: list[Cells]) -> str:
     """Return how the numbers of a table are mapped, by whether most of their distributions are skewed."""
     skewed = []
     for cells in columns:
-        x = cells[~np.isnan(cells)] if isinstance(cells, np.ndarray) else np.empty(0)
+        x = as_numbers(cells)
+        x = x[np.isfinite(x)]
         if len(np.unique(x)) > 2:
             off = (x - x.mean()) / x.std()
             skewed.append(abs(float((off**3).mean())) > 1)
     return "quantile" if skewed and np.mean(skewed) >= 0.5 else "standardise"
+
+
+def _match(names: list[Any], expected: list[Any]) -> None:
+    """Refuse columns that are not those of the fit, in its order."""
+    lacking = [name for name in expected if name not in names]
+    extra = [name for name in names if name not in expected]
+    got = [f"no column {show(lacking)[1:-1]}"] if lacking else []
+    got += [f"unknown columns {show(extra)[1:-1]}"] if extra else []
+    if names != expected:
+        told = " and ".join(got) or f"columns in the order {show(names)}"
+        raise DataError(f"X: got {told}, expected the columns of the fit, {show(expected)}")
 
 
 def _at_least_one(name: str, value: Any) -> int:
