@@ -176,6 +176,14 @@ def test_a_summary_tells_of_columns_gaps_and_a_floor(wine):
     assert math.isclose(summary(rows)["baseline_log_likelihood"], floor, rel_tol=1e-5)
 
 
+@pytest.mark.parametrize("x", [[2.0, 2.0], [None, None]])
+def test_a_floor_of_rows_that_do_not_vary_is_that_of_the_fit(x):
+    schema = Schema.infer({"x": [1.0, 3.0], "b": ["no", "yes"]})
+    rows = from_table({"x": x, "b": ["no", "no"]}, schema=schema, test={"x": [3.0], "b": ["no"]})
+    floor = math.log(3 / 4) - 0.5 * (1 + math.log(2 * math.pi))
+    assert math.isclose(summary(rows)["baseline_log_likelihood"], floor, rel_tol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -234,12 +242,14 @@ def test_a_description_says_what_stands_in_the_way(tmp_path, wine):
     assert {name for name, column in told.items() if column["problem"]} == {"both", "one", "void"}
     assert "same in all rows" in told["one"]["problem"]
     assert "text (row 1: 'x')" in told["both"]["problem"]
+    assert told["both"]["problem"].startswith("got both numbers")
     whole = succeed("describe", wine, "--column", "id=drop", "--column", "ash=quantile")
     schema = Schema.infer(read_table(wine), drop=["id"], transforms={"ash": "quantile"})
     kept = [column for column in whole["columns"] if column["kind"] != "dropped"]
-    assert [(c["name"], c["kind"], c["levels"]) for c in kept] == [
-        (c.name, c.kind, list(c.levels)) for c in schema.columns
+    assert [(c["name"], c["kind"], c["treatment"], c["levels"]) for c in kept] == [
+        (c.name, c.kind, c.treatment, list(c.levels)) for c in schema.columns
     ]
+    assert kept[NAMES.index("ash")]["treatment"] == "quantile (nats are those of the transformed column)"
     shares = summary(load(wine, columns={"id": "drop"}))["columns"]
     assert np.allclose([c["gaps"] for c in kept], [c["gaps"] for c in shares])
     line = refuse(2, "describe", wine, "--column", "ahs=drop")
@@ -465,6 +475,8 @@ def test_means_are_those_of_the_table_and_draws_have_its_spread(tmp_path):
         (("w1,13.2,", "w1,inf,"), r"column 'alcohol': row 1 .from 0.: got 'inf'"),
         (("w170,", "w170,x"), r"column 'alcohol': row 170 .from 0.: got"),
         (("w5,14.2,1.76,2.45,112,", "w5,14.2,1.76,"), "line 7: got 5 cells, expected 7"),
+        (("\r\nw9,", "\r\n,,,,,,\r\nw9,"), "no value in 1 rows, the first is row 9"),
+        (("\r\n", ",1\r\n"), "unknown columns '1'"),
     ],
 )
 def test_a_table_that_does_not_match_is_refused(wine, run, tmp_path, short, work, change, words):
@@ -481,10 +493,22 @@ def test_a_table_that_does_not_match_is_refused(wine, run, tmp_path, short, work
             load(path, schema=hm.load(run / "model.safetensors").schema)
 
 
+@pytest.mark.parametrize("work", ["score", "impute"])
+def test_no_rows_are_refused_and_the_table_is_not_overwritten(run, wine, tmp_path, work):
+    table = tmp_path / "t.csv"
+    table.write_bytes(wine.read_bytes().split(b"\r\n")[0] + b"\r\n")
+    assert "got 0 rows" in refuse(1, work, run, table, "--out", tmp_path / "out.csv")
+    table.write_bytes(wine.read_bytes())
+    words = "expected another file than the table"
+    assert words in refuse(2, work, run, table, "--out", table, "--force")
+    assert words in refuse(2, work, run, table, "--out", tmp_path / "." / "t.csv")
+    assert table.read_bytes() == wine.read_bytes()
+
+
 # --- the command line -----------------------------------------------------------------------------
 
 
-def test_a_table_from_training_to_samples_by_command(run, wine, tmp_path):
+def test_a_table_from_training_to_samples_by_command(run, wine, tmp_path, monkeypatch):
     config = json.loads((run / "config.json").read_text())
     assert config["schema"] == hm.load(run / "model.safetensors").schema.config()
     assert config["data"]["arguments"] == {"columns": {"id": "drop", "malic": "log-standardise"}}
@@ -507,6 +531,9 @@ def test_a_table_from_training_to_samples_by_command(run, wine, tmp_path):
     scores = succeed("score", run, wine, "--out", tmp_path / "scores.csv")
     again = json.loads((tmp_path / "scores.csv.json").read_text())
     assert scores == {"out": str(tmp_path / "scores.csv"), **again}
+    monkeypatch.chdir(tmp_path)
+    assert succeed("score", run, wine)["out"] == "wine.scores.csv"
+    assert (tmp_path / "wine.scores.csv").read_bytes() == (tmp_path / "scores.csv").read_bytes()
     filled = succeed("impute", run, wine, "--out", tmp_path / "filled.csv", "--draws", 5, "--steps", 2)
     assert filled["rows"] == 178
     assert "--force" in refuse(1, "impute", run, wine, "--out", tmp_path / "filled.csv")

@@ -479,7 +479,12 @@ def impute(
 def score(
     run: Run,
     table: Table,
-    out: Annotated[Path, typer.Option(help="Where to write: a .csv or .tsv file.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where to write: a .csv or .tsv file; by default TABLE.scores.csv here.", show_default=False
+        ),
+    ] = None,
     what: Annotated[
         str, typer.Option(help="What to write: log-likelihood, or free-energy.")
     ] = "log-likelihood",

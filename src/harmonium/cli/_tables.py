@@ -56,8 +56,9 @@ def impute(run: Path, table: Path, out: Path, as_json: bool, **options: Any) -> 
     say(f"{told['filled']:,} cells filled in {told['rows_with_gaps']:,} of {told['rows']:,} rows: {out}")
 
 
-def score(run: Path, table: Path, out: Path, as_json: bool, **options: Any) -> None:
+def score(run: Path, table: Path, out: Path | None, as_json: bool, **options: Any) -> None:
     """Score a table's rows, and say what they come to."""
+    out = out or Path(f"{Path(table.name.removesuffix('.gz')).stem}.scores.csv")
     with _watch(out) as progress:
         told = tables.score(_model(run), table, out, progress=progress, **options)
     if as_json:

@@ -34,6 +34,8 @@ COLUMNS = ("bernoulli", "categorical", "gaussian")
 """The kinds of columns, in the order of a row's blocks."""
 MAPS = ("standardise", "log-standardise", "quantile")
 """The transforms of numbers by name."""
+_FLAT = ("quantile",)
+"""Those without a density."""
 ALL = "*"
 """The name that stands for all columns of numbers."""
 KNOTS = 1000
@@ -81,7 +83,7 @@ class Column:
     @property
     def has_density(self) -> bool:
         """Whether nats of this column are of the table's own units."""
-        return self.transform != "quantile"
+        return self.transform not in _FLAT
 
     @property
     def treatment(self) -> str:
@@ -89,9 +91,7 @@ class Column:
         if self.kind != "gaussian":
             other = ", the last one for all that are unseen" if self.unseen else ""
             return f"{len(self.levels)} levels{other}"
-        return f"{self.transform}" + (
-            "" if self.has_density else " (nats are those of the transformed column)"
-        )
+        return in_words(self.transform)
 
     def encode(self, cells: Sequence[Any], first: int = 0) -> Floats:
         """Return cells as values of the unit, shape (rows), NaN where one is None.
@@ -182,14 +182,18 @@ class Column:
         return np.where(np.isnan(y), 0.0, slope)
 
     def baseline(self, train: Floats, values: Floats) -> Floats:
-        """Return log-likelihoods of values under what training values say of this column alone; 0 at gaps."""
+        """Return log-likelihoods of values under what training values say of this column alone; 0 at gaps.
+
+        Numbers that do not vary say nothing, so that those of the transform's own fit count, 0 and 1.
+        """
         own, there = train[~np.isnan(train)], ~np.isnan(values)
         out = np.zeros_like(values)
         if self.kind != "gaussian":
             counts = np.bincount(own.astype(int), minlength=len(self.levels)) + 1
             out[there] = np.log(counts / counts.sum())[values[there].astype(int)]
             return out
-        mean, variance = own.mean(), own.var()
+        varies = len(own) > 1 and own.min() < own.max()
+        mean, variance = (own.mean(), own.var()) if varies else (0.0, 1.0)
         out[there] = -0.5 * ((values[there] - mean) ** 2 / variance + np.log(2 * np.pi * variance))
         return out
 
@@ -225,6 +229,11 @@ class Column:
         if not right:
             expected = "the finite numbers of an increasing map"
             raise invalid(f"numbers of column {self.name!r}", self.numbers, expected)
+
+
+def in_words(transform: str | None) -> str:
+    """Return a transform with what likelihoods under it are of, where that is not the table's own units."""
+    return f"{transform} (nats are those of the transformed column)" if transform in _FLAT else f"{transform}"
 
 
 def fit_numbers(name: str, x: Floats, transform: str) -> Column:

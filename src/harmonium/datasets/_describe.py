@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, choose
-from ._column import ALL, MAPS, as_number, text
+from ._column import ALL, MAPS, as_number, in_words, text
 from ._mixed_table import check_table
 from ._schema import LEVELS, MISSING, gaps, kind_of
 from ._tables import open_table, read_blocks
@@ -120,7 +120,10 @@ class _Tally:
         if name not in given["drop"]:
             kind, problem = self._kind(given)
         if kind == "gaussian":
-            treatment, levels = given["transforms"].get(name, given["transforms"].get(ALL, MAPS[0])), []
+            treatment, levels = (
+                in_words(given["transforms"].get(name, given["transforms"].get(ALL, MAPS[0]))),
+                [],
+            )
             problem = problem or self._fault_of_numbers()
         elif kind in ("bernoulli", "categorical"):
             stated = given["levels"].get(name)
@@ -154,7 +157,7 @@ class _Tally:
         try:
             return kind_of(name, self.texts, self.number, self.word), None
         except DataError as error:
-            return None, str(error)
+            return None, str(error).removeprefix(f"column {name!r}: ")
 
     def _fault_of_numbers(self) -> str | None:
         fault = self.word or self.infinite

@@ -219,7 +219,7 @@ def _tried(load: Callable[[], Dataset], error: NoNumber) -> Dataset:
     try:
         return load()
     except DataError as other:
-        raise DataError(f"{error}, or a table with columns of several types, but {other}") from other
+        raise DataError(f"{other}; read as a table with columns of several types, since {error}") from other
 
 
 def from_array(

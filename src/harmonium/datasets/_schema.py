@@ -215,7 +215,8 @@ class Schema:
         """Return the log-likelihoods of rows under independent columns, shape (rows), float64, nats.
 
         Bits and codes have the frequencies of the training rows by Laplace's rule, one more of each value;
-        numbers, as transformed, are normal with their mean and variance. Gaps count for nothing.
+        numbers, as transformed, are normal with their mean and variance, or standard normal where they do not
+        vary. Gaps count for nothing.
 
         Arguments:
             train: Values to fit the columns to, shape (rows, columns).

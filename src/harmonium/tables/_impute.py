@@ -97,10 +97,7 @@ def impute(
     form = open_table(path, delimiter)
     schema.match(form.names)
     places = [Path(place).expanduser() for place in (out, intervals) if place is not None]
-    check_places(places, force)
-    for place in places:
-        if place.exists() and place.samefile(path):
-            raise invalid("out", str(place), "another file than the table")
+    check_places(places, force, path)
     settings = {"how": how, "draws": draws, "steps": steps, "seed": seed, "delimiter": delimiter}
     settings |= {} if intervals is None else {"share": share}
     filler = _Filler(model, form, Settings(how, draws, steps, seed, share), places)

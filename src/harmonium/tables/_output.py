@@ -168,11 +168,16 @@ def stream(
     return output.rows
 
 
-def check_places(paths: Sequence[Path], force: bool) -> None:
+def check_places(paths: Sequence[Path], force: bool, table: Path | None = None) -> None:
     """Refuse files that cannot be written, or are there already.
 
+    Arguments:
+        paths: The files.
+        force: Whether they may be there.
+        table: What is read meanwhile, and may be none of them.
+
     Raises:
-        ArgumentError: A file has another ending, or the same file comes twice.
+        ArgumentError: A file has another ending, the same file comes twice, or it is the table.
         FileError: It is there, or its folder is not.
     """
     if len({path.absolute() for path in paths}) < len(paths):
@@ -182,6 +187,8 @@ def check_places(paths: Sequence[Path], force: bool) -> None:
             raise invalid("out", str(path), f"a name that ends in {' or '.join(_SUFFIXES)}")
         if not path.parent.is_dir() or path.is_dir():
             raise FileError(f"out: {path} cannot be written, expected a file in a folder that is there")
+        if table is not None and path.exists() and path.samefile(table):
+            raise invalid("out", str(path), "another file than the table")
         if path.exists() and not force:
             raise FileError(f"out: {path} is there already; force (--force) overwrites it")
 

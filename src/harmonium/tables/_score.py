@@ -84,7 +84,7 @@ def score(
     if not model.hidden_sums_out():
         raise invalid("model", model.kind, "one whose hidden units sum out")
     schema.match(open_table(path, delimiter).names)
-    check_places([place], force)
+    check_places([place], force, path)
     settings = {"what": what, "runs": runs, "betas": betas, "seed": seed, "delimiter": delimiter}
     own = ["in_table_units"] if schema.has_density else []
     mark = "\t" if place.suffix.lower() == ".tsv" else ","
