@@ -21,6 +21,7 @@ from harmonium.cli._finetune import finetune_keys
 from harmonium.cli._settings import data_keys, option_keys, read, score_keys, signature_keys
 from harmonium.datasets import DATASETS, MIRRORS
 from harmonium.datasets._files import SUFFIXES
+from harmonium.datasets._sequences import FASTA
 from harmonium.errors import ArgumentError, FileError
 from harmonium.estimators import _density
 from harmonium.estimators._base import Estimator
@@ -159,7 +160,7 @@ def typed(text):
 
 def some_rows(source, **arguments):
     """Return images of bits, whatever is loaded, if it is something that can be."""
-    assert source in DATASETS or source.endswith((*SUFFIXES, "/")), source
+    assert source in DATASETS or source.endswith((*SUFFIXES, *FASTA, "/")), source
     images = np.tile(np.eye(4, dtype=np.uint8).repeat(16, 1), (3, 1)).reshape(12, 8, 8)
     data = hm.datasets.from_array(images, labels=np.tile(range(4), 3))
     return data.with_labels() if arguments.get("with_labels") else data
@@ -205,7 +206,9 @@ def no_data(monkeypatch):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_commands_can_be_typed(name, no_data):
-    for words in typed(PAGES[name].read_text("utf-8")):
+    text = PAGES[name].read_text("utf-8")
+    assert not re.search(r"^(?: {4}|\t)\$? ?harmonium ", text, re.MULTILINE), "commands belong into fences"
+    for words in typed(text):
         understand(words)
 
 

@@ -419,6 +419,22 @@ def test_grid_searches_and_pipelines():
     assert scores.best_score_ < 0
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("model", [BernoulliRBM(3), RBMTransformer(3), DBNTransformer((4, 3))])
+def test_features_come_as_frames_where_that_is_asked_for(library, model):
+    frames = pytest.importorskip(library)
+    x = bits()
+    model = clone(model).set_params(n_iter=1, random_state=0)
+    plain = model.fit_transform(x)
+    rows = frames.DataFrame({f"c{i}": column for i, column in enumerate(x.T)})
+    framed = model.set_output(transform=library).fit_transform(rows)
+    assert isinstance(framed, frames.DataFrame)
+    assert list(framed.columns) == [f"{type(model).__name__.lower()}{i}" for i in range(3)]
+    np.testing.assert_array_equal(framed.to_numpy(), plain)
+    with pytest.raises(ValueError, match="feature names"):
+        model.transform(rows[list(rows.columns[::-1])])
+
+
 def test_searches_side_by_side_find_the_same():
     model, grid = RBMDensity(2, n_iter=1, random_state=0), {"n_components": [1, 2]}
     one = GridSearchCV(model, grid, cv=2).fit(bits())

@@ -126,7 +126,7 @@ def _codes(line: str, table: dict[str, int], unknown: str, where: str) -> np.nda
         column = int(strange[0])
         raise DataError(
             f"{where}, column {column + 1}: {line[column]!r} is not in the alphabet; "
-            "unknown='gap' takes it as a gap"
+            "unknown='gap' (--set data.unknown=gap) takes it as a gap"
         )
     codes[strange] = 0
     return codes
