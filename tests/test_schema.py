@@ -13,7 +13,7 @@ import torch
 from scipy.stats import norm
 
 import harmonium as hm
-from harmonium.datasets import Column, Schema, _column, read_table
+from harmonium.datasets import Column, Schema, _column, as_parquet, read_table
 from harmonium.errors import ArgumentError, ArgumentTypeError, DataError, FileError
 from harmonium.units import unit_from_config
 
@@ -280,6 +280,13 @@ def test_parquet_is_read(tmp_path, table):
     pyarrow = pytest.importorskip("pyarrow")
     parquet.write_table(pyarrow.table(table), tmp_path / "t.parquet")
     assert read_table(tmp_path / "t.parquet") == table
+
+
+def test_booleans_are_booleans_in_parquet(tmp_path):
+    pytest.importorskip("pyarrow")
+    cells = {"b": ["true", None, "false"], "t": ["true", "no", None], "x": [1.5, None, 2.0]}
+    (tmp_path / "t.parquet").write_bytes(as_parquet(cells))
+    assert read_table(tmp_path / "t.parquet") == {**cells, "b": [True, None, False]}
 
 
 @pytest.mark.skipif("HARMONIUM_DATA" not in os.environ, reason="needs the raw tables")

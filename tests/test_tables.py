@@ -463,6 +463,54 @@ def test_means_are_those_of_the_table_and_draws_have_its_spread(tmp_path):
     assert abs(found["draw"].std() / draws.std() - 1) < 0.4
 
 
+# --- Parquet ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def parquet(wine, tmp_path_factory):
+    """Return the path of the same table as a Parquet file, of typed columns and groups of 50 rows."""
+    pyarrow, files = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = {name: [None if x in ("", "?", "NA") else x for x in xs] for name, xs in read_table(wine).items()}
+    table |= {name: [None if x is None else float(x) for x in table[name]] for name in NAMES}
+    path = tmp_path_factory.mktemp("parquet") / "wine.parquet"
+    files.write_table(pyarrow.table(table), path, row_group_size=50)
+    return path
+
+
+def test_parquet_is_scored_and_filled_as_text_is(wine, parquet, model, tmp_path, short):
+    for path in (wine, parquet):
+        out = tmp_path / f"{path.suffix[1:]}.csv"
+        hm.tables.score(model, path, out)
+        hm.tables.impute(model, path, tmp_path / f"filled.{out.name}", draws=3, steps=2)
+    assert (tmp_path / "csv.csv").read_bytes() == (tmp_path / "parquet.csv").read_bytes()
+    text, typed = (read_table(tmp_path / f"filled.{name}.csv") for name in ("csv", "parquet"))
+    assert [*text] == [*typed]
+    for name, cells in text.items():
+        numbers = name in NAMES
+        assert [float(x) if numbers else x for x in cells] == [
+            float(x) if numbers else x for x in typed[name]
+        ], name
+
+
+@pytest.mark.parametrize("first", [0, 40, 80, 120, 177])
+def test_blocks_of_parquet_begin_where_they_are_asked_to(parquet, first):
+    cells = read_table(parquet)["id"]
+    blocks = [*read_blocks(parquet, rows=SHORT, first=first)]
+    assert [x for block in blocks for x in block.table["id"]] == cells[first:]
+    assert blocks[0].first == first
+    assert blocks[-1].share == 1
+
+
+def test_samples_of_a_table_are_written_as_parquet(run, parquet, tmp_path):
+    out = tmp_path / "made.parquet"
+    succeed("sample", run, "--rows", 30, "--steps", 5, "--out", out)
+    succeed("sample", run, "--rows", 30, "--steps", 5, "--out", tmp_path / "made.csv")
+    typed, text = read_table(out), read_table(tmp_path / "made.csv")
+    assert {*map(type, typed["magnesium"])} == {int}
+    np.testing.assert_allclose(typed["alcohol"], [float(x) for x in text["alcohol"]], rtol=1e-6)
+    assert typed["cultivar"] == text["cultivar"]
+
+
 # --- what does not match --------------------------------------------------------------------------
 
 
@@ -542,6 +590,7 @@ def test_a_table_from_training_to_samples_by_command(run, wine, tmp_path, monkey
         == 0
     )
     assert "ends in .csv or .tsv" in refuse(2, "score", run, wine, "--out", tmp_path / "scores.txt")
+    assert "',' is between cells" in refuse(2, "impute", run, wine, "--out", tmp_path / "f.tsv")
     assert "how: unknown 'median'" in refuse(
         2, "impute", run, wine, "--out", tmp_path / "f.csv", "--how", "median"
     )

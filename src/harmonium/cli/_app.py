@@ -273,7 +273,9 @@ def sample(
     run: Run,
     out: Annotated[
         Path,
-        typer.Option(help="Where to write: .png is a picture, .npy, .csv or .tsv rows, .fasta sequences."),
+        typer.Option(
+            help="Where to write: .png is a picture, .npy, .csv, .tsv or .parquet rows, .fasta sequences."
+        ),
     ],
     n: Annotated[int, typer.Option("--n", "--rows", help="How many samples.")] = 100,
     steps: Annotated[int, typer.Option(help="Gibbs steps of each chain.")] = 1000,
@@ -295,7 +297,7 @@ def sample(
 ) -> None:
     """Draw samples from a run's model, as a picture or as rows.
 
-    Of a model of tables a .csv or .tsv file has cells by the names of the columns, in the table's own units.
+    Of a model of tables a .csv, .tsv or .parquet file has cells by the names of columns, in their own units.
     """
     from ._sample import sample
 

@@ -7,12 +7,13 @@ __all__ = ["sample"]
 import os
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..datasets import as_text, delimiter_of
+from ..datasets import as_parquet, as_text, delimiter_of
 from ..errors import FileError, invalid
 from ..files import write_bytes
 from ..models import GenerativeModel
@@ -22,7 +23,8 @@ from ..report import SEQUENCES, OpenRun, draw, open_run, scored, write_fasta
 from ._console import Meter, print_json, say
 from ._data import other_data
 
-_FORMATS = (".png", ".npy", ".csv", ".tsv", *SEQUENCES)
+_PARQUET = ".parquet"
+_FORMATS = (".png", ".npy", ".csv", ".tsv", _PARQUET, *SEQUENCES)
 
 
 def sample(
@@ -53,6 +55,8 @@ def sample(
         raise invalid("--means", True, "draws, which are rows of the table")
     if _is_family(out):
         _check_family(run, means)
+    if out.suffix.lower() == _PARQUET and run.data.schema is None:
+        raise invalid("--out", _PARQUET, f".npy or .csv: the rows of {run.data.name} are none of a table")
     with Meter("step", steps) as meter:
         rows = draw(
             run,
@@ -69,13 +73,19 @@ def sample(
         )
     schema = run.data.schema
     if schema is not None and out.suffix.lower() != ".npy":
-        write_bytes(out, as_text(schema.decode(rows), delimiter_of(out)))
+        write_bytes(out, _table(schema.decode(rows), out))
     else:
         _write(run, run.untransformed(rows), out)
     if as_json:
         print_json({"out": str(out), "rows": len(rows), "columns": rows.shape[1], "means": means})
     else:
         say(f"{n} {'means' if means else 'samples'} of {path} in {out}")
+
+
+def _table(cells: dict[str, list[Any]], out: Path) -> bytes:
+    """Return a table as the file's ending asks for it."""
+    parquet = out.suffix.lower() == _PARQUET
+    return as_parquet(cells, f"--out: {out}") if parquet else as_text(cells, delimiter_of(out))
 
 
 def _check(out: Path, force: bool) -> None:

@@ -8,6 +8,7 @@ __all__ = [
     "TABLES",
     "Block",
     "Form",
+    "as_parquet",
     "as_table",
     "as_text",
     "delimiter_of",
@@ -21,6 +22,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +30,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ..errors import ArgumentTypeError, DataError, FileError, invalid, show
+from ._column import FALSE, TRUE
 from ._files import Record, records
 
 PARQUET = ".parquet"
@@ -173,6 +176,22 @@ def as_text(table: Mapping[str, Sequence[Any]], delimiter: str = ",") -> bytes:
     return "".join(text).encode()
 
 
+def as_parquet(table: Mapping[str, Sequence[Any]], where: str = "table") -> bytes:
+    """Return a table as a Parquet file; columns of ``true`` and ``false`` become booleans.
+
+    Arguments:
+        table: Cells by the name of their column: texts, numbers, or None for a gap.
+        where: What the file is called in an error.
+
+    Raises:
+        FileError: pyarrow is not installed.
+    """
+    pyarrow, parquet = _pyarrow(where)
+    memory = BytesIO()
+    parquet.write_table(pyarrow.table({name: _plain(cells) for name, cells in table.items()}), memory)
+    return memory.getvalue()
+
+
 def as_table(table: Any) -> dict[str, Any]:
     """Return a mapping or a frame of pandas or polars as sequences of cells by name, all of one length.
 
@@ -234,16 +253,28 @@ def _parquet_blocks(form: Form, rows: int, first: int) -> Iterator[Block]:
 @contextmanager
 def _parquet(path: Path) -> Iterator[Any]:
     """Open a Parquet file for reading."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise FileError(f"{path}: needs pyarrow; pip install harmonium[parquet]") from error
+    pyarrow, parquet = _pyarrow(str(path))
     try:
         with parquet.ParquetFile(path) as file:
             yield file
     except (pyarrow.ArrowException, OSError) as error:
         raise FileError(f"{path}: cannot be read as Parquet: {error}") from error
+
+
+def _pyarrow(where: str) -> tuple[Any, Any]:
+    """Return pyarrow, and its module for Parquet."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise FileError(f"{where}: needs pyarrow; pip install harmonium[parquet]") from error
+    return pyarrow, parquet
+
+
+def _plain(cells: Sequence[Any]) -> list[Any]:
+    """Return cells with booleans for ``true`` and ``false``, where there is nothing else."""
+    bits = {FALSE: False, TRUE: True, None: None}
+    return [bits[cell] for cell in cells] if {*cells} <= {*bits} else list(cells)
 
 
 def _check_names(names: Sequence[Any], where: str) -> None:

@@ -63,7 +63,7 @@ def impute(
     Arguments:
         model: A model that was trained on a table.
         table: A .csv, .tsv (also .gz) or .parquet file of the same columns.
-        out: A .csv or .tsv file to write, of the same delimiter as the table.
+        out: A .csv or .tsv file to write, of the same delimiter as a table of text, so that .tsv is for tabs.
         how: ``mean``, ``mode`` or ``draw``.
         draws: Of each row with gaps.
         steps: Gibbs steps of each draw's chain.
@@ -98,6 +98,11 @@ def impute(
     schema.match(form.names)
     places = [Path(place).expanduser() for place in (out, intervals) if place is not None]
     check_places(places, force, path)
+    if form.is_text and (places[0].suffix.lower() == ".tsv") != (form.delimiter == "\t"):
+        ending = ".tsv" if form.delimiter == "\t" else ".csv"
+        raise invalid(
+            "out", str(out), f"a name that ends in {ending}, as {form.delimiter!r} is between cells"
+        )
     settings = {"how": how, "draws": draws, "steps": steps, "seed": seed, "delimiter": delimiter}
     settings |= {} if intervals is None else {"share": share}
     filler = _Filler(model, form, Settings(how, draws, steps, seed, share), places)
