@@ -1,6 +1,7 @@
 """Aligned sequences: what a FASTA file says, how errors name their place, weights against a double loop."""
 
 import gzip
+import re
 
 import pytest
 import torch
@@ -133,6 +134,22 @@ def test_sequences_come_back_as_they_were_written(tmp_path, name):
     with pytest.raises(DataError, match=r"0 \.\.\. 4"):
         write_fasta(tmp_path / name, codes, "dna", names)
     assert torch.equal(read_fasta(tmp_path / name)[0], codes)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (">one\nACG\n>two\nAC\n", "sequence 'two', line 3, has 2 symbols, the first 3; align"),
+        (">one\nACG\n>two\nAZC\n", "line 4, column 2: 'Z' is not in the alphabet; .*--set data.unknown=gap"),
+    ],
+)
+def test_the_command_line_refuses_what_is_no_family(tmp_path, text, words):
+    folder, path = tmp_path / "run", _write(tmp_path, text)
+    pairs = ["--set", "hidden=3", "--set", "data.alphabet=dna"]
+    done = CliRunner().invoke(app, ["train", "rbm", "--data", str(path), "--out", str(folder), *pairs])
+    assert done.exit_code == 1
+    assert re.search(words, done.stderr)
+    assert not folder.exists()
 
 
 def test_the_command_line_goes_from_a_family_to_sequences(tmp_path):

@@ -359,7 +359,7 @@ def kind_of(
         f"column {name!r}: got both numbers (row {number[0]} from 0: {show(number[1])}) and text "
         f"(row {word[0]}: {show(word[1])}); expected one of them: "
         f"kinds={{{name!r}: 'categorical'}} (--column {name}=categorical) takes all as text, "
-        "missing= says which texts are gaps"
+        "missing= (--set data.missing=[...], of describe --missing) says which texts are gaps"
     )
 
 
