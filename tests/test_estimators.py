@@ -29,6 +29,7 @@ from harmonium.estimators import (
     RBMTransformer,
     _nearest,
 )
+from harmonium.estimators._base import Estimator
 from harmonium.models import NETWORKS
 
 STACK = ["cd", "cd", hm.VariationalPCD(burn_in=0, chains=10)]
@@ -209,7 +210,12 @@ def test_units_follow_from_the_rows():
 @pytest.mark.parametrize(
     ("model", "rows", "error", "message"),
     [
-        (RBMTransformer(2, visible="bernuoli"), bits(), ArgumentError, "did you mean 'bernoulli'"),
+        (
+            RBMTransformer(2, visible="bernuoli"),
+            bits(),
+            ArgumentError,
+            "one of auto, .*did you mean 'bernoulli'",
+        ),
         (RBMTransformer(2, visible=3), bits(), ArgumentTypeError, "visible: got 3"),
         (RBMTransformer(2, visible=hm.Spin(4)), bits(), ArgumentError, "5 units, as X has so many columns"),
         (RBMTransformer(2, visible="bernoulli"), 2 * bits(), DataError, "X: got 2 at row"),
@@ -219,8 +225,13 @@ def test_units_follow_from_the_rows():
         (RBMDensity(2, criterion="nearest"), bits(1), DataError, "X: got 1 row, expected at least 2"),
         (RBMTransformer(2, rule="pdc"), bits(), ArgumentError, "did you mean 'pcd'"),
         (RBMTransformer(2, options={"lr_": 1}), bits(), ArgumentError, "lr_: unknown"),
-        (RBMTransformer(0), bits(), ArgumentError, "size: got 0"),
-        (BernoulliRBM(2, n_iter=-1), bits(), ArgumentError, "epochs: got -1"),
+        (RBMTransformer(0), bits(), ArgumentError, "n_components: got 0"),
+        (BernoulliRBM(0), bits(), ArgumentError, "n_components: got 0"),
+        (BernoulliRBM(2, n_iter=-1), bits(), ArgumentError, "n_iter: got -1"),
+        (BernoulliRBM(2, learning_rate=-1), bits(), ArgumentError, "learning_rate: got -1"),
+        (RBMDensity(2, batch_size=0), bits(), ArgumentError, "batch_size: got 0"),
+        (DBNTransformer(5), bits(), ArgumentTypeError, "hidden_layer_sizes: got 5"),
+        (DBNTransformer((5, -1)), bits(), ArgumentError, "hidden_layer_sizes: got -1"),
         (BernoulliRBM(2, binarisation="sample"), bits(), ArgumentError, "did you mean 'sampled'"),
         (BernoulliRBM(2, binarisation="sampled"), 2 * bits(), DataError, "X: got 2 at row"),
         (BernoulliRBM(2, weight_scale=-1), bits(), ArgumentError, "weight_scale: got -1"),
@@ -383,6 +394,13 @@ def test_what_deep_classifiers_leave_behind(model):
     assert isinstance(model.pretrained_, hm.DBN | hm.DBM)
     assert isinstance(model.model_, hm.MLP)
     np.testing.assert_allclose(model.predict_log_proba(x), np.log(model.predict_proba(x)))
+
+
+def test_mistakes_in_fine_tuning_are_refused_before_pretraining(monkeypatch):
+    monkeypatch.setattr(Estimator, "_run", None)
+    for name in ("finetune_rate", "finetune_iter"):
+        with pytest.raises(ArgumentError, match=f"{name}: got -1"):
+            DBNClassifier((3, 2)).set_params(**{name: -1}).fit(bits(), bits()[:, 0])
 
 
 def test_a_machine_needs_two_hidden_layers():

@@ -6,11 +6,13 @@ __all__ = [
     "HOW",
     "ROWS",
     "Estimator",
+    "as_option",
     "as_tensor",
     "data_set",
     "draw_seed",
     "drawn",
     "hidden_of",
+    "layers_of",
     "make_rule",
     "units_of",
     "whole",
@@ -32,12 +34,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from ..datasets import Dataset, Transform
-from ..errors import ArgumentTypeError, DataError, choose, invalid, show
+from ..errors import ArgumentError, ArgumentTypeError, DataError, choose, invalid, show
 from ..learning import RULES, Rule
 from ..models import Model, State
 from ..random import Stream
 from ..samplers import sample
-from ..training import Course, History, advance
+from ..training import Course, History, Options, advance
 from ..units import UNITS, Bernoulli, Gaussian, Spin, Unit, as_rows
 
 _LOGGER = logging.getLogger("harmonium")
@@ -140,8 +142,8 @@ class Estimator(BaseEstimator):
 
     def _usual(self) -> dict[str, Any]:
         """Return the options of a fit that are parameters of every estimator."""
-        own = {"epochs": self.n_iter, "batch_size": self.batch_size, "lr": self.learning_rate}
-        return {name: whole(value) for name, value in own.items()}
+        names = {"epochs": "n_iter", "batch_size": "batch_size", "lr": "learning_rate"}
+        return {option: as_option(option, name, getattr(self, name)) for option, name in names.items()}
 
     def _device(self) -> torch.device:
         try:
@@ -228,14 +230,55 @@ def units_of(visible: Any, rows: Tensor, *, grey: bool) -> Unit:
     if visible == "auto":
         binary = bool((rows >= 0).all()) and bool((rows <= 1).all()) if grey else are_bits(rows)
         visible = "bernoulli" if binary else "gaussian"
-    make = choose("visible", visible, {**_KNOWN})
-    return make(columns)
+    choose("visible", visible, ("auto", *_KNOWN))
+    return _KNOWN[visible](columns)
 
 
-def hidden_of(name: str, hidden: Any, size: Any) -> Unit:
-    """Return a hidden layer of a type of units."""
-    kind = choose(name, hidden, {k: v for k, v in UNITS.items() if k not in ("categorical", "mixed")})
-    return kind(whole(size))
+def hidden_of(hidden: Any, size: Any, name: str = "n_components") -> Unit:
+    """Return a hidden layer of a type of units.
+
+    Arguments:
+        hidden: The type.
+        size: How many.
+        name: The argument that says so.
+
+    Raises:
+        ArgumentError: There is no such type, or the size is no positive integer.
+    """
+    kind = choose("hidden", hidden, {k: v for k, v in UNITS.items() if k not in ("categorical", "mixed")})
+    size = whole(size)
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise invalid(name, size, "a positive number of units")
+    return kind(size)
+
+
+def layers_of(hidden: Any, sizes: Any) -> list[Unit]:
+    """Return the hidden layers of a deep network, from the lowest one up.
+
+    Raises:
+        ArgumentError: There is no such type of units, or a size is no positive integer.
+        ArgumentTypeError: The sizes are no sequence.
+    """
+    if not isinstance(sizes, list | tuple | np.ndarray):
+        raise ArgumentTypeError(
+            f"hidden_layer_sizes: got {show(sizes)}, expected numbers of units, as (256, 64)"
+        )
+    return [hidden_of(hidden, size, "hidden_layer_sizes") for size in sizes]
+
+
+def as_option(option: str, name: str, value: Any) -> Any:
+    """Return an option of a fit, checked under the name that an estimator has for it.
+
+    Raises:
+        ArgumentError: It is out of range.
+        ArgumentTypeError: It has the wrong type.
+    """
+    value = whole(value)
+    try:
+        Options(**{option: value})
+    except (ArgumentError, ArgumentTypeError) as error:
+        raise type(error)(str(error).replace(f"{option}:", f"{name}:", 1)) from error
+    return value
 
 
 def make_rule(rule: Any, **settings: Any) -> Rule:

@@ -31,7 +31,7 @@ from ..models import RBM
 from ..random import Stream
 from ..training import fit
 from ..units import Bernoulli
-from ._base import data_set, draw_seed, make_rule, whole
+from ._base import as_option, data_set, draw_seed, hidden_of, make_rule
 from ._transformers import Encoder
 
 _BLOCK = 1024
@@ -152,14 +152,16 @@ class BernoulliRBM(Encoder):
             self.random_state_ = check_random_state(self.random_state)
             self._state, self._course = {}, None
         model = self._fresh(rows) if first else self.model_.float()
-        options = {"batch_size": len(rows), "lr": self.learning_rate, "momentum": 0.0}
+        rate = as_option("lr", "learning_rate", self.learning_rate)
+        options = {"batch_size": len(rows), "lr": rate, "momentum": 0.0}
         self._go_on(model, self._data(rows), self._rule(), **options)
         return self
 
     def _fresh(self, rows: Tensor) -> RBM:
         """Return a machine before all training, with the base rates of rows, brought to between 0 and 1."""
         seed = draw_seed(self.random_state_)
-        model = RBM(rows.shape[1], whole(self.n_components), weight_scale=self.weight_scale, seed=seed)
+        hidden = hidden_of("bernoulli", self.n_components)
+        model = RBM(rows.shape[1], hidden, weight_scale=self.weight_scale, seed=seed)
         n, total = len(rows), rows.sum(0, dtype=torch.float64).clamp(0, len(rows))
         model.initialise(model.visible.smoothed(total, n).float())
         return model

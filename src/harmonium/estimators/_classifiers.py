@@ -30,7 +30,17 @@ from ..learning import Rule
 from ..models import DBM, DBN, MLP, RBM, predict_proba
 from ..training import finetune, fit, pretrain
 from ..units import Categorical, Mixed, Unit
-from ._base import HOW, Estimator, as_tensor, data_set, draw_seed, hidden_of, make_rule, whole
+from ._base import (
+    HOW,
+    Estimator,
+    as_option,
+    as_tensor,
+    data_set,
+    draw_seed,
+    hidden_of,
+    layers_of,
+    make_rule,
+)
 
 
 class Classifier(ClassifierMixin, Estimator):
@@ -184,7 +194,7 @@ class RBMClassifier(Classifier):
         return np.searchsorted(self.classes_, y).astype(np.int64)
 
     def _fresh(self, unit: Unit) -> RBM:
-        hidden = hidden_of("hidden", self.hidden, self.n_components)
+        hidden = hidden_of(self.hidden, self.n_components)
         return RBM(with_label(unit, len(self.classes_)), hidden, seed=draw_seed(self.random_state_))
 
     def _rule(self) -> Rule:
@@ -242,8 +252,10 @@ class DeepClassifier(Classifier):
         """
         raw, codes = self._labelled(X, y)
         rows, unit, transform = self._understand(raw)
+        epochs = as_option("epochs", "finetune_iter", self.finetune_iter)
+        rate = as_option("lr", "finetune_rate", self.finetune_rate)
         seeds = check_random_state(self.random_state)
-        layers = [unit, *(hidden_of("hidden", self.hidden, size) for size in self.hidden_layer_sizes)]
+        layers = [unit, *layers_of(self.hidden, self.hidden_layer_sizes)]
         network = self._network(layers, draw_seed(seeds))
         options = {**self._usual(), "seed": draw_seed(seeds)}
         rules = self._rules(len(network.stack()) + network.joint)
@@ -251,7 +263,7 @@ class DeepClassifier(Classifier):
         classes = len(self.classes_)
         model = network.to_mlp(classes, dropout=self.dropout, seed=draw_seed(seeds))
         data = data_set(rows, unit, transform, codes, classes)
-        fine = {**self._usual(), "epochs": whole(self.finetune_iter), "lr": self.finetune_rate}
+        fine = {**self._usual(), "epochs": epochs, "lr": rate}
         fine |= {"optimizer": "Adam", "seed": draw_seed(seeds)}
         self._run(finetune, model, data, **fine)
         self.pretrained_, self.model_ = network, model.double()

@@ -120,7 +120,7 @@ class RBMDensity(OutlierMixin, Estimator):
             raise DataError("X: got 1 row, expected at least 2 for criterion='nearest'")
         rows, unit, transform = self._understand(raw)
         seeds = check_random_state(self.random_state)
-        hidden = hidden_of("hidden", self.hidden, self.n_components)
+        hidden = hidden_of(self.hidden, self.n_components)
         model = RBM(unit, hidden, seed=draw_seed(seeds))
         rule = make_rule(self.rule, steps=self.steps, chains=self.chains)
         options = {**self._usual(), "seed": draw_seed(seeds)}

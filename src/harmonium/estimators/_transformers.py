@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..models import DBN, RBM
 from ..training import fit, pretrain
-from ._base import ROWS, Estimator, data_set, draw_seed, hidden_of, make_rule
+from ._base import ROWS, Estimator, data_set, draw_seed, hidden_of, layers_of, make_rule
 
 
 class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
@@ -123,7 +123,7 @@ class RBMTransformer(Encoder):
         return self
 
     def _fresh(self, unit: Any) -> RBM:
-        hidden = hidden_of("hidden", self.hidden, self.n_components)
+        hidden = hidden_of(self.hidden, self.n_components)
         return RBM(unit, hidden, seed=draw_seed(self.random_state_))
 
     def _rule(self) -> Any:
@@ -190,7 +190,7 @@ class DBNTransformer(Encoder):
         """
         rows, unit, transform = self._understand(self._rows(X, reset=True))
         seeds = check_random_state(self.random_state)
-        layers = [hidden_of("hidden", self.hidden, size) for size in self.hidden_layer_sizes]
+        layers = layers_of(self.hidden, self.hidden_layer_sizes)
         model = DBN([unit, *layers], seed=draw_seed(seeds))
         rule = make_rule(self.rule, steps=self.steps, chains=self.chains)
         options = {**self._usual(), "seed": draw_seed(seeds)}
