@@ -273,6 +273,10 @@ def test_frames_are_tables(table, library):
     assert torch.equal(
         schema.encode(frames.DataFrame(table)).nan_to_num(9), schema.encode(table).nan_to_num(9)
     )
+    rows = schema.encode(table)
+    made = frames.DataFrame(schema.decode(rows))
+    assert list(made.columns) == schema.names
+    assert torch.equal(schema.encode(made).nan_to_num(9), rows.nan_to_num(9))
 
 
 def test_parquet_is_read(tmp_path, table):
