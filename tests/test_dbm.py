@@ -15,7 +15,7 @@ from harmonium import Stream
 from harmonium.errors import ArgumentError, ArgumentTypeError, DataError, TrainingError
 from harmonium.learning import RULES, Batch
 from harmonium.likelihood import LogPartition, _ais, _posterior
-from harmonium.models import mean_field
+from harmonium.models import error_rate, mean_field
 from harmonium.samplers import Gibbs, Tempering
 
 SHAPES = {
@@ -33,6 +33,7 @@ SHAPES = {
         "layers": [("spin", 2), ("bernoulli", 2), ("categorical", 1), ("bernoulli", 2)],
         "classes": 2,
     },
+    "label beside": {"layers": [("mixed", 3), ("bernoulli", 2), ("spin", 2)]},
     "real": {"layers": [("gaussian", 2), ("bernoulli", 3), ("spin", 2)]},
     "real with a label": {"layers": [("gaussian", 2), ("spin", 2), ("bernoulli", 2)], "classes": 2},
 }
@@ -46,7 +47,7 @@ def machine(label, scale=0.8, seed=0, dtype=torch.float64):
     options = dict(SHAPES[label])
     kinds = options.pop("layers")
     learned = [{"learn_precision": True} if kind == "gaussian" else {} for kind, _ in kinds]
-    layers = [unit(*layer, **own) for layer, own in zip(kinds, learned, strict=True)]
+    layers = [made(*layer, **own) for layer, own in zip(kinds, learned, strict=True)]
     model = hm.DBM(layers, **options).double()
     generator = np.random.default_rng([seed, *map(ord, label)])
     with torch.no_grad():
@@ -57,6 +58,13 @@ def machine(label, scale=0.8, seed=0, dtype=torch.float64):
         if layers[0].kind == "gaussian":
             model.layers[0].log_precision.mul_(0.5)
     return model.to(dtype)
+
+
+def made(kind, size, **options):
+    """Return a layer of units; of a mixed one the last unit is a label."""
+    if kind == "mixed":
+        return hm.Mixed(hm.Bernoulli(size - 1), hm.Categorical(1, 3))
+    return unit(kind, size, **options)
 
 
 def chain(model):
@@ -75,7 +83,7 @@ def couplings(model):
 
 def masks(label):
     """Return where each of a machine's couplings may be, column by column of the statistics."""
-    columns = {"categorical": 3}
+    columns = {"categorical": 3, "mixed": [1, 1, 3]}
     layers, found = SHAPES[label]["layers"], []
     for n, ((kind, size), (other, upper)) in enumerate(pairwise(layers)):
         mask = np.array(SHAPES[label].get("masks", [np.ones((size, upper))] * len(layers))[n], dtype=float)
@@ -85,6 +93,8 @@ def masks(label):
 
 def states_of(layer):
     """Return the statistics of all states of a layer, a label's as many as it has classes."""
+    if layer.kind == "mixed":
+        return np.array([np.concatenate(row) for row in product(*map(states_of, layer.parts))])
     return np.eye(layer.width) if layer.kind == "categorical" and layer.size == 1 else configurations(layer)
 
 
@@ -599,6 +609,10 @@ def test_chains_of_annealing_keep_no_two_neighbours(label):
 
 def expectation(layer, field):
     """Return the expected statistics of discrete units, by the sum over each unit's states."""
+    if layer.kind == "mixed":
+        ends = np.cumsum([part.width for part in layer.parts])[:-1]
+        parts = zip(layer.parts, np.split(field, ends, 1), strict=True)
+        return np.concatenate([expectation(part, own) for part, own in parts], 1)
     if layer.kind == "bernoulli":
         return 1 / (1 + np.exp(-field))
     if layer.kind == "spin":
@@ -757,6 +771,49 @@ def expectation_of(layer, field):
     if layer.kind == "gaussian":
         return field / layer.precision.detach().numpy()
     return expectation(layer, field)
+
+
+@pytest.mark.parametrize("as_statistics", [False, True])
+@pytest.mark.parametrize("multi", [False, True])
+def test_a_label_beside_the_visible_units_is_inferred_from_them(multi, as_statistics):
+    """By a loop over sweeps; a machine whose hidden units sum out is exact instead, and needs no sweeps."""
+    model, how = machine("label beside"), "multi-inference" if multi else "mean-field"
+    own = {name: p.detach().numpy() for name, p in model.named_parameters()}
+    rows = some_rows(model)
+    x = rows.numpy()[:, :2]
+    fields = {place: np.tile(own[f"{place}.bias"], (6, 1)) for place in chain(model).values()}
+    means = {}
+    for sweep in range(4):
+        for n, place in enumerate(("layers.1", "layers.2", "layers.0")):
+            if sweep:
+                field = own[f"{place}.bias"]
+                field = field + (means["layers.0"] @ own["weights.0"] if n == 0 else 0)
+                field = field + (means["layers.2"] @ own["weights.1"].T if n == 0 else 0)
+                field = field + (means["layers.1"] @ own["weights.1"] if n == 1 else 0)
+                field = field + (means["layers.1"] @ own["weights.0"].T if n == 2 else 0)
+                fields[place] = field
+            mean = expectation(model.layers[int(place[-1])], fields[place])
+            if place == "layers.0":
+                mean[:, :2] = (x + mean[:, :2]) / 2 if multi else x
+            means[place] = mean
+    given = rows if as_statistics else rows[:, :2]
+    found = hm.predict_proba(model, given, inference=how, sweeps=3)
+    np.testing.assert_allclose(found.numpy(), means["layers.0"][:, 2:], rtol=1e-9)
+    whole = torch.cat((rows[:, :2], found.argmax(1, keepdim=True)), 1)
+    assert torch.equal(hm.predict_proba(model, whole, inference=how, sweeps=3), found)
+    lacking = rows[:, :2].masked_fill(torch.eye(6, 2).bool(), torch.nan)
+    gaps = hm.predict_proba(model, lacking, inference=how, sweeps=3)
+    assert torch.equal(gaps[2:], found[2:])
+    assert not torch.allclose(gaps[:2], found[:2])
+
+
+def test_a_machine_with_its_label_beside_counts_wrong_labels():
+    model = machine("label beside")
+    rows = model.visible.values(some_rows(model, 50))
+    wrong = (hm.predict(model, rows) != rows[:, -1]).double().mean()
+    assert error_rate(model, rows) == wrong
+    history = hm.fit(model, rows, hm.MultiPrediction(), epochs=1, validation=rows)
+    assert history.records[-1]["validation/error"] == error_rate(model, rows)
 
 
 @pytest.mark.parametrize("label", LABELLED)
