@@ -1070,6 +1070,69 @@ def test_mean_field_must_not_stand_for_the_model(label):
         check_exact_gradient(label, rule, of_the_mean_field)
 
 
+@pytest.mark.parametrize("label", SHAPES)
+def test_multi_prediction_goes_back_through_all_sweeps(label):
+    """The loss and its gradient by a loop over sweeps, blocks and couplings, and autograd."""
+    model, sweeps = machine(label), 3
+    rows, generator = some_rows(model, 5, seed=3), np.random.default_rng(4)
+    data = model.states(rows)
+    given = {b: torch.from_numpy(generator.random((5, model.layer(b).size)) < 0.5) for b in data}
+
+    class Given(hm.MultiPrediction):
+        def _given(self, unit, rows, stream):
+            return given["visible" if unit is model.layer("visible") else "label"]
+
+    own, places = dict(model.named_parameters()), chain(model)
+    fields = {block: own[f"{place}.bias"].repeat(5, 1) for block, place in places.items()}
+    means = {}
+
+    def follow(block):
+        mean = model.layer(block).expected_statistics(fields[block])
+        if block in data:
+            mean = torch.where(model.layer(block).expand(given[block]), data[block], mean)
+        means[block] = mean
+
+    for block in places:
+        follow(block)
+    *hidden, last = [f"hidden{n}" for n in range(1, model.depth + 1)]
+    for _ in range(sweeps):
+        for block in [last, *hidden, *data] if model.label is not None else [*hidden, last, *data]:
+            field = own[f"{places[block]}.bias"]
+            for a, b, name in couplings(model):
+                if block in (a, b):
+                    field = field + (means[a] @ own[name] if block == b else means[b] @ own[name].T)
+            fields[block] = field
+            follow(block)
+    each = {block: -log_densities(model.layer(block), data[block], fields[block]) for block in data}
+    total = sum((terms * ~given[block]).sum(1) for block, terms in each.items())
+    weights = torch.from_numpy(generator.random(5))
+    loss = weights @ total
+    expected = torch.autograd.grad(loss, list(own.values()), allow_unused=True)
+    batch = Batch(rows, weights, torch.arange(5))
+    _, told = Given(sweeps=sweeps).update(model, batch, {}, Stream(0), nothing)
+    torch.testing.assert_close(told["loss"], loss.detach(), rtol=1e-10, atol=0)
+    where = {name: torch.from_numpy(m) for (*_, name), m in zip(couplings(model), masks(label), strict=True)}
+    for (name, p), gradient in zip(own.items(), expected, strict=True):
+        gradient = gradient * where.get(name, 1)
+        torch.testing.assert_close(p.grad, gradient, rtol=1e-8, atol=1e-10, msg=name)
+
+
+def log_densities(layer, x, field):
+    """Return the log-probability or -density of each unit's state in a field, shape (rows, size)."""
+    if layer.kind == "mixed":
+        ends = [part.width for part in layer.parts]
+        parts = zip(layer.parts, x.split(ends, 1), field.split(ends, 1), strict=True)
+        return torch.cat([log_densities(*part) for part in parts], 1)
+    if layer.kind == "gaussian":
+        scale = layer.precision.rsqrt()
+        return torch.distributions.Normal(field * scale**2, scale).log_prob(x)
+    if layer.kind == "categorical":
+        log_p = torch.log_softmax(field.view(len(x), layer.size, -1), 2)
+        return (log_p * x.view_as(log_p)).sum(2)
+    ends = torch.nn.functional.logsigmoid
+    return ends((2 * x - 1) * field) if layer.kind == "bernoulli" else ends(2 * x * field)
+
+
 @pytest.mark.parametrize("label", ["spins", "three", "label", "real with a label"])
 def test_chains_give_the_gradient_of_the_bound(monkeypatch, label):
     check_chain_gradient(label)
