@@ -522,6 +522,58 @@ def test_samples_start_where_they_are_told(run, tmp_path, start):
         assert bool(found) == (place == start)
 
 
+@pytest.mark.parametrize("side", ["left", "right", "top", "bottom"])
+def test_samples_keep_a_half_of_the_test_images(run, tmp_path, side):
+    out, test = tmp_path / "x.npy", hm.datasets.load("digits").fixed("test").float()
+    succeed("sample", run, "--out", out, "--n", "500", "--steps", "2", "--clamp", side)
+    where = {"left": np.s_[:, :, :4], "right": np.s_[:, :, 4:], "top": np.s_[:, :4], "bottom": np.s_[:, 4:]}
+    rows, truth = np.load(out).reshape(-1, 8, 8), test.numpy().reshape(-1, 8, 8)
+    truth = truth[np.arange(500) % len(truth)]
+    assert (rows[where[side]] == truth[where[side]]).all()
+    assert 0 < (rows != truth).mean() < 0.3
+
+
+@pytest.mark.parametrize("ending", ["npy", "csv", "tsv"])
+def test_samples_keep_what_a_file_tells(run, tmp_path, ending):
+    path, out = tmp_path / f"kept.{ending}", tmp_path / "x.npy"
+    kept = np.where(np.random.default_rng(0).random((3, 64)) < 0.5, np.nan, 1.0)
+    if ending == "npy":
+        np.save(path, kept)
+    else:
+        cut = {"csv": ",", "tsv": "\t"}[ending]
+        path.write_text("\n".join(cut.join("" if np.isnan(x) else "1" for x in row) for row in kept))
+    succeed("sample", run, "--out", out, "--n", "7", "--steps", "3", "--clamp", path)
+    clamp = torch.from_numpy(kept[np.arange(7) % 3]).float()
+    rows = hm.sample(hm.load(run / "model.safetensors"), 7, steps=3, clamp=clamp)
+    assert (np.load(out) == rows.numpy()).all()
+    start = ("--from", "chains", "--force")
+    succeed("sample", run, "--out", out, "--n", "7", "--steps", "3", "--clamp", path, *start)
+    again = np.load(out)
+    assert (again[~clamp.isnan().numpy()] == 1).all()
+    assert (again != rows.numpy()).any()
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        (None, 1, "--clamp: kept.csv cannot be read (No such file"),
+        ("1,,0\n", 1, "--clamp: got 3 columns, expected 64"),
+        ("1,a,0\n", 1, "or an .npy, .csv or .tsv file of numbers (could not convert string"),
+        (",".join("2" * 64), 1, "clamp: got 2 at row 0, column 0, expected 0 or 1"),
+    ],
+)
+def test_what_samples_cannot_keep_is_refused(run, tmp_path, monkeypatch, text, code, message):
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        Path("kept.csv").write_text(text)
+    told = refuse(code, "sample", run, "--out", "x.npy", "--clamp", "kept.csv", "--steps", "1")
+    assert message in told
+    assert not Path("x.npy").exists()
+    assert "left, right, top, bottom, or an" in refuse(
+        2, "sample", run, "--out", "x.npy", "--clamp", "middle"
+    )
+
+
 def test_a_picture_has_a_square_for_each_sample(run, tmp_path):
     out = tmp_path / "x.png"
     succeed("sample", run, "--out", out, "--n", "4", "--steps", "3", "--means", "--temperature", "0.5")
@@ -1012,6 +1064,17 @@ def test_a_deep_boltzmann_machine_by_command(tmp_path, labelled):
     assert "Filters of hidden layer 2" in page
     succeed("sample", run, "--out", tmp_path / "x.png", "--n", "4", "--steps", "2")
     assert (tmp_path / "x.png").stat().st_size > 0
+    if labelled:
+        kept, test = tmp_path / "kept.npy", hm.datasets.load("digits").fixed("test").float()
+        np.save(kept, np.concatenate([np.full((1, 32), np.nan), np.ones((1, 32))], 1))
+        draw = ("sample", run, "--n", "9", "--steps", "2", "--clamp")
+        succeed(*draw, kept, "--label", "3", "--out", tmp_path / "both.npy")
+        rows = np.load(tmp_path / "both.npy")
+        assert (rows[:, 32:64] == 1).all()
+        assert (rows[:, 64] == 3).all()
+        succeed(*draw, "left", "--out", tmp_path / "half.npy")
+        halves = np.load(tmp_path / "half.npy")[:, :64].reshape(9, 8, 8)
+        assert (halves[:, :, :4] == test[:9].numpy().reshape(9, 8, 8)[:, :, :4]).all()
     assert "growth: only for a deep belief network" in refuse(2, "evaluate", run, "--growth", "--no-report")
     classes = tmp_path / "classes"
     told = succeed("finetune", run, "--out", classes, *sets(["epochs=1", "batch_size=200", "dropout=0.2"]))
@@ -1040,6 +1103,7 @@ def test_a_deep_boltzmann_machine_begins_layer_by_layer(tmp_path, begin, stages)
     for name, value in model_of(run).items():
         assert torch.equal(value, model.state_dict()[name])
     again = harmonium("resume", run, *sets([f"epochs={[*counts[:-1], 3]}"]))
+    assert f"harmonium finetune {run} --out {run}-mlp" in again.stdout
     assert f"epoch {sum(counts) + 1}/{sum(counts) + 1}  all layers" in again.stderr
     assert "layer 1" in again.stdout
     found = succeed("evaluate", run, *sets([*QUICK, "samples=5"]))
