@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--shown", type=int, default=12, help="digits in the picture")
     parser.add_argument(
         "--picture",
-        help="write digits to this PNG, filled in by the nearest digit, then by each model in turn",
+        help="write digits to this PNG, filled in by the nearest one, then by models",
     )
     parser.add_argument("--table", help="write the table to this Markdown file")
     args = parser.parse_args()
