@@ -1051,6 +1051,7 @@ def test_a_deep_boltzmann_machine_by_command(tmp_path, labelled):
         "rule.steps=1",
     ]
     pairs += [f"data.with_labels={str(labelled).lower()}"]
+    pairs += ["likelihood_every=1", "likelihood.runs=10", "likelihood.betas=50", "max_norm=2"]
     succeed("train", "dbm", "--data", "digits", "--out", run, *sets(pairs))
     model = hm.load(run / "model.safetensors")
     assert [layer.size for layer in model.layers] == [64, 8, 6]
@@ -1062,6 +1063,8 @@ def test_a_deep_boltzmann_machine_by_command(tmp_path, labelled):
     assert "A deep Boltzmann machine with 64 Bernoulli units as its visible layer" in page
     assert f"the bound on its mean log-likelihood is −{-found['bound']:.2f} nats" in page
     assert "Filters of hidden layer 2" in page
+    assert "The variational bound on the log-likelihood, with the upper end of log Z." in page
+    assert "The left half of rows of the test set is given" in page
     succeed("sample", run, "--out", tmp_path / "x.png", "--n", "4", "--steps", "2")
     assert (tmp_path / "x.png").stat().st_size > 0
     if labelled:
@@ -1086,6 +1089,27 @@ def test_a_deep_boltzmann_machine_by_command(tmp_path, labelled):
     assert "the only one for a dbm" in refuse(
         2, "finetune", run, "--out", tmp_path / "x", "--set", "rule=wake-sleep"
     )
+
+
+def test_a_machine_of_multi_prediction_is_judged_by_multi_inference(tmp_path):
+    run = tmp_path / "dbm"
+    pairs = ["hidden=[8,6]", "epochs=3", "batch_size=100", "rule=multi-prediction", "rule.sweeps=3"]
+    succeed("train", "dbm", "--data", "digits", "--out", run, *sets([*pairs, "data.with_labels=true"]))
+    rows = hm.datasets.load("digits", with_labels=True).fixed("test")
+    judge = ("evaluate", run, "--no-report", *sets(QUICK))
+    for inference in ("mean-field", "multi-inference"):
+        found = succeed(*judge, *sets([f"inference={inference}", "sweeps=2"]))
+        model = hm.load(run / "model.safetensors")
+        assert found["error"] == error_rate(model, rows, inference=inference, sweeps=2)
+        assert (found["settings"]["inference"], found["settings"]["sweeps"]) == (inference, 2)
+    assert "unknown 'gibbs', expected one of mean-field, multi-inference" in refuse(
+        2, *judge, *sets(["inference=gibbs"])
+    )
+
+
+def test_only_the_label_of_a_machine_is_inferred(run):
+    told = refuse(2, "evaluate", run, *sets(["inference=multi-inference"]))
+    assert "inference: only for the label of a dbm, and this rbm infers none" in told
 
 
 @pytest.mark.parametrize(("begin", "stages"), [("greedy", [1, 2, "joint"]), ("rbm", [1, "joint"])])

@@ -1186,6 +1186,22 @@ def test_learning_raises_the_likelihood(label):
         assert torch.equal(model.get_parameter(name) != 0, where.bool())
 
 
+def test_sparsity_and_norms_hold_in_all_hidden_layers():
+    """Units that all data leave half on are pulled down; no weights into a unit grow beyond their norm."""
+    rows, sparse = bits(200), {"sparsity_target": 0.1, "sparsity_cost": 3.0}
+    activities = []
+    for own in ({}, sparse):
+        model = hm.DBM([6, 5, 4])
+        rule = hm.VariationalPCD(chains=50, steps=1, centred=False, **own)
+        hm.fit(model, rows, rule, epochs=20, batch_size=20, lr=0.1, max_norm=0.4, averaging=0.5)
+        means = mean_field(model, model.states(rows)).means
+        activities.append([float(means[block].mean()) for block in ("hidden1", "hidden2")])
+        norms = torch.cat([weight.detach().norm(dim=0) for weight in model.weights])
+        assert 0.1 < norms.max() <= 0.4 + 1e-5
+    for plain, pulled in zip(*activities, strict=True):
+        assert abs(pulled - 0.1) < 0.1 < abs(plain - 0.1)
+
+
 def unsettled(what, **options):
     """Train a machine whose mean field does not settle in a sweep; return the history."""
     model = machine("bits", scale=3.0, dtype=torch.float32)

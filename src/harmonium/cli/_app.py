@@ -256,8 +256,9 @@ def evaluate(
     """Estimate a run's log-likelihood, with both ends and their errors.
 
     Of a dbn or a dbm it is a bound and an estimate from samples of the hidden layers (--set samples=100 for
-    each row), and with a label how often it is wrong; of an mlp or an autoencoder its error; of a gan how
-    well its discriminator tells made rows from data.
+    each row), and with a label how often it is wrong (of a dbm by mean field, or by --set
+    inference=multi-inference); of an mlp or an autoencoder its error; of a gan how well its discriminator
+    tells made rows from data.
 
     The estimate goes into evaluation.json, in place of an earlier one of the same split. The data must be
     those that the run began with, unless others are named by --data (and loaded by --set data.KEY=VALUE),

@@ -198,15 +198,18 @@ def predict(model: Model, rows: Any, *, inference: str = "mean-field", sweeps: i
     return predict_proba(model, rows, inference=inference, sweeps=sweeps).argmax(1)
 
 
-def error_rate(model: Model, rows: Any) -> float:
+def error_rate(model: Model, rows: Any, *, inference: str = "mean-field", sweeps: int | None = None) -> float:
     """Return the share of rows whose label is not their most probable class.
 
     Arguments:
         model: As for :func:`predict_proba`.
         rows: Values whose last column is the code of the label, shape (rows, size); or statistics.
+        inference: As for :func:`predict_proba`.
+        sweeps: Likewise.
 
     Raises:
-        ArgumentError: The model has no label, or has units that do not sum out.
+        ArgumentError: The model has no label, or has units that do not sum out; or an option is unknown, or
+            comes with another model.
         ArgumentTypeError: The model is none, or the rows are no numbers.
         DataError: A value does not fit the visible units, the label's included.
     """
@@ -217,7 +220,8 @@ def error_rate(model: Model, rows: Any) -> float:
     labelled = as_rows("rows", rows)
     unit.validate(labelled, means=True, name="rows")
     codes = labelled[:, -1].long() if labelled.shape[1] == unit.size else labelled[:, ends:].argmax(1)
-    return float((predict(model, labelled).cpu() != codes.cpu()).double().mean())
+    found = predict(model, labelled, inference=inference, sweeps=sweeps)
+    return float((found.cpu() != codes.cpu()).double().mean())
 
 
 def _check_inference(model: Model, inference: str, sweeps: int | None) -> None:
