@@ -741,7 +741,8 @@ def test_a_label_is_inferred_from_what_is_given(label, multi):
     rows = below.values(torch.from_numpy(x)).double().masked_fill(torch.from_numpy(missing), torch.nan)
     own = {name: p.detach().numpy() for name, p in model.named_parameters()}
     order = [*chain(model)]
-    upward = [*(f"hidden{n}" for n in range(1, model.depth + 1)), "label", "visible"]
+    *hidden, last = [f"hidden{n}" for n in range(1, model.depth + 1)]
+    upward = [last, *hidden, "visible", "label"]
     assert {*upward} == {*order}
     means = {}
 
@@ -764,6 +765,27 @@ def test_a_label_is_inferred_from_what_is_given(label, multi):
     found = hm.predict_proba(model, rows, inference=how, sweeps=3)
     np.testing.assert_allclose(found.numpy(), means["label"], rtol=1e-9)
     assert torch.equal(hm.predict(model, rows, inference=how, sweeps=3), found.argmax(1))
+
+
+@pytest.mark.parametrize("label", [*LABELLED, "label beside"])
+def test_a_label_is_predicted_as_multi_prediction_learned_to(label):
+    """Where the label is all that a row lacks, the loss is that of the prediction."""
+    model = machine(label)
+    rows = some_rows(model)
+    blocks = {block: model.layer(block) for block in model.observed_blocks()}
+
+    class Pixels(hm.MultiPrediction):
+        def _given(self, unit, rows, stream):
+            given = torch.ones(rows, unit.size, dtype=torch.bool)
+            given[:, -1] = model.label is not None and unit is not blocks["label"]
+            return given
+
+    weights = torch.from_numpy(np.random.default_rng(1).random(6))
+    batch = Batch(rows, weights, torch.arange(6))
+    loss = Pixels(sweeps=2).loss(model, batch, {}, Stream(0)).detach()
+    values = model.visible.values(rows)
+    p = hm.predict_proba(model, values, sweeps=2).gather(1, values[:, -1:].long())[:, 0]
+    assert loss.item() == pytest.approx(-float((weights @ p.log()).detach()))
 
 
 def expectation_of(layer, field):
@@ -830,6 +852,8 @@ def test_inference_is_asked_for_in_its_words():
     model, rows = machine("label"), torch.zeros(2, 3)
     with pytest.raises(ArgumentError, match=r"^inference: unknown 'gibbs', expected"):
         hm.predict(model, rows, inference="gibbs")
+    with pytest.raises(ArgumentError, match=r"^model: got a dbm without a label, expected one with"):
+        hm.predict(machine("three"), rows)
     with pytest.raises(ArgumentError, match=r"^sweeps: got 0, expected a positive number"):
         hm.predict(model, rows, sweeps=0)
     with pytest.raises(ArgumentError, match=r"^sweeps: got 3, expected no such argument, .* mlp"):

@@ -235,7 +235,11 @@ def _check_inference(model: Model, inference: str, sweeps: int | None) -> None:
 
 
 def _of_machine(model: DBM, rows: Any, multi: bool, sweeps: int | None) -> Tensor:
-    """Return what a deep Boltzmann machine infers of the label of rows; see :func:`predict_proba`."""
+    """Return what a deep Boltzmann machine infers of the label of rows; see :func:`predict_proba`.
+
+    Sweeps go over the layers in the order in which multi-prediction goes where the label is the part of a row
+    that is missing: after few of them another order says something else.
+    """
     x, unit, classes = as_rows("rows", rows), model.visible, _label(model).width
     sizes = (unit.size - 1, unit.size, unit.width - classes, unit.width)
     if x.ndim != 2 or x.shape[1] not in sizes:
@@ -256,9 +260,13 @@ def _of_machine(model: DBM, rows: Any, multi: bool, sweeps: int | None) -> Tenso
             parts.append(mean_field(model, {"visible": s}).means["label"])
             continue
         there = torch.ones_like(s, dtype=torch.bool) if known is None else known
+        data, given = {"visible": s}, {"visible": there}
         if beside:
             there[:, -classes:] = False
-        fields = inferred_fields(model, {"visible": s}, {"visible": there}, sweeps or _SWEEPS, multi=multi)
+        else:
+            data["label"] = s.new_zeros(len(s), classes)
+            given["label"] = torch.zeros_like(data["label"], dtype=torch.bool)
+        fields = inferred_fields(model, data, given, sweeps or _SWEEPS, multi=multi)
         field = fields["visible"][:, -classes:] if beside else fields["label"]
         parts.append(_label(model).expected_statistics(field))
     return torch.cat(parts).double()
@@ -292,6 +300,8 @@ def _fault(model: Model) -> ArgumentError | None:
         return ArgumentError("model: got a dbn without a label, expected one with: hm.DBN(..., classes=10)")
     if not isinstance(model, PairwiseModel):
         return ArgumentError(f"model: got a {model.kind}, expected a model whose hidden units sum out")
+    if isinstance(model, DBM) and not model.hidden_sums_out() and _beside(model.visible) is None:
+        return ArgumentError("model: got a dbm without a label, expected one with: hm.DBM(..., classes=10)")
     unit = model.visible
     label = unit.parts[-1] if isinstance(unit, Mixed) else None
     if not (isinstance(label, Categorical) and label.size == 1):
