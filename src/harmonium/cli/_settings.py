@@ -46,7 +46,7 @@ from ..errors import ArgumentError, choose, invalid
 from ..learning import RULES
 from ..likelihood import ESTIMATORS, log_likelihood, log_partition
 from ..likelihood import SCHEDULES as ANNEALING
-from ..models import DBM, DBN, MODELS, NETWORKS, GenerativeModel
+from ..models import DBM, DBN, INFERENCES, MODELS, NETWORKS, GenerativeModel, predict_proba
 from ..settings import Settings
 from ..training import SCHEDULES, Options, pretrain
 from ..units import UNITS
@@ -221,8 +221,10 @@ def estimate_keys() -> Keys:
 
 
 def score_keys() -> Keys:
-    """Return the keys of an evaluation: those of log Z, and the samples of hidden layers."""
-    return {**estimate_keys(), "samples": signature_keys(log_likelihood)["samples"]}
+    """Return the keys of an evaluation: of log Z, of samples of hidden layers, of how labels are inferred."""
+    keys = signature_keys(predict_proba)
+    labels = {"inference": keys["inference"]._replace(choices=INFERENCES), "sweeps": keys["sweeps"]}
+    return {**estimate_keys(), "samples": signature_keys(log_likelihood)["samples"], **labels}
 
 
 def data_keys() -> Keys:

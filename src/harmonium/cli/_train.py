@@ -223,7 +223,8 @@ def _next(path: Path, model: Model, data: Dataset) -> list[str]:
         rows = "npy" if data.schema is None else "csv"
         name = "samples.png" if image else f"samples.{rows if data.alphabet is None else 'fasta'}"
         more.append(f"{_command('sample', path)} --out {name}")
-    if isinstance(model, DBN) and data.labels:
+    deep = isinstance(model, DBN) or (isinstance(model, DBM) and model.depth > 1)
+    if deep and data.labels:
         more.append(f"{_command('finetune', path)} --out {shlex.quote(f'{path}-mlp')}")
     return more
 
