@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import harmonium as hm
 from harmonium.cli import _demo, _train, app
 from harmonium.cli._train import understand
-from harmonium.models import error_rate
+from harmonium.models import MODELS, GenerativeModel, error_rate
 from harmonium.training import RunFolder
 from harmonium.training._source import fingerprints
 
@@ -1008,11 +1008,14 @@ def test_the_demo_shows_all_families(tmp_path, monkeypatch):
     deep = ("hidden=[6,4]", "rule.chains=20", *small)
     games = ("network=dcgan", "network.width=2", "network.latent=3", *small)
     monkeypatch.setattr(_demo, "SETTINGS", ("hidden=8", "rule.chains=20", *small))
-    monkeypatch.setattr(_demo, "OTHERS", {"dbn": deep, "dbm": ("pretrain=rbm", *deep), "gan": games})
+    others = {"boltzmann": small, "dbn": deep, "dbm": ("pretrain=rbm", *deep), "gan": games}
+    assert others.keys() == _demo.OTHERS.keys()
+    assert {"rbm", *others} == {n for n, kind in MODELS.items() if issubclass(kind, GenerativeModel)}
+    monkeypatch.setattr(_demo, "OTHERS", others)
     monkeypatch.setattr(_demo, "ESTIMATE", {"method": "bridge", "runs": 20, "betas": 50})
     monkeypatch.setattr(_demo, "write_report", lambda path: path / "report.html")
     told = succeed("demo", "--out", tmp_path / "first")
-    assert list(told["families"]) == ["dbn", "dbm", "gan"]
+    assert list(told["families"]) == list(others)
     for name, own in told["families"].items():
         assert own["run"] == str(tmp_path / f"first-{name}")
         assert hm.load(Path(own["run"]) / "model.safetensors").kind == name

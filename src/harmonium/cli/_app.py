@@ -158,7 +158,7 @@ def train(
         typer.Option(
             metavar="NAME_OR_PATH",
             help="A data set by name (see: harmonium data), an .npy, .npz, .csv, .tsv, .parquet or .fasta "
-            "file, or a folder of images.",
+            "file, a folder of images, or an LMDB database of them.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="RUN", help="A new folder for the run.")],
@@ -537,10 +537,10 @@ def demo(
     quick: Annotated[bool, typer.Option("--quick", help="The RBM alone, trained for a few seconds.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a machine of each family on digits in a minute or two, evaluate them, and write reports.
+    """Train a machine of each family on digits in two or three minutes, evaluate them, and write reports.
 
-    The first, an RBM, is trained the longest; RUN is its folder, and those of the others are called RUN-dbn,
-    RUN-dbm and RUN-gan.
+    The first, an RBM, is trained the longest; RUN is its folder, and those of the others are called
+    RUN-boltzmann, RUN-dbn, RUN-dbm and RUN-gan.
     """
     from ._demo import demo
 

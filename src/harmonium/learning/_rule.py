@@ -88,6 +88,10 @@ class Rule(Settings, ABC):
         """
         return {"model": {k: p for k, p in model.named_parameters() if p.requires_grad}}
 
+    def numbers(self) -> dict[str, float]:
+        """Return those of its settings that may go to another value in the course of a run, by name."""
+        return {}
+
     def rates(self) -> dict[str, float]:
         """Return the learning rates of groups as multiples of the fit's, by name; 1 of those left out."""
         return {}

@@ -37,6 +37,7 @@ from ._lifted import hashes, open_data
 from ._log import Log
 from ._monitor import matrices, norm
 from ._monitors import monitor
+from ._moving import Moving
 from ._optimiser import Average, Optimisers
 from ._options import Options
 from ._penalties import Penalties
@@ -86,6 +87,8 @@ class Run:
         penalties = Penalties(model, options)
         rate = options.lr or default_rate(model)
         self.optimisers = Optimisers(groups, options, rate, model.project, penalties, rule.rates())
+        self.moving = Moving(options, rule, self.optimisers)
+        check_rule(self.moving.last, model)
         self.sparse = penalties.sparse()
         self.average = Average(rule.averaged(model), options.averaging, self.sparse, options.half_life)
         self.state: dict[str, Tensor] = {}
@@ -202,6 +205,14 @@ class Run:
         """The share of all updates that is done."""
         return self.updates / max(self.options.epochs * len(self.source), 1)
 
+    def settle(self) -> Rule:
+        """Set what changes in the course of a run to its value of now, and return the rule likewise."""
+        self.optimisers.set_rate(self.options.rate(self.share) * self.moving.rate(self.share))
+        half_life = self.moving.half_life(self.share)
+        if half_life is not None:
+            self.average.half_life = half_life
+        return self.moving.settle(self.share, self.optimisers)
+
     def finite(self) -> bool:
         """Return whether the last gradient was finite: a quick look, at the biases alone."""
         groups = self.optimisers.groups.values()
@@ -233,7 +244,7 @@ class Run:
         options, model = self.options, self.model
         record: dict[str, Any] = {"epoch": self.epoch, "updates": self.updates}
         record |= {"seconds": round(self.seconds, 3), "epoch_seconds": round(seconds, 3)}
-        record["lr"] = self.optimisers.lr * options.rate(self.share)
+        record["lr"] = self.optimisers.lr * options.rate(self.share) * self.moving.rate(self.share)
         record |= {f"rule/{name}": float(value) for name, value in self.metrics.items()}
         now = matrices(model)
         update = norm({name: weight - self.before[name] for name, weight in now.items()})
