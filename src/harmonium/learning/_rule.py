@@ -33,6 +33,8 @@ class Batch(NamedTuple):
     """Their global numbers, shape (rows)."""
     known: Tensor | None = None
     """Which columns of the values are known, shape (rows, width); the others are zero. None for all."""
+    beside: Tensor | None = None
+    """What a network sees beside its inputs, shape (rows, columns), where that has been found before."""
 
 
 class Rule(Settings, ABC):

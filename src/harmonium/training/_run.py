@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Run", "take_transform"]
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,10 +13,11 @@ from torch import Tensor
 
 from ..datasets import Dataset
 from ..errors import FileError, TrainingError, show
-from ..learning import Rule
+from ..learning import Batch, Rule
 from ..models import Model, PairwiseModel, check_transform, save
 from ..random import Stream
 from ..units import Unit
+from ._beside import Beside
 from ._checks import (
     check_config,
     check_finite,
@@ -74,6 +76,7 @@ class Run:
         gaps = rule.integrates
         opened = open_data(model, data, root.child("data"), options, weights, validation, gaps)
         self.source, train, held_out, states = opened
+        self.beside = Beside.worth_keeping(model, self.source)
         check_gaps(rule, model, self.source, options)
         self.hashes = {} if folder is None else hashes(opened, data)
         held_out = held_out[: options.probe]
@@ -199,6 +202,11 @@ class Run:
         self.best_score = float("-inf") if score is None else score
 
     # --- on the way -----------------------------------------------------------------------------
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield what is left of the epoch's batches."""
+        for batch in self.source.batches(self.epoch, self.batch):
+            yield batch if self.beside is None else batch._replace(beside=self.beside.of(batch.rows))
 
     @property
     def share(self) -> float:

@@ -151,7 +151,7 @@ def _train(run: Run, callback: Callback | None) -> History:
             began = time.monotonic()
             if run.batch == 0:
                 run.before = matrices(model)
-            for batch in run.source.batches(run.epoch, run.batch):
+            for batch in run.batches():
                 run.state, run.metrics = run.settle().update(
                     model, batch, run.state, run.stream, run.optimisers.apply
                 )
