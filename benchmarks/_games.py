@@ -106,12 +106,12 @@ OTHERS: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
     "DCGAN example": (
         dcgan_example,
         {"loss": "nonsaturating"},
-        {"lr": 2e-4, "betas": (0.5, 0.999), "batch_size": 64, "half_life": None},
+        {"lr": 2e-4, "betas": (0.5, 0.999), "batch_size": 64, "averaging": 0.0},
     ),
     "WGAN-GP": (
         wgan_gp,
         {"loss": "wasserstein", "discriminator_steps": 5, "gradient_penalty": 10.0},
-        {"lr": 1e-4, "betas": (0.5, 0.9), "batch_size": 50, "half_life": None},
+        {"lr": 1e-4, "betas": (0.5, 0.9), "batch_size": 50, "averaging": 0.0},
     ),
 }
 """Networks, arguments of the rule and options of the fit, by name."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from _runs import begun
+from _runs import begun, begun_with, seconds_of
 
 import harmonium as hm
 from harmonium.models import error_rate
@@ -64,7 +63,7 @@ def pretrained(
 
 
 def machine(run: str) -> tuple[hm.DBM, float]:
-    """Return the deep Boltzmann machine of a run, and the seconds that its training took."""
+    """Return the deep Boltzmann machine of a run, and the seconds that its training took, all stages."""
     folder = Path(run)
     place = next(
         (path for path in (folder, folder / "joint") if (path / "model.safetensors").exists()), folder
@@ -72,10 +71,9 @@ def machine(run: str) -> tuple[hm.DBM, float]:
     model = hm.load(place / "model.safetensors")
     if not isinstance(model, hm.DBM):
         raise SystemExit(f"{run}: got a {model.kind}, expected a run of mnist_dbm.py")
-    ends: dict[Any, float] = {}
-    for path in folder.rglob("metrics.jsonl"):
-        ends[path.parent] = max(json.loads(line)["seconds"] for line in path.read_text().splitlines())
-    return model, sum(ends.values())
+    before = begun_with(run)
+    parts = [path.parent for path in folder.rglob("metrics.jsonl")]
+    return model, sum(map(seconds_of, [*parts, *([] if before is None else [before])]))
 
 
 def sizes(model: hm.DBN | hm.DBM) -> list[int]:

@@ -13,6 +13,18 @@ def settings_of(args: argparse.Namespace, *but: str) -> dict[str, Any]:
     return {name: value for name, value in vars(args).items() if name not in ("out", "table", *but)}
 
 
+def seconds_of(run: str | Path) -> float:
+    """Return how long the training of a run folder without parts took, resumed or not."""
+    return float(json.loads((Path(run) / "metrics.jsonl").read_text().splitlines()[-1])["seconds"])
+
+
+def begun_with(out: str | Path) -> str | None:
+    """Return the run folder whose model a run began with, if the note beside it names one."""
+    note = Path(f"{out}.settings.json")
+    found: str | None = json.loads(note.read_text()).get("rbm") if note.exists() else None
+    return found
+
+
 def begun(out: str | Path, **settings: Any) -> bool:
     """Return whether a run folder is there; note what it is made by, beside it, if it is not.
 

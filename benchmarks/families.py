@@ -54,12 +54,14 @@ def main() -> None:
     grey = hm.datasets.load("mnist", binarisation="none")
     tables: dict[str, dict[str, dict[str, Any]]] = {"bits": {}, "grey": {}}
     for path in args.runs:
-        name, made, means = drawn(args, path)
+        name, weights, made, means = drawn(args, path)
         for table, data, rows in (("bits", bits, made), ("grey", grey, means)):
             found = hm.measure_samples(rows, data, n=args.n, seed=args.seed, progress=print)
             own = {"floor": "training digits", "samples": name, "ceiling": "independent pixels"}
             for row, values in found.rows.items():
-                tables[table].setdefault(own[row], {key: values.get(key, "") for key in MEASURED})
+                kept = {"weights": weights if row == "samples" else ""}
+                kept |= {key: values.get(key, "") for key in MEASURED}
+                tables[table].setdefault(own[row], kept)
             print(table, name, tables[table][name], flush=True)
             if args.pictures:
                 Path(args.pictures).mkdir(parents=True, exist_ok=True)
@@ -68,11 +70,13 @@ def main() -> None:
     grey_path = None if args.table is None else args.table.replace(".md", "-grey.md")
     for table, title, place in (("bits", "as bits", args.table), ("grey", "in grey", grey_path)):
         rows = [{"samples of": name, **values} for name, values in ordered(tables[table])]
-        keep(place, f"{args.n:,} samples against as many test digits of MNIST, {title}", rows)
+        keep(
+            place, f"{args.n:,} samples against as many test digits of MNIST, {title}, seed {args.seed}", rows
+        )
 
 
-def drawn(args: argparse.Namespace, path: str) -> tuple[str, Tensor, Tensor]:
-    """Return a run's name, its samples as bits, and in grey.
+def drawn(args: argparse.Namespace, path: str) -> tuple[str, str, Tensor, Tensor]:
+    """Return a run's name, whether its weights are averages, its samples as bits, and in grey.
 
     Pixels are independent of each other given the last step's hidden units, so that coins with a machine's
     means are draws of that step; not so where pixels are coupled to each other.
@@ -91,7 +95,7 @@ def drawn(args: argparse.Namespace, path: str) -> tuple[str, Tensor, Tensor]:
         made = draw(run, args.n, seed=args.seed, **options)[:, : run.data.columns]
     else:
         made = (hm.Stream(args.seed, "bits").uniform(*means.shape) < means).float()
-    return f"{name}, {Path(path).name}", made, means
+    return f"{name}, {Path(path).name}", run.weights, made, means
 
 
 def layers(model: Any) -> list[Any]:

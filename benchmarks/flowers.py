@@ -65,8 +65,9 @@ def main() -> None:
     last = history.records[-1]
     gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     title = (
-        f"{len(data.train):,} photographs of {data.name}, {args.size} x {args.size}, {measured.n:,} samples: "
+        f"{len(data.train):,} photographs of {data.name}, {args.size} x {args.size}, {measured.n:,} samples, "
     )
+    title += f"seed {args.seed}, averaged weights: "
     title += f"{last['seconds'] / 60:.1f} minutes, {last['epoch']} epochs, at most {gib:.2f} GiB of memory"
     keep(args.table, title, rows)
 

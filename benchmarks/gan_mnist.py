@@ -79,14 +79,18 @@ def trial(
         measured = hm.measure_samples(history.model, data, n=args.n, seed=seed)
         last = history.records[-1]
         about = {"minutes": last["seconds"] / 60, "epochs": last["epoch"], "seed": seed}
+        about["weights"] = "raw" if name in OTHERS else "averaged"
         values = {"samples": {"network": name, **about}}
         if first and not found:
-            none = dict.fromkeys(about, "")
+            none = {**dict.fromkeys(about, ""), "seed": seed}
             values["floor"] = {"network": "training images", **none}
             values["ceiling"] = {"network": "independent pixels", **none}
-        for row, own in values.items():
-            found.append({**own, **{key: measured.rows[row].get(key, "") for key in MEASURED}})
-        print(found[0], flush=True)
+        rows = [
+            {**own, **{key: measured.rows[row].get(key, "") for key in MEASURED}}
+            for row, own in values.items()
+        ]
+        print(rows[0], flush=True)
+        found += rows
         if args.pictures:
             Path(args.pictures).mkdir(parents=True, exist_ok=True)
             made = hm.sample(history.model, SHOWN, seed=seed)[:, : data.columns]

@@ -3,11 +3,11 @@
 A pixel that is missing gets the probability that the rows given leave it: of a machine the mean of
 p(pixel given the layers around it) over clamped Gibbs chains, which begin with noise; of the nearest training
 digits (by the pixels that are given) the share of those that have it, smoothed by the pixel's base rate;
-and, at the floor, the base rate alone. How many neighbours, and the weight of the base rate, is what does
-best on training digits that are left out of the search. The table has the mean log-probability of the true
-bits for each missing pixel, one pixel at a time, in nats; errors are over digits. Test bits are the fixed
-sample of the data set. Takes the run folders of mnist_rbm.py and mnist_dbm.py, or saved models. Needs the
-MNIST files (see docs/data.md).
+and, at the floor, the base rate alone. The weight of the base rate, and how many neighbours where it is not
+the nearest one alone, is what does best on training digits that are left out of the search. The table has
+the mean log-probability of the true bits for each missing pixel, one pixel at a time, in nats; errors are
+over digits. Test bits are the fixed sample of the data set. Takes the run folders of mnist_rbm.py and
+mnist_dbm.py, or saved models. Needs the MNIST files (see docs/data.md).
 
     python benchmarks/inpainting.py --models RBM_RUN DBM_RUN --table inpainting.md --picture inpainting.png
 """
@@ -43,19 +43,28 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="Gibbs steps that do")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shown", type=int, default=12, help="digits in the picture")
-    parser.add_argument("--picture", help="write digits, and what is filled in by each model, to this PNG")
+    parser.add_argument(
+        "--picture",
+        help="write digits to this PNG, filled in by the nearest one, then by models",
+    )
     parser.add_argument("--table", help="write the table to this Markdown file")
     args = parser.parse_args()
 
     data = hm.datasets.load("mnist", validation=0)
     truth, train = data.test[: args.rows].float(), data.fixed("train").float()
-    machines = {model.kind: model for model in map(loaded, args.models)}
+    machines = {name_of(model): model for model in map(loaded, args.models)}
+    if len(machines) < len(args.models):
+        parser.error("--models: two have the same layers, and so the same name in the table")
     rows, filled = [], {}
     for given in args.given:
         known = HALVES[given](hm.Stream(args.seed, "pixels"))
         began = time.monotonic()
         rates = train.mean(0).clamp(1 / len(train), 1 - 1 / len(train)).expand(len(truth), -1)
-        guesses = {"base rates": rates, "nearest digits": nearest(train, truth, known, rates[0])}
+        guesses = {
+            "base rates": rates,
+            "nearest digit": nearest(train, truth, known, rates[0], (1,)),
+            "nearest digits": nearest(train, truth, known, rates[0], NEIGHBOURS),
+        }
         for name, model in machines.items():
             guesses[name] = completed(model, truth, known, args)
         for name, p in guesses.items():
@@ -88,6 +97,12 @@ def loaded(path: str) -> Any:
     return hm.load(next((own for own in found if own.is_file()), Path(path)))
 
 
+def name_of(model: Any) -> str:
+    """Return what a model is called in the table: its kind, and its layers from the pixels up."""
+    layers = model.layers if isinstance(model, hm.DBM) else (model.visible, model.hidden)
+    return " ".join((model.kind.upper(), "-".join(str(layer.size) for layer in layers)))
+
+
 @torch.no_grad()
 def completed(model: Any, truth: Tensor, known: Tensor, args: argparse.Namespace) -> Tensor:
     """Return the probabilities of all pixels by clamped chains, shape (rows, pixels)."""
@@ -95,26 +110,26 @@ def completed(model: Any, truth: Tensor, known: Tensor, args: argparse.Namespace
     clamp = truth.masked_fill(~known, math.nan).repeat(args.chains, 1)
     state = gibbs.init(model, len(clamp), stream, None, {"visible": clamp})
     state = gibbs.run(model, state, stream, args.burn)
-    total = torch.zeros_like(clamp)
+    total = torch.zeros_like(clamp, dtype=torch.float64)
     for _ in range(args.steps):
         state, _ = gibbs.step(model, state, stream)
-        total += model.visible.mean(model.field("visible", state))
+        total += model.visible.mean(model.field("visible", state).double())
     p: Tensor = (total / args.steps).view(args.chains, len(truth), -1).mean(0)
     return p
 
 
-def nearest(train: Tensor, truth: Tensor, known: Tensor, rates: Tensor) -> Tensor:
-    """Return the probabilities by the nearest training digits, shape (rows, pixels)."""
+def nearest(train: Tensor, truth: Tensor, known: Tensor, rates: Tensor, counts: tuple[int, ...]) -> Tensor:
+    """Return the probabilities by the nearest training digits, so many of them, shape (rows, pixels)."""
     kept, held_out = train[:-HELD_OUT], train[-HELD_OUT:]
     order = neighbours(kept, held_out, known)
-    settings = [(k, weight) for k in NEIGHBOURS for weight in SMOOTHING]
+    settings = [(k, weight) for k in counts for weight in SMOOTHING]
 
     def quality(setting: tuple[int, float]) -> float:
         p = votes(kept, order, rates, *setting)
         return score(p[:, ~known], held_out[:, ~known])["nats"]
 
     best = max(settings, key=quality)
-    print(f"nearest digits: {best[0]} of them, base rate counts for {best[1]}", flush=True)
+    print(f"nearest: {best[0]} of them, base rate counts for {best[1]}", flush=True)
     return votes(train, neighbours(train, truth, known), rates, *best)
 
 
@@ -148,7 +163,7 @@ def draw(
     given = args.given[0]
     known = HALVES[given](hm.Stream(args.seed, "pixels"))
     some = truth[: args.shown]
-    ways = torch.stack([filled[given, name][: args.shown] for name in ("nearest digits", *machines)])
+    ways = torch.stack([filled[given, name][: args.shown] for name in ("nearest digit", *machines)])
     ways = torch.where(known, some, ways)
     axes = plots.inpainting(some, known, ways, (SIDE, SIDE), truth=some, limits=(0.0, 1.0))
     axes.figure.savefig(args.picture)

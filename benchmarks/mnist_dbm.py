@@ -20,12 +20,11 @@ MNIST files (see docs/data.md).
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
 
-from _runs import begun, settings_of
+from _runs import begun, seconds_of, settings_of
 from _table import keep
 
 import harmonium as hm
@@ -153,11 +152,6 @@ def train(args: argparse.Namespace, data: hm.Dataset) -> hm.History:
         likelihood_every=[0] * len(rules) + [args.every],
         **options,
     )
-
-
-def seconds_of(run: str) -> float:
-    """Return how long the training of a run took."""
-    return float(json.loads((Path(run) / "metrics.jsonl").read_text().splitlines()[-1])["seconds"])
 
 
 def show(record: dict[str, Any]) -> None:

@@ -30,6 +30,8 @@ import harmonium as hm
 
 LAYERS = [784, 500, 1000]
 CLASSES = 10
+SCALE = 0.01
+"""The deviation of a new machine's weights; with a larger one its layers tell of each other sooner."""
 NETWORK: dict[str, Any] = {"lr": 0.02, "momentum": 0.9, "max_norm": 3.0, "averaging": 0.1}
 
 
@@ -43,6 +45,7 @@ def main() -> None:
     parser.add_argument("--weight-decay", type=float, default=0.0)
     parser.add_argument("--sweeps", type=int, default=6, help="of mean field, in training and after it")
     parser.add_argument("--known", type=float, default=0.5, help="probability that a unit is given")
+    parser.add_argument("--initial", type=float, default=SCALE, help="deviation of the first weights")
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--averaging", type=float, default=0.1)
     parser.add_argument("--validate", action="store_true", help="judge by the last training rows")
@@ -73,7 +76,7 @@ def machine(args: argparse.Namespace, data: hm.Dataset, judged: Tensor, gaps: Te
     else:
         names = ("epochs", "lr", "momentum", "max_norm", "weight_decay", "batch_size", "averaging", "seed")
         history = hm.fit(
-            hm.DBM(LAYERS, classes=CLASSES, seed=args.seed),
+            first(args),
             data,
             hm.MultiPrediction(sweeps=args.sweeps, known=args.known),
             out=args.out,
@@ -95,6 +98,15 @@ def machine(args: argparse.Namespace, data: hm.Dataset, judged: Tensor, gaps: Te
             "training s": history.records[-1]["seconds"],
         },
     )
+
+
+def first(args: argparse.Namespace) -> hm.DBM:
+    """Return the machine before all training."""
+    model = hm.DBM(LAYERS, classes=CLASSES, seed=args.seed)
+    with torch.no_grad():
+        for weight in (*model.weights, model.label_weight):
+            weight *= args.initial / SCALE
+    return model
 
 
 def network(

@@ -33,7 +33,19 @@ LOSSES: dict[str, dict[str, Any]] = {
     "wasserstein": {},
     "relativistic": {},
     "relativistic, no penalty": {"loss": "relativistic", "r1": 0.0, "r2": 0.0},
+    "relativistic, changing": {"loss": "relativistic"},
 }
+"""Arguments of the rule."""
+EPOCHS = 1000
+"""More than there is time for."""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "relativistic, changing": {
+        "betas": (0.0, 0.9),
+        "final": {"betas": (0.0, 0.99), "rule.r1": 0.1, "rule.r2": 0.1},
+        "final_at": 5 / EPOCHS,
+    }
+}
+"""Options of the fit, where there are others: memory and penalties change in five epochs, as in R3GAN."""
 SHOWN = 100
 
 
@@ -56,7 +68,8 @@ def main() -> None:
     reader = classifier_for(data, seed=args.seed, progress=print)
     print(f"validation accuracy of the classifier: {reader.accuracy}", flush=True)
     rows = [trial(args, name, data, reader) for name in args.losses]
-    keep(args.table, f"Stacked MNIST, {args.samples:,} samples, classifier {reader.digest}", rows)
+    title = f"Stacked MNIST, {args.samples:,} samples of averaged weights, seed {args.seed}"
+    keep(args.table, f"{title}, classifier {reader.digest}", rows)
 
 
 def trial(args: argparse.Namespace, name: str, data: hm.Dataset, reader: Any) -> dict[str, Any]:
@@ -77,11 +90,12 @@ def trial(args: argparse.Namespace, name: str, data: hm.Dataset, reader: Any) ->
             data,
             hm.Adversarial(**{"loss": name, **LOSSES[name]}),
             out=out,
-            epochs=1000,
+            epochs=EPOCHS,
             batch_size=args.batch_size,
             lr=args.lr,
             seed=args.seed,
             callback=show,
+            **OPTIONS.get(name, {}),
         )
     if history.stopped == "interrupted":
         raise SystemExit(f"{out}: interrupted; the same command goes on")

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch import nn
 
 import harmonium as hm
 from harmonium import Stream
+from harmonium.cli._train import gathered, understand
 from harmonium.errors import ArgumentError, TrainingError
 from harmonium.learning import AUGMENTATIONS, PAYOFFS, Batch, augment
 from harmonium.learning._slopes import between, change_squared, slope, slope_squared
@@ -605,3 +607,117 @@ def test_a_game_on_a_line_comes_near_its_data():
     made = hm.sample(model, 2000, seed=3)
     assert abs(float(made.mean()) - 2) < 0.4
     assert -history.records[-1]["rule/discriminator_loss"] == pytest.approx(-math.log(4), abs=0.15)
+
+
+# --- values that change in the course of a run --------------------------------------------------
+
+START = {"lr": 0.02, "betas": (0.0, 0.9), "half_life": 0.0, "averaging": 1.0}
+FINAL = {"lr": 0.005, "betas": (0.0, 0.99), "half_life": 40.0, "rule.r1": 0.1, "rule.r2": 0.2}
+
+
+class Watched(hm.Adversarial):
+    """The rule, which notes what holds at each of its updates."""
+
+    seen: ClassVar[list] = []
+
+    def update(self, model, batch, state, stream, apply):
+        group = apply.__self__.optimisers["generator"].param_groups[0]
+        self.seen.append((self.r1, self.r2, group["lr"], *group["betas"]))
+        return super().update(model, batch, state, stream, apply)
+
+
+def test_settings_go_to_their_final_values_by_a_cosine():
+    Watched.seen.clear()
+    rule = Watched(loss="relativistic", r2=2.0)
+    options = {**START, "epochs": 4, "batch_size": 10, "final": FINAL, "final_at": 0.5}
+    history = train(tiny(), rows(40), rule, **options)
+    share = np.arange(16) / 16
+    way = (1 - np.cos(np.pi * np.minimum(1, share / 0.5))) / 2
+    between = [(1.0, 0.1), (2.0, 0.2), (0.02, 0.005), (0.0, 0.0), (0.9, 0.99)]
+    expected = np.stack([first + way * (last - first) for first, last in between], 1)
+    np.testing.assert_allclose(np.array(Watched.seen), expected, rtol=1e-12)
+    assert [record["lr"] for record in history.records][1:] == pytest.approx([0.005] * 3)
+    assert (rule.r1, rule.r2) == (None, 2.0)
+
+
+def test_the_average_of_a_half_life_that_grows_from_nothing():
+    """It is the parameters themselves at first, and forgets by the final half-life in the end."""
+    model, seen = tiny(), []
+    options = {**START, "epochs": 2, "batch_size": 20, "final": {"half_life": 40.0}, "final_at": 1.0}
+
+    class Noted(hm.Adversarial):
+        def update(self, model, batch, state, stream, apply):
+            found = super().update(model, batch, state, stream, apply)
+            seen.append(_first(model))
+            return found
+
+    train(model, rows(40), Noted(), **options)
+    average = torch.zeros_like(seen[0])
+    for update, weight in enumerate(seen):
+        half = 40 * (1 - math.cos(math.pi * update / 4)) / 2
+        share = 1.0 if half == 0 else max(1 / (update + 1), 1 - 0.5 ** (20 / half))
+        average = average + share * (weight - average)
+    torch.testing.assert_close(_first(model), average)
+    assert not torch.equal(_first(model), seen[-1])
+
+
+def _first(model):
+    return next(model.generator.parameters()).detach().clone()
+
+
+def test_a_run_whose_settings_change_resumes_bit_for_bit(tmp_path):
+    options = {**START, "epochs": 3, "final": FINAL, "final_at": 0.8}
+    rule, data = hm.Adversarial(loss="relativistic"), rows(40).float()
+    model = tiny().float()
+    whole = train(model, data, rule, out=tmp_path / "run", checkpoint_every=1e-9, keep=50, **options)
+    back_to(tmp_path / "run", 4)
+    again = hm.resume(tmp_path / "run", data)
+    assert same(again, whole)
+
+
+def test_other_optimisers_and_rules_go_to_final_values_too():
+    model = hm.RBM(4, 3)
+    moved = hm.fit(model, torch.eye(4), epochs=3, lr=0.1, final={"lr": 0.01, "momentum": 0.9}, final_at=1.0)
+    way = [(1 - math.cos(math.pi * k / 3)) / 2 for k in (1, 2, 3)]
+    linear = [min(1, (1 - k / 3) / 0.7) for k in (1, 2, 3)]
+    expected = [(0.1 - 0.09 * w) * f for w, f in zip(way, linear, strict=True)]
+    assert [record["lr"] for record in moved.records] == pytest.approx(expected)
+
+
+def test_final_values_are_keys_of_the_command_line():
+    pairs = ["lr=0.02", "final.lr=0.005", "final.rule.r1=0.1", "final.betas=[0,0.99]", "final_at=0.3"]
+    wish = understand("gan", "digits", ["network=mlp", *pairs])
+    assert wish.options["final"] == {"lr": 0.005, "rule.r1": 0.1, "betas": (0.0, 0.99)}
+    assert gathered({"final.lr": 0.1}, [{"final": {"lr": 0.2, "rule.r1": 1.0}}]) == {
+        "final": {"lr": 0.1, "rule.r1": 1.0}
+    }
+
+
+@pytest.mark.parametrize(
+    ("final", "message"),
+    [
+        ({"rule.r3": 1.0}, "final.rule: unknown 'r3', expected one of r1, r2, gradient_penalty"),
+        ({"rule.r1": -1.0}, "final.rule.r1: got -1.0"),
+        ({"rule.r1": "much"}, "final.rule.r1: got 'much', expected a number"),
+        ({"lr": 0.0}, "final.lr: got 0.0"),
+        ({"lr": None}, "final.lr: got None"),
+        ({"betas": (0.0, 1.0)}, "final.betas: got 1.0"),
+        ({"momentum": 0.9}, "final.momentum: got 0.9, which needs such an optimiser"),
+        ({"epochs": 3}, "final: unknown 'epochs', expected one of lr, momentum, betas, half_life"),
+    ],
+)
+def test_final_values_that_cannot_be_reached_are_refused(final, message):
+    with pytest.raises(ArgumentError, match=message):
+        train(tiny(), rows(16), final=final)
+
+
+def test_final_values_that_need_more_are_refused():
+    batch = GAN.of("dcgan", (16, 16), normalisation="batch")
+    with pytest.raises(ArgumentError, match=r"r1: got 1.0, expected 0, as"):
+        train(batch, torch.zeros(16, 256), final={"rule.r1": 1.0})
+    with pytest.raises(ArgumentError, match=r"final.half_life: .* needs a first value"):
+        train(tiny(), rows(16), final={"half_life": 5.0}, half_life=None)
+    with pytest.raises(ArgumentError, match=r"final.rule.r1: pcd has no number that can change"):
+        hm.fit(hm.RBM(4, 3), torch.eye(4), final={"rule.r1": 1.0})
+    with pytest.raises(ArgumentError, match=r"final: got .* no end"):
+        hm.training.advance(hm.RBM(4, 3), torch.eye(4), hm.PCD(), None, final={"lr": 0.1})

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import harmonium as hm
 from harmonium.cli import _demo, _train, app
 from harmonium.cli._train import understand
-from harmonium.models import error_rate
+from harmonium.models import MODELS, GenerativeModel, error_rate
 from harmonium.training import RunFolder
 from harmonium.training._source import fingerprints
 
@@ -522,6 +522,58 @@ def test_samples_start_where_they_are_told(run, tmp_path, start):
         assert bool(found) == (place == start)
 
 
+@pytest.mark.parametrize("side", ["left", "right", "top", "bottom"])
+def test_samples_keep_a_half_of_the_test_images(run, tmp_path, side):
+    out, test = tmp_path / "x.npy", hm.datasets.load("digits").fixed("test").float()
+    succeed("sample", run, "--out", out, "--n", "500", "--steps", "2", "--clamp", side)
+    where = {"left": np.s_[:, :, :4], "right": np.s_[:, :, 4:], "top": np.s_[:, :4], "bottom": np.s_[:, 4:]}
+    rows, truth = np.load(out).reshape(-1, 8, 8), test.numpy().reshape(-1, 8, 8)
+    truth = truth[np.arange(500) % len(truth)]
+    assert (rows[where[side]] == truth[where[side]]).all()
+    assert 0 < (rows != truth).mean() < 0.3
+
+
+@pytest.mark.parametrize("ending", ["npy", "csv", "tsv"])
+def test_samples_keep_what_a_file_tells(run, tmp_path, ending):
+    path, out = tmp_path / f"kept.{ending}", tmp_path / "x.npy"
+    kept = np.where(np.random.default_rng(0).random((3, 64)) < 0.5, np.nan, 1.0)
+    if ending == "npy":
+        np.save(path, kept)
+    else:
+        cut = {"csv": ",", "tsv": "\t"}[ending]
+        path.write_text("\n".join(cut.join("" if np.isnan(x) else "1" for x in row) for row in kept))
+    succeed("sample", run, "--out", out, "--n", "7", "--steps", "3", "--clamp", path)
+    clamp = torch.from_numpy(kept[np.arange(7) % 3]).float()
+    rows = hm.sample(hm.load(run / "model.safetensors"), 7, steps=3, clamp=clamp)
+    assert (np.load(out) == rows.numpy()).all()
+    start = ("--from", "chains", "--force")
+    succeed("sample", run, "--out", out, "--n", "7", "--steps", "3", "--clamp", path, *start)
+    again = np.load(out)
+    assert (again[~clamp.isnan().numpy()] == 1).all()
+    assert (again != rows.numpy()).any()
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        (None, 1, "--clamp: kept.csv cannot be read (No such file"),
+        ("1,,0\n", 1, "--clamp: got 3 columns, expected 64"),
+        ("1,a,0\n", 1, "or an .npy, .csv or .tsv file of numbers (could not convert string"),
+        (",".join("2" * 64), 1, "clamp: got 2 at row 0, column 0, expected 0 or 1"),
+    ],
+)
+def test_what_samples_cannot_keep_is_refused(run, tmp_path, monkeypatch, text, code, message):
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        Path("kept.csv").write_text(text)
+    told = refuse(code, "sample", run, "--out", "x.npy", "--clamp", "kept.csv", "--steps", "1")
+    assert message in told
+    assert not Path("x.npy").exists()
+    assert "left, right, top, bottom, or an" in refuse(
+        2, "sample", run, "--out", "x.npy", "--clamp", "middle"
+    )
+
+
 def test_a_picture_has_a_square_for_each_sample(run, tmp_path):
     out = tmp_path / "x.png"
     succeed("sample", run, "--out", out, "--n", "4", "--steps", "3", "--means", "--temperature", "0.5")
@@ -956,11 +1008,14 @@ def test_the_demo_shows_all_families(tmp_path, monkeypatch):
     deep = ("hidden=[6,4]", "rule.chains=20", *small)
     games = ("network=dcgan", "network.width=2", "network.latent=3", *small)
     monkeypatch.setattr(_demo, "SETTINGS", ("hidden=8", "rule.chains=20", *small))
-    monkeypatch.setattr(_demo, "OTHERS", {"dbn": deep, "dbm": ("pretrain=rbm", *deep), "gan": games})
+    others = {"boltzmann": small, "dbn": deep, "dbm": ("pretrain=rbm", *deep), "gan": games}
+    assert others.keys() == _demo.OTHERS.keys()
+    assert {"rbm", *others} == {n for n, kind in MODELS.items() if issubclass(kind, GenerativeModel)}
+    monkeypatch.setattr(_demo, "OTHERS", others)
     monkeypatch.setattr(_demo, "ESTIMATE", {"method": "bridge", "runs": 20, "betas": 50})
     monkeypatch.setattr(_demo, "write_report", lambda path: path / "report.html")
     told = succeed("demo", "--out", tmp_path / "first")
-    assert list(told["families"]) == ["dbn", "dbm", "gan"]
+    assert list(told["families"]) == list(others)
     for name, own in told["families"].items():
         assert own["run"] == str(tmp_path / f"first-{name}")
         assert hm.load(Path(own["run"]) / "model.safetensors").kind == name
@@ -999,6 +1054,7 @@ def test_a_deep_boltzmann_machine_by_command(tmp_path, labelled):
         "rule.steps=1",
     ]
     pairs += [f"data.with_labels={str(labelled).lower()}"]
+    pairs += ["likelihood_every=1", "likelihood.runs=10", "likelihood.betas=50", "max_norm=2"]
     succeed("train", "dbm", "--data", "digits", "--out", run, *sets(pairs))
     model = hm.load(run / "model.safetensors")
     assert [layer.size for layer in model.layers] == [64, 8, 6]
@@ -1010,8 +1066,21 @@ def test_a_deep_boltzmann_machine_by_command(tmp_path, labelled):
     assert "A deep Boltzmann machine with 64 Bernoulli units as its visible layer" in page
     assert f"the bound on its mean log-likelihood is −{-found['bound']:.2f} nats" in page
     assert "Filters of hidden layer 2" in page
+    assert "The variational bound on the log-likelihood, with the upper end of log Z." in page
+    assert "The left half of rows of the test set is given" in page
     succeed("sample", run, "--out", tmp_path / "x.png", "--n", "4", "--steps", "2")
     assert (tmp_path / "x.png").stat().st_size > 0
+    if labelled:
+        kept, test = tmp_path / "kept.npy", hm.datasets.load("digits").fixed("test").float()
+        np.save(kept, np.concatenate([np.full((1, 32), np.nan), np.ones((1, 32))], 1))
+        draw = ("sample", run, "--n", "9", "--steps", "2", "--clamp")
+        succeed(*draw, kept, "--label", "3", "--out", tmp_path / "both.npy")
+        rows = np.load(tmp_path / "both.npy")
+        assert (rows[:, 32:64] == 1).all()
+        assert (rows[:, 64] == 3).all()
+        succeed(*draw, "left", "--out", tmp_path / "half.npy")
+        halves = np.load(tmp_path / "half.npy")[:, :64].reshape(9, 8, 8)
+        assert (halves[:, :, :4] == test[:9].numpy().reshape(9, 8, 8)[:, :, :4]).all()
     assert "growth: only for a deep belief network" in refuse(2, "evaluate", run, "--growth", "--no-report")
     classes = tmp_path / "classes"
     told = succeed("finetune", run, "--out", classes, *sets(["epochs=1", "batch_size=200", "dropout=0.2"]))
@@ -1023,6 +1092,27 @@ def test_a_deep_boltzmann_machine_by_command(tmp_path, labelled):
     assert "the only one for a dbm" in refuse(
         2, "finetune", run, "--out", tmp_path / "x", "--set", "rule=wake-sleep"
     )
+
+
+def test_a_machine_of_multi_prediction_is_judged_by_multi_inference(tmp_path):
+    run = tmp_path / "dbm"
+    pairs = ["hidden=[8,6]", "epochs=3", "batch_size=100", "rule=multi-prediction", "rule.sweeps=3"]
+    succeed("train", "dbm", "--data", "digits", "--out", run, *sets([*pairs, "data.with_labels=true"]))
+    rows = hm.datasets.load("digits", with_labels=True).fixed("test")
+    judge = ("evaluate", run, "--no-report", *sets(QUICK))
+    for inference in ("mean-field", "multi-inference"):
+        found = succeed(*judge, *sets([f"inference={inference}", "sweeps=2"]))
+        model = hm.load(run / "model.safetensors")
+        assert found["error"] == error_rate(model, rows, inference=inference, sweeps=2)
+        assert (found["settings"]["inference"], found["settings"]["sweeps"]) == (inference, 2)
+    assert "unknown 'gibbs', expected one of mean-field, multi-inference" in refuse(
+        2, *judge, *sets(["inference=gibbs"])
+    )
+
+
+def test_only_the_label_of_a_machine_is_inferred(run):
+    told = refuse(2, "evaluate", run, *sets(["inference=multi-inference"]))
+    assert "inference: only for the label of a dbm, and this rbm infers none" in told
 
 
 @pytest.mark.parametrize(("begin", "stages"), [("greedy", [1, 2, "joint"]), ("rbm", [1, "joint"])])
@@ -1040,6 +1130,7 @@ def test_a_deep_boltzmann_machine_begins_layer_by_layer(tmp_path, begin, stages)
     for name, value in model_of(run).items():
         assert torch.equal(value, model.state_dict()[name])
     again = harmonium("resume", run, *sets([f"epochs={[*counts[:-1], 3]}"]))
+    assert f"harmonium finetune {run} --out {run}-mlp" in again.stdout
     assert f"epoch {sum(counts) + 1}/{sum(counts) + 1}  all layers" in again.stderr
     assert "layer 1" in again.stdout
     found = succeed("evaluate", run, *sets([*QUICK, "samples=5"]))

@@ -15,7 +15,7 @@ from harmonium import Stream
 from harmonium.errors import ArgumentError, ArgumentTypeError, DataError, TrainingError
 from harmonium.learning import RULES, Batch
 from harmonium.likelihood import LogPartition, _ais, _posterior
-from harmonium.models import mean_field
+from harmonium.models import error_rate, mean_field
 from harmonium.samplers import Gibbs, Tempering
 
 SHAPES = {
@@ -33,6 +33,7 @@ SHAPES = {
         "layers": [("spin", 2), ("bernoulli", 2), ("categorical", 1), ("bernoulli", 2)],
         "classes": 2,
     },
+    "label beside": {"layers": [("mixed", 3), ("bernoulli", 2), ("spin", 2)]},
     "real": {"layers": [("gaussian", 2), ("bernoulli", 3), ("spin", 2)]},
     "real with a label": {"layers": [("gaussian", 2), ("spin", 2), ("bernoulli", 2)], "classes": 2},
 }
@@ -46,7 +47,7 @@ def machine(label, scale=0.8, seed=0, dtype=torch.float64):
     options = dict(SHAPES[label])
     kinds = options.pop("layers")
     learned = [{"learn_precision": True} if kind == "gaussian" else {} for kind, _ in kinds]
-    layers = [unit(*layer, **own) for layer, own in zip(kinds, learned, strict=True)]
+    layers = [made(*layer, **own) for layer, own in zip(kinds, learned, strict=True)]
     model = hm.DBM(layers, **options).double()
     generator = np.random.default_rng([seed, *map(ord, label)])
     with torch.no_grad():
@@ -57,6 +58,13 @@ def machine(label, scale=0.8, seed=0, dtype=torch.float64):
         if layers[0].kind == "gaussian":
             model.layers[0].log_precision.mul_(0.5)
     return model.to(dtype)
+
+
+def made(kind, size, **options):
+    """Return a layer of units; of a mixed one the last unit is a label."""
+    if kind == "mixed":
+        return hm.Mixed(hm.Bernoulli(size - 1), hm.Categorical(1, 3))
+    return unit(kind, size, **options)
 
 
 def chain(model):
@@ -75,7 +83,7 @@ def couplings(model):
 
 def masks(label):
     """Return where each of a machine's couplings may be, column by column of the statistics."""
-    columns = {"categorical": 3}
+    columns = {"categorical": 3, "mixed": [1, 1, 3]}
     layers, found = SHAPES[label]["layers"], []
     for n, ((kind, size), (other, upper)) in enumerate(pairwise(layers)):
         mask = np.array(SHAPES[label].get("masks", [np.ones((size, upper))] * len(layers))[n], dtype=float)
@@ -85,6 +93,8 @@ def masks(label):
 
 def states_of(layer):
     """Return the statistics of all states of a layer, a label's as many as it has classes."""
+    if layer.kind == "mixed":
+        return np.array([np.concatenate(row) for row in product(*map(states_of, layer.parts))])
     return np.eye(layer.width) if layer.kind == "categorical" and layer.size == 1 else configurations(layer)
 
 
@@ -599,6 +609,10 @@ def test_chains_of_annealing_keep_no_two_neighbours(label):
 
 def expectation(layer, field):
     """Return the expected statistics of discrete units, by the sum over each unit's states."""
+    if layer.kind == "mixed":
+        ends = np.cumsum([part.width for part in layer.parts])[:-1]
+        parts = zip(layer.parts, np.split(field, ends, 1), strict=True)
+        return np.concatenate([expectation(part, own) for part, own in parts], 1)
     if layer.kind == "bernoulli":
         return 1 / (1 + np.exp(-field))
     if layer.kind == "spin":
@@ -727,7 +741,8 @@ def test_a_label_is_inferred_from_what_is_given(label, multi):
     rows = below.values(torch.from_numpy(x)).double().masked_fill(torch.from_numpy(missing), torch.nan)
     own = {name: p.detach().numpy() for name, p in model.named_parameters()}
     order = [*chain(model)]
-    upward = [*(f"hidden{n}" for n in range(1, model.depth + 1)), "label", "visible"]
+    *hidden, last = [f"hidden{n}" for n in range(1, model.depth + 1)]
+    upward = [last, *hidden, "visible", "label"]
     assert {*upward} == {*order}
     means = {}
 
@@ -752,11 +767,75 @@ def test_a_label_is_inferred_from_what_is_given(label, multi):
     assert torch.equal(hm.predict(model, rows, inference=how, sweeps=3), found.argmax(1))
 
 
+@pytest.mark.parametrize("label", [*LABELLED, "label beside"])
+def test_a_label_is_predicted_as_multi_prediction_learned_to(label):
+    """Where the label is all that a row lacks, the loss is that of the prediction."""
+    model = machine(label)
+    rows = some_rows(model)
+    blocks = {block: model.layer(block) for block in model.observed_blocks()}
+
+    class Pixels(hm.MultiPrediction):
+        def _given(self, unit, rows, stream):
+            given = torch.ones(rows, unit.size, dtype=torch.bool)
+            given[:, -1] = model.label is not None and unit is not blocks["label"]
+            return given
+
+    weights = torch.from_numpy(np.random.default_rng(1).random(6))
+    batch = Batch(rows, weights, torch.arange(6))
+    loss = Pixels(sweeps=2).loss(model, batch, {}, Stream(0)).detach()
+    values = model.visible.values(rows)
+    p = hm.predict_proba(model, values, sweeps=2).gather(1, values[:, -1:].long())[:, 0]
+    assert loss.item() == pytest.approx(-float((weights @ p.log()).detach()))
+
+
 def expectation_of(layer, field):
     """Return expected statistics of any units."""
     if layer.kind == "gaussian":
         return field / layer.precision.detach().numpy()
     return expectation(layer, field)
+
+
+@pytest.mark.parametrize("as_statistics", [False, True])
+@pytest.mark.parametrize("multi", [False, True])
+def test_a_label_beside_the_visible_units_is_inferred_from_them(multi, as_statistics):
+    """By a loop over sweeps; a machine whose hidden units sum out is exact instead, and needs no sweeps."""
+    model, how = machine("label beside"), "multi-inference" if multi else "mean-field"
+    own = {name: p.detach().numpy() for name, p in model.named_parameters()}
+    rows = some_rows(model)
+    x = rows.numpy()[:, :2]
+    fields = {place: np.tile(own[f"{place}.bias"], (6, 1)) for place in chain(model).values()}
+    means = {}
+    for sweep in range(4):
+        for n, place in enumerate(("layers.1", "layers.2", "layers.0")):
+            if sweep:
+                field = own[f"{place}.bias"]
+                field = field + (means["layers.0"] @ own["weights.0"] if n == 0 else 0)
+                field = field + (means["layers.2"] @ own["weights.1"].T if n == 0 else 0)
+                field = field + (means["layers.1"] @ own["weights.1"] if n == 1 else 0)
+                field = field + (means["layers.1"] @ own["weights.0"].T if n == 2 else 0)
+                fields[place] = field
+            mean = expectation(model.layers[int(place[-1])], fields[place])
+            if place == "layers.0":
+                mean[:, :2] = (x + mean[:, :2]) / 2 if multi else x
+            means[place] = mean
+    given = rows if as_statistics else rows[:, :2]
+    found = hm.predict_proba(model, given, inference=how, sweeps=3)
+    np.testing.assert_allclose(found.numpy(), means["layers.0"][:, 2:], rtol=1e-9)
+    whole = torch.cat((rows[:, :2], found.argmax(1, keepdim=True)), 1)
+    assert torch.equal(hm.predict_proba(model, whole, inference=how, sweeps=3), found)
+    lacking = rows[:, :2].masked_fill(torch.eye(6, 2).bool(), torch.nan)
+    gaps = hm.predict_proba(model, lacking, inference=how, sweeps=3)
+    assert torch.equal(gaps[2:], found[2:])
+    assert not torch.allclose(gaps[:2], found[:2])
+
+
+def test_a_machine_with_its_label_beside_counts_wrong_labels():
+    model = machine("label beside")
+    rows = model.visible.values(some_rows(model, 50))
+    wrong = (hm.predict(model, rows) != rows[:, -1]).double().mean()
+    assert error_rate(model, rows) == wrong
+    history = hm.fit(model, rows, hm.MultiPrediction(), epochs=1, validation=rows)
+    assert history.records[-1]["validation/error"] == error_rate(model, rows)
 
 
 @pytest.mark.parametrize("label", LABELLED)
@@ -773,6 +852,8 @@ def test_inference_is_asked_for_in_its_words():
     model, rows = machine("label"), torch.zeros(2, 3)
     with pytest.raises(ArgumentError, match=r"^inference: unknown 'gibbs', expected"):
         hm.predict(model, rows, inference="gibbs")
+    with pytest.raises(ArgumentError, match=r"^model: got a dbm without a label, expected one with"):
+        hm.predict(machine("three"), rows)
     with pytest.raises(ArgumentError, match=r"^sweeps: got 0, expected a positive number"):
         hm.predict(model, rows, sweeps=0)
     with pytest.raises(ArgumentError, match=r"^sweeps: got 3, expected no such argument, .* mlp"):
@@ -1013,6 +1094,69 @@ def test_mean_field_must_not_stand_for_the_model(label):
         check_exact_gradient(label, rule, of_the_mean_field)
 
 
+@pytest.mark.parametrize("label", SHAPES)
+def test_multi_prediction_goes_back_through_all_sweeps(label):
+    """The loss and its gradient by a loop over sweeps, blocks and couplings, and autograd."""
+    model, sweeps = machine(label), 3
+    rows, generator = some_rows(model, 5, seed=3), np.random.default_rng(4)
+    data = model.states(rows)
+    given = {b: torch.from_numpy(generator.random((5, model.layer(b).size)) < 0.5) for b in data}
+
+    class Given(hm.MultiPrediction):
+        def _given(self, unit, rows, stream):
+            return given["visible" if unit is model.layer("visible") else "label"]
+
+    own, places = dict(model.named_parameters()), chain(model)
+    fields = {block: own[f"{place}.bias"].repeat(5, 1) for block, place in places.items()}
+    means = {}
+
+    def follow(block):
+        mean = model.layer(block).expected_statistics(fields[block])
+        if block in data:
+            mean = torch.where(model.layer(block).expand(given[block]), data[block], mean)
+        means[block] = mean
+
+    for block in places:
+        follow(block)
+    *hidden, last = [f"hidden{n}" for n in range(1, model.depth + 1)]
+    for _ in range(sweeps):
+        for block in [last, *hidden, *data] if model.label is not None else [*hidden, last, *data]:
+            field = own[f"{places[block]}.bias"]
+            for a, b, name in couplings(model):
+                if block in (a, b):
+                    field = field + (means[a] @ own[name] if block == b else means[b] @ own[name].T)
+            fields[block] = field
+            follow(block)
+    each = {block: -log_densities(model.layer(block), data[block], fields[block]) for block in data}
+    total = sum((terms * ~given[block]).sum(1) for block, terms in each.items())
+    weights = torch.from_numpy(generator.random(5))
+    loss = weights @ total
+    expected = torch.autograd.grad(loss, list(own.values()), allow_unused=True)
+    batch = Batch(rows, weights, torch.arange(5))
+    _, told = Given(sweeps=sweeps).update(model, batch, {}, Stream(0), nothing)
+    torch.testing.assert_close(told["loss"], loss.detach(), rtol=1e-10, atol=0)
+    where = {name: torch.from_numpy(m) for (*_, name), m in zip(couplings(model), masks(label), strict=True)}
+    for (name, p), gradient in zip(own.items(), expected, strict=True):
+        gradient = gradient * where.get(name, 1)
+        torch.testing.assert_close(p.grad, gradient, rtol=1e-8, atol=1e-10, msg=name)
+
+
+def log_densities(layer, x, field):
+    """Return the log-probability or -density of each unit's state in a field, shape (rows, size)."""
+    if layer.kind == "mixed":
+        ends = [part.width for part in layer.parts]
+        parts = zip(layer.parts, x.split(ends, 1), field.split(ends, 1), strict=True)
+        return torch.cat([log_densities(*part) for part in parts], 1)
+    if layer.kind == "gaussian":
+        scale = layer.precision.rsqrt()
+        return torch.distributions.Normal(field * scale**2, scale).log_prob(x)
+    if layer.kind == "categorical":
+        log_p = torch.log_softmax(field.view(len(x), layer.size, -1), 2)
+        return (log_p * x.view_as(log_p)).sum(2)
+    ends = torch.nn.functional.logsigmoid
+    return ends((2 * x - 1) * field) if layer.kind == "bernoulli" else ends(2 * x * field)
+
+
 @pytest.mark.parametrize("label", ["spins", "three", "label", "real with a label"])
 def test_chains_give_the_gradient_of_the_bound(monkeypatch, label):
     check_chain_gradient(label)
@@ -1064,6 +1208,22 @@ def test_learning_raises_the_likelihood(label):
     for (_, _, name), mask in zip(couplings(model), masks(label), strict=True):
         where = torch.from_numpy(np.broadcast_to(mask, model.get_parameter(name).shape).copy())
         assert torch.equal(model.get_parameter(name) != 0, where.bool())
+
+
+def test_sparsity_and_norms_hold_in_all_hidden_layers():
+    """Units that all data leave half on are pulled down; no weights into a unit grow beyond their norm."""
+    rows, sparse = bits(200), {"sparsity_target": 0.1, "sparsity_cost": 3.0}
+    activities = []
+    for own in ({}, sparse):
+        model = hm.DBM([6, 5, 4])
+        rule = hm.VariationalPCD(chains=50, steps=1, centred=False, **own)
+        hm.fit(model, rows, rule, epochs=20, batch_size=20, lr=0.1, max_norm=0.4, averaging=0.5)
+        means = mean_field(model, model.states(rows)).means
+        activities.append([float(means[block].mean()) for block in ("hidden1", "hidden2")])
+        norms = torch.cat([weight.detach().norm(dim=0) for weight in model.weights])
+        assert 0.1 < norms.max() <= 0.4 + 1e-5
+    for plain, pulled in zip(*activities, strict=True):
+        assert abs(pulled - 0.1) < 0.1 < abs(plain - 0.1)
 
 
 def unsettled(what, **options):

@@ -160,3 +160,38 @@ def test_units_without_an_activation_function_are_refused():
 def test_a_machine_that_was_not_trained_is_told():
     with pytest.warns(HarmoniumWarning, match="has not been trained"):
         hm.DBM(SIZES).to_mlp(2)
+
+
+def looked_up(monkeypatch, data, **options):
+    """Return a classifier trained on data, and how many rows mean field has seen on the way."""
+    counts, plain = [], DBMClassifier.beside
+
+    def counted(self, x):
+        counts.append(len(x))
+        return plain(self, x)
+
+    monkeypatch.setattr(DBMClassifier, "beside", counted)
+    classifier = machine().to_mlp(2, dropout=0.3, input_dropout=0.2)
+    hm.finetune(classifier, data, epochs=3, batch_size=16, seed=1, **options)
+    monkeypatch.undo()
+    return classifier, sum(counts)
+
+
+def test_means_are_found_once_for_rows_that_stay(monkeypatch):
+    x, held_out = labelled(), labelled(30, seed=6)
+    kept, rows = looked_up(monkeypatch, x, validation=held_out)
+    assert rows == 40 + 40 + 30
+    with monkeypatch.context() as patch:
+        patch.setattr("harmonium.training._beside._MOST", 0)
+        patch.setattr("harmonium.models._dbm._TOLERANCE", 0.0)
+        plain, rows = looked_up(patch, x, validation=held_out)
+    assert rows == 3 * 40 + 40 + 30
+    for name, p in plain.state_dict().items():
+        torch.testing.assert_close(kept.state_dict()[name], p, rtol=0, atol=1e-12)
+
+
+def test_means_are_found_afresh_for_fresh_bits(monkeypatch):
+    x = labelled()
+    data = hm.datasets.from_array(0.2 + 0.6 * x[:, :5], labels=x[:, 5], binarisation="sampled")
+    _, rows = looked_up(monkeypatch, data)
+    assert rows == 3 * 40 + 40

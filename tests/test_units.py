@@ -93,6 +93,16 @@ def test_log_partition(kind, scale):
     np.testing.assert_allclose(got.detach(), expected, rtol=1e-11)
 
 
+@ALL
+def test_neutral_is_the_log_partition_function_of_each_unit_where_no_field_acts(kind):
+    units = layer(kind)
+    expected = log_partition_of_units(units, torch.zeros(1, units.width).double())[0]
+    np.testing.assert_allclose(units.neutral().detach(), expected, rtol=1e-11)
+    both = hm.Mixed(units, hm.Categorical(1, 5)) if kind != "relu" else units
+    total = both.log_partition(torch.zeros(1, both.width).double())
+    torch.testing.assert_close(both.double().neutral().sum()[None], total)
+
+
 @pytest.mark.parametrize("kind", ["bernoulli", "spin"])
 def test_log_partition_keeps_float64_everywhere(kind):
     """Also where the exponential is nearly lost, which is beyond 20, not only beyond 36."""

@@ -158,7 +158,7 @@ def train(
         typer.Option(
             metavar="NAME_OR_PATH",
             help="A data set by name (see: harmonium data), an .npy, .npz, .csv, .tsv, .parquet or .fasta "
-            "file, or a folder of images.",
+            "file, a folder of images, or an LMDB database of them.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="RUN", help="A new folder for the run.")],
@@ -255,9 +255,10 @@ def evaluate(
 ) -> None:
     """Estimate a run's log-likelihood, with both ends and their errors.
 
-    Of a dbn it is a bound and an estimate from samples of the hidden layers (--set samples=100 for each row),
-    and with a label how often it is wrong; of an mlp or an autoencoder its error; of a gan how well
-    its discriminator tells made rows from data.
+    Of a dbn or a dbm it is a bound and an estimate from samples of the hidden layers (--set samples=100 for
+    each row), and with a label how often it is wrong (of a dbm by mean field, or by --set
+    inference=multi-inference); of an mlp or an autoencoder its error; of a gan how well its discriminator
+    tells made rows from data.
 
     The estimate goes into evaluation.json, in place of an earlier one of the same split. The data must be
     those that the run began with, unless others are named by --data (and loaded by --set data.KEY=VALUE),
@@ -291,17 +292,30 @@ def sample(
     label: Annotated[
         int | None, typer.Option(help="The label of all samples, of a model with one.", show_default=False)
     ] = None,
+    clamp: Annotated[
+        str | None,
+        typer.Option(
+            help="What samples keep: left, right, top or bottom of test images; or an .npy, .csv or .tsv "
+            "file of rows, empty (NaN) where they are free.",
+            metavar="HALF_OR_PATH",
+            show_default=False,
+        ),
+    ] = None,
     data: Other = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
     as_json: Json = False,
 ) -> None:
     """Draw samples from a run's model, as a picture or as rows.
 
+    With --clamp they are completions: of halves of images, of one kind of data given another, of whatever
+    the rows of a file tell. One row is kept by all samples; of several each sample has the next one.
+
     Of a model of tables a .csv, .tsv or .parquet file has cells by the names of columns, in their own units.
     """
     from ._sample import sample
 
-    sample(run, out, n, steps, temperature, replicas, seed, means, start.value, label, data, force, as_json)
+    held = (label, clamp)
+    sample(run, out, n, steps, temperature, replicas, seed, means, start.value, *held, data, force, as_json)
 
 
 @app.command(
@@ -530,10 +544,10 @@ def demo(
     quick: Annotated[bool, typer.Option("--quick", help="The RBM alone, trained for a few seconds.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a machine of each family on digits in a minute or two, evaluate them, and write reports.
+    """Train a machine of each family on digits in two or three minutes, evaluate them, and write reports.
 
-    The first, an RBM, is trained the longest; RUN is its folder, and those of the others are called RUN-dbn,
-    RUN-dbm and RUN-gan.
+    The first, an RBM, is trained the longest; RUN is its folder, and those of the others are called
+    RUN-boltzmann, RUN-dbn, RUN-dbm and RUN-gan.
     """
     from ._demo import demo
 

@@ -19,7 +19,7 @@ from ..errors import ArgumentError, DataError, choose
 from ..files import write_json
 from ..learning import reconstruction_errors
 from ..likelihood import ESTIMATORS, log_likelihood, log_partition
-from ..models import DBN, GAN, MLP, Autoencoder, PairwiseModel, error_rate, has_label, predict_proba
+from ..models import DBM, DBN, GAN, MLP, Autoencoder, PairwiseModel, error_rate, has_label, predict_proba
 from ..random import Stream
 from ..report import (
     EVALUATION,
@@ -41,6 +41,9 @@ _MEANS = (
     "the rows are means, not states (binarisation none), so the number is no log-likelihood of data "
     "that exist"
 )
+_INFERRED = ("inference", "sweeps")
+_OTHERS = ("samples", *_INFERRED)
+"""Settings that are none of log Z's."""
 _DEEP = ("bound", "bound_standard_error", "importance_samples", "importance_ess", "importance_bias")
 
 
@@ -92,7 +95,8 @@ def evaluate_run(
     Arguments:
         run: The run.
         split: ``test``, ``validation`` or ``train``.
-        settings: Arguments of :func:`harmonium.log_partition`, and the ``samples`` of a deep model's layers.
+        settings: Arguments of :func:`harmonium.log_partition`, the ``samples`` of a deep model's layers, and
+            how a deep Boltzmann machine infers its label, ``inference`` and ``sweeps``.
         growth: Whether to score a deep belief network cut after each of its layers as well.
         typed: What else was typed.
 
@@ -144,10 +148,17 @@ def _check_settings(run: OpenRun, settings: dict[str, Any], growth: bool) -> Non
         return
     if growth and not isinstance(model, DBN):
         raise ArgumentError(f"growth: only for a deep belief network, and this is a {model.kind}")
+    inferred = [name for name in settings if name in _INFERRED]
+    if inferred and not (isinstance(model, DBM) and _counts_labels(run)):
+        raise ArgumentError(f"{inferred[0]}: only for the label of a dbm, and this {model.kind} infers none")
     if "samples" in settings and isinstance(model, PairwiseModel) and model.hidden_sums_out():
         raise ArgumentError(
             f"samples: only for a deep model, and the hidden units of this {model.kind} sum out"
         )
+
+
+def _counts_labels(run: OpenRun) -> bool:
+    return has_label(run.model) and run.data.schema is None
 
 
 def _of_likelihood(
@@ -155,9 +166,10 @@ def _of_likelihood(
 ) -> dict[str, Any]:
     model = run.model
     assert isinstance(model, DBN | PairwiseModel)
-    given = {name: value for name, value in settings.items() if name != "samples"}
+    given = {name: value for name, value in settings.items() if name not in _OTHERS}
     used = {name: key.default for name, key in estimate_keys().items()} | given
     samples = {name: settings[name] for name in settings if name == "samples"}
+    how = {name: settings[name] for name in settings if name in _INFERRED}
     means = run.data.binarisation == "none"
     with quiet_steps() as progress:
         log_z = log_partition(model, chains=run.chains, progress=progress, **used)
@@ -179,10 +191,10 @@ def _of_likelihood(
         **_units(run),
         "binarisation": run.data.binarisation,
         "baseline_log_likelihood": summary(run.data)["baseline_log_likelihood"] if split == "test" else None,
-        "error": error_rate(model, rows) if has_label(model) and run.data.schema is None else None,
+        "error": error_rate(model, rows, **how) if _counts_labels(run) else None,
         "note": _MEANS if means else _note(run),
         **grown,
-        "settings": {**used, **samples},
+        "settings": {**used, **samples, **how},
         "chains": 0 if run.chains is None else len(run.chains),
     }
 

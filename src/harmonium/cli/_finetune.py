@@ -31,12 +31,12 @@ from ._train import (
     Wish,
     absolute,
     as_means,
+    gathered,
     keep_best,
     make_rule,
     start,
     tell,
     typed,
-    with_likelihood,
 )
 
 _USUAL = "cross-entropy"
@@ -128,7 +128,7 @@ def understand_tuning(run: Path, pairs: list[str]) -> Wish:
         arguments = as_means(source, arguments, given)
     data = load(source, **with_transform(folder, arguments))
     check_transform(network, data)
-    options = with_likelihood({k: v for k, v in values.items() if k in option_keys()})
+    options = gathered({k: v for k, v in values.items() if k in option_keys()})
     dropout = {k: v for k, v in values.items() if k in _dropout_keys()}
     with noted_warnings():
         model = _tuned(network, rule.fits, len(data.classes or ()), dropout, options.get("seed", 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["sample"]
+__all__ = ["HALVES", "sample"]
 
 import os
 from io import BytesIO
@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ..datasets import as_parquet, as_text, delimiter_of
-from ..errors import FileError, invalid
+from ..errors import DataError, FileError, invalid
 from ..files import write_bytes
 from ..models import GenerativeModel
 from ..plots import save_grid
@@ -22,6 +23,9 @@ from ..random import Stream
 from ..report import SEQUENCES, OpenRun, draw, open_run, scored, write_fasta
 from ._console import Meter, print_json, say
 from ._data import other_data
+
+HALVES = ("left", "right", "top", "bottom")
+"""Which half of held-out images samples can keep."""
 
 _PARQUET = ".parquet"
 _FORMATS = (".png", ".npy", ".csv", ".tsv", _PARQUET, *SEQUENCES)
@@ -38,6 +42,7 @@ def sample(
     means: bool,
     start: str,
     label: int | None,
+    clamp: str | None,
     source: str | None,
     force: bool,
     as_json: bool,
@@ -49,6 +54,7 @@ def sample(
         raise FileError(f"{path}: got a model of kind {run.model.kind}, which draws no samples")
     code = _code(run, label)
     _check_chains(run, start)
+    held = None if clamp is None else _held(run, clamp, n)
     if out.suffix.lower() == ".png":
         _check_picture(run, means)
     if means and run.data.schema is not None:
@@ -66,6 +72,7 @@ def sample(
             from_chains=start == "chains",
             start=_rows(run, n, seed) if start == "data" else None,
             label=code,
+            clamp=held,
             temperature=temperature,
             means=means,
             replicas=replicas,
@@ -133,6 +140,67 @@ def _code(run: OpenRun, label: int | None) -> int | None:
 def _check_chains(run: OpenRun, start: str) -> None:
     if start == "chains" and run.chains is None:
         raise invalid("--from", start, f"noise or data: the run {run.folder.path} left no chains")
+
+
+def _held(run: OpenRun, clamp: str, n: int) -> Tensor:
+    """Return the values that samples keep, shape (n, size), NaN where a unit is free.
+
+    Raises:
+        ArgumentError: The model's rows are no numbers to hold, or the data no images to take half of.
+        DataError: The rows have another width.
+        FileError: There is no such file.
+    """
+    if run.data.schema is not None:
+        raise invalid("--clamp", clamp, "none of a table's model; harmonium impute fills in gaps of a table")
+    if run.data.transform is not None:
+        raise invalid("--clamp", clamp, f"none, as the model's rows are made by {run.data.transform}")
+    rows = _halves(run, clamp) if clamp in HALVES else _read(Path(clamp))
+    size = run.model.visible.size
+    if run.data.classes is not None and rows.shape[1] == size - 1:
+        rows = pad(rows, (0, 1), value=torch.nan)
+    if rows.shape[1] != size:
+        raise DataError(f"--clamp: got {rows.shape[1]} columns, expected {size}")
+    return rows[torch.arange(n) % len(rows)]
+
+
+def _halves(run: OpenRun, side: str) -> Tensor:
+    """Return held-out images of which one half is known; a label is not."""
+    if run.image_shape is None or len(run.image_shape) != 2:
+        raise invalid("--clamp", side, f"a file, as the rows of {run.data.name} are no images of one channel")
+    height, width = run.image_shape
+    down, across = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    place, length = (down, height) if side in ("top", "bottom") else (across, width)
+    first = (2 * place < length).flatten()
+    kept = first if side in ("top", "left") else ~first
+    rows = run.data.fixed(run.held_out).float().clone()
+    rows[:, : len(kept)][:, ~kept] = torch.nan
+    rows[:, len(kept) :] = torch.nan
+    return rows
+
+
+def _read(path: Path) -> Tensor:
+    """Return rows of numbers in a file, NaN where a cell is empty."""
+    expected = f"{', '.join(HALVES)}, or an .npy, .csv or .tsv file of numbers"
+    if path.suffix.lower() not in (".npy", ".csv", ".tsv"):
+        raise invalid("--clamp", str(path), expected)
+    try:
+        if path.suffix.lower() == ".npy":
+            values = np.load(path).astype(np.float64, casting="same_kind")
+        else:
+            with path.open(encoding="utf-8") as lines:
+                values = np.loadtxt(lines, delimiter=delimiter_of(path), converters=_cell, ndmin=2)
+    except OSError as error:
+        raise FileError(f"--clamp: {path} cannot be read ({error.strerror or error})") from None
+    except (ValueError, TypeError, EOFError) as error:
+        raise FileError(f"--clamp: got {path}, expected {expected} ({error})") from None
+    values = np.atleast_2d(values)
+    if values.ndim != 2 or not values.size:
+        raise DataError(f"--clamp: got shape {values.shape} in {path}, expected (rows, columns)")
+    return torch.from_numpy(values).float()
+
+
+def _cell(text: str) -> float:
+    return float(text.strip() or "nan")
 
 
 def _rows(run: OpenRun, n: int, seed: int) -> Tensor:

@@ -46,9 +46,9 @@ from ..errors import ArgumentError, choose, invalid
 from ..learning import RULES
 from ..likelihood import ESTIMATORS, log_likelihood, log_partition
 from ..likelihood import SCHEDULES as ANNEALING
-from ..models import DBM, DBN, MODELS, NETWORKS, GenerativeModel
+from ..models import DBM, DBN, INFERENCES, MODELS, NETWORKS, GenerativeModel, predict_proba
 from ..settings import Settings
-from ..training import SCHEDULES, Options, pretrain
+from ..training import MOVING, OF_RULE, SCHEDULES, Options, pretrain
 from ..units import UNITS
 from ._console import print_table
 
@@ -191,12 +191,27 @@ def option_keys(layered: bool = False) -> Keys:
     keys = _field_keys(Options)
     keys["schedule"] = keys["schedule"]._replace(choices=SCHEDULES)
     own = keys.pop("likelihood").default
+    del keys["final"]
+    final = _final_keys(keys)
     if layered:
         keys = {name: key._replace(hint=_several(key.hint)) for name, key in keys.items()}
     for name, key in estimate_keys().items():
         if name != "seed":
             keys[f"likelihood.{name}"] = key._replace(default=own.get(name, key.default))
-    return keys
+    return {**keys, **final}
+
+
+def _final_keys(keys: Keys) -> Keys:
+    """Return the keys of values to go to, given those of a fit."""
+    about = "What {} goes to until final_at."
+    found = {
+        f"final.{name}": keys[name]._replace(default=None, meaning=about.format(name)) for name in MOVING
+    }
+    for rule in RULES.values():
+        for name in rule().numbers():
+            full = OF_RULE + name
+            found[f"final.{full}"] = Key(float, None, f"{about.format(full)[:-1]} ({rule.name}).")
+    return found
 
 
 def device_keys() -> Keys:
@@ -221,8 +236,10 @@ def estimate_keys() -> Keys:
 
 
 def score_keys() -> Keys:
-    """Return the keys of an evaluation: those of log Z, and the samples of hidden layers."""
-    return {**estimate_keys(), "samples": signature_keys(log_likelihood)["samples"]}
+    """Return the keys of an evaluation: of log Z, of samples of hidden layers, of how labels are inferred."""
+    keys = signature_keys(predict_proba)
+    labels = {"inference": keys["inference"]._replace(choices=INFERENCES), "sweeps": keys["sweeps"]}
+    return {**estimate_keys(), "samples": signature_keys(log_likelihood)["samples"], **labels}
 
 
 def data_keys() -> Keys:

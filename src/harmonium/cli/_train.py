@@ -6,6 +6,7 @@ __all__ = [
     "Wish",
     "absolute",
     "as_means",
+    "gathered",
     "keep_best",
     "make_rule",
     "resume",
@@ -15,7 +16,6 @@ __all__ = [
     "typed",
     "understand",
     "watched",
-    "with_likelihood",
 ]
 
 import shlex
@@ -119,7 +119,7 @@ def understand(model: str, data: str, pairs: list[str], columns: Sequence[str] =
     dataset = load(source, **arguments)
     with noted_warnings():
         machine = _machine(model, dataset, values).to(device)
-    options = with_likelihood({k: v for k, v in values.items() if k in fitting})
+    options = gathered({k: v for k, v in values.items() if k in fitting})
     stages = _stages(machine, begin)
     stacked = {k: v for k, v in values.items() if k in stacking}
     if stacked and not stages:
@@ -162,7 +162,7 @@ def resume(run: Path, pairs: list[str], as_json: bool) -> None:
     greedy = config["rule"].get("name") == GREEDY
     noted = config["options"]["layers"] if greedy else [config["options"]]
     check_unsettled(pairs)
-    changes = with_likelihood(read(pairs, option_keys(greedy)), [own.get("likelihood") for own in noted])
+    changes = gathered(read(pairs, option_keys(greedy)), noted)
     data = open_data(folder)
     wanted = changes.get("epochs", [own["epochs"] for own in noted])
     epochs = wanted if isinstance(wanted, list) else [wanted] * len(noted)
@@ -223,7 +223,8 @@ def _next(path: Path, model: Model, data: Dataset) -> list[str]:
         rows = "npy" if data.schema is None else "csv"
         name = "samples.png" if image else f"samples.{rows if data.alphabet is None else 'fasta'}"
         more.append(f"{_command('sample', path)} --out {name}")
-    if isinstance(model, DBN) and data.labels:
+    deep = isinstance(model, DBN) or (isinstance(model, DBM) and model.depth > 1)
+    if deep and data.labels:
         more.append(f"{_command('finetune', path)} --out {shlex.quote(f'{path}-mlp')}")
     return more
 
@@ -410,16 +411,16 @@ def _ends(data: Dataset) -> tuple[int, int]:
     return min(int(rows.min()) for rows in splits), max(int(rows.max()) for rows in splits)
 
 
-def with_likelihood(
-    options: dict[str, Any], before: list[dict[str, Any] | None] | None = None
-) -> dict[str, Any]:
-    """Gather the options ``likelihood.*`` over those that hold already, of each layer."""
-    given = under("likelihood.", options)
-    rest = {k: v for k, v in options.items() if not k.startswith("likelihood.")}
-    if not given:
-        return rest
-    whole = [{**(own or Options().likelihood), **given} for own in before or [None]]
-    return {**rest, "likelihood": whole if len(whole) > 1 else whole[0]}
+def gathered(options: dict[str, Any], before: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """Gather the options ``likelihood.*`` and ``final.*`` over those that hold already, of each layer."""
+    for name in ("likelihood", "final"):
+        given = under(f"{name}.", options)
+        if not given:
+            continue
+        options = {k: v for k, v in options.items() if not k.startswith(f"{name}.")}
+        whole = [{**(own.get(name) or getattr(Options(), name)), **given} for own in before or [{}]]
+        options[name] = whole if len(whole) > 1 else whole[0]
+    return options
 
 
 def typed(pairs: Sequence[str], option: str = "--set") -> list[str]:

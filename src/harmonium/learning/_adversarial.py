@@ -116,8 +116,7 @@ class Adversarial(Rule):
             raise invalid("rule", self.name, f"a rule that fits a {model.kind}")
         if self.augment and len(model.shape) != 3:
             raise invalid("augment", self.augment, "nothing, as rows are no images")
-        penalties = {"r1": self._weight(self.r1), "r2": self._weight(self.r2), "gradient_penalty": self._wish}
-        for name, value in penalties.items():
+        for name, value in self.numbers().items():
             if value and _mixes(model):
                 expected = "0, as the discriminator normalises over the batch, so that rows have no slopes"
                 raise invalid(name, value, f"{expected} of their own")
@@ -128,6 +127,9 @@ class Adversarial(Rule):
             player: {f"{player}.{k}": p for k, p in network.named_parameters() if p.requires_grad}
             for player, network in model.networks.items()
         }
+
+    def numbers(self) -> dict[str, float]:
+        return {"r1": self._weight(self.r1), "r2": self._weight(self.r2), "gradient_penalty": self._wish}
 
     def rates(self) -> dict[str, float]:
         return {"discriminator": self.discriminator_rate}

@@ -5,9 +5,9 @@ few sweeps of mean field; the loss is that of the prediction,
 
 .. math:: -\sum_{i \notin S} \log q_i(v_i), \qquad q = \text{mean field given } v_S,
 
-and its gradient goes back through all sweeps. A machine that is trained so needs neither chains nor layers
-that are trained one by one; it knows how to fill in what is missing, a label among it. It is no maximum
-likelihood, and its samples need not be good.
+and its gradient goes back through all sweeps; of real units q is a density. A machine that is trained so
+needs neither chains nor layers that are trained one by one; it knows how to fill in what is missing, a label
+among it. It is no maximum likelihood, and its samples need not be good.
 
 References:
     | Multi-prediction deep Boltzmann machines (Goodfellow, Mirza, Courville & Bengio, 2013)
@@ -53,29 +53,25 @@ class MultiPrediction(LossRule):
             raise invalid("rule", self.name, f"a rule that fits a {model.kind} without hidden units")
         if any(model.lateral(block) is not None for block in model.blocks()):
             raise invalid("rule", self.name, "a rule that fits units coupled within a layer, such as 'pcd'")
-        for block in model.observed_blocks():
-            if not model.layer(block).discrete:
-                raise invalid("rule", self.name, f"a rule that fits {model.layer(block).kind} units")
 
     def loss(self, model: Model, batch: Batch, state: State, stream: Stream) -> Tensor:
         assert isinstance(model, PairwiseModel)
         data = model.observed(batch.values)
-        known = {block: self._known(model.layer(block), len(x), stream) for block, x in data.items()}
+        given = {block: self._given(model.layer(block), len(x), stream) for block, x in data.items()}
+        known = {block: model.layer(block).expand(units) for block, units in given.items()}
         fields = inferred_fields(model, data, known, self.sweeps)
-        losses = [_surprise(model.layer(b), x, fields[b], known[b]) for b, x in data.items()]
+        losses = [_surprise(model.layer(b), x, fields[b], given[b]) for b, x in data.items()]
         return batch.weights @ torch.stack(losses).sum(0).to(batch.weights)
 
-    def _known(self, unit: Unit, rows: int, stream: Stream) -> Tensor:
-        """Draw which columns are given, truth values of shape (rows, width)."""
-        return unit.expand(stream.uniform(rows, unit.size, device=unit.bias.device) < self.known)
+    def _given(self, unit: Unit, rows: int, stream: Stream) -> Tensor:
+        """Draw which units are given, truth values of shape (rows, size)."""
+        return stream.uniform(rows, unit.size, device=unit.bias.device) < self.known
 
 
-def _surprise(unit: Unit, x: Tensor, field: Tensor, known: Tensor) -> Tensor:
-    """Return -log q of the units that are not given, shape (rows), float64.
+def _surprise(unit: Unit, x: Tensor, field: Tensor, given: Tensor) -> Tensor:
+    """Return -log q of the units that are not given, shape (rows), float64; a density's for real ones.
 
-    A given unit is put where all fields vanish, and its part, which no parameter changes, taken off.
+    A given unit is put where its statistics and its field vanish, and what it has there taken off.
     """
-    missing = (~known).to(x)
-    flat = unit.log_density(torch.zeros_like(x), torch.zeros_like(field))
-    share = known.sum(1) / known.shape[1]
-    return flat * share - unit.log_density(x * missing, field * missing)
+    missing = (~unit.expand(given)).to(x)
+    return -unit.log_density(x * missing, field * missing) - given.double() @ unit.neutral()

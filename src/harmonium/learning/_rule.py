@@ -33,6 +33,8 @@ class Batch(NamedTuple):
     """Their global numbers, shape (rows)."""
     known: Tensor | None = None
     """Which columns of the values are known, shape (rows, width); the others are zero. None for all."""
+    beside: Tensor | None = None
+    """What a network sees beside its inputs, shape (rows, columns), where that has been found before."""
 
 
 class Rule(Settings, ABC):
@@ -87,6 +89,10 @@ class Rule(Settings, ABC):
                 change in place, and which keep their places there. Without a state these are left out.
         """
         return {"model": {k: p for k, p in model.named_parameters() if p.requires_grad}}
+
+    def numbers(self) -> dict[str, float]:
+        """Return those of its settings that may go to another value in the course of a run, by name."""
+        return {}
 
     def rates(self) -> dict[str, float]:
         """Return the learning rates of groups as multiples of the fit's, by name; 1 of those left out."""

@@ -46,7 +46,7 @@ class CrossEntropy(LossRule):
         x, target = batch.values[:, : -model.classes], batch.values[:, -model.classes :].argmax(1)
         model.train()
         with own_bits(model, stream):
-            out = model(x)
+            out = model(x, batch.beside)
         return (cross_entropy(out, target, reduction="none") * batch.weights).sum()
 
 

@@ -32,7 +32,7 @@ MEASURES = {
     "gan_test": "share of rows that the data's classifier gives the label they were made for",
     "gan_test_error": "its standard error over rows",
     "memorised": "share of rows nearer to training rows than to held-out ones, on a random net; 0.5 is best",
-    "memorised_error": "its standard error",
+    "memorised_error": "its standard error, if rows are no more alike than data",
     "parzen": "Parzen log-likelihood, nats per row; not a measure to rank models by",
     "parzen_error": "its standard error over held-out rows",
     "fid": "Frechet distance on Inception's features: FID",

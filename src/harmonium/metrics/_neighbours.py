@@ -10,7 +10,9 @@ This is the convention of Yale and others: 1/2 is best, 1 if each set keeps to i
 closest to one of the other set, as copies are. Ties count a half.
 
 **Memorisation.** A sample is as often nearer to the training rows as to held-out rows, equally many, if
-nothing was learnt by heart, however good or bad the samples are. A copy is always nearer.
+nothing was learnt by heart, however good or bad the samples are. A copy is always nearer. The standard
+error is that of independent samples: those that are all alike have few neighbours between them, and fall to
+one side or the other by chance.
 
 References:
     | Generation and evaluation of privacy preserving synthetic health data (Yale et al., 2020)

@@ -3,6 +3,7 @@
 from ._base import Coupling, EnergyModel, GenerativeModel, Model, State, check_model, check_transform
 from ._boltzmann import BoltzmannMachine, lattice
 from ._classification import (
+    INFERENCES,
     Classified,
     classify,
     error_rate,
@@ -31,6 +32,7 @@ __all__ = [
     "DBM",
     "DBN",
     "GAN",
+    "INFERENCES",
     "LAWS",
     "MLP",
     "MODELS",

@@ -67,13 +67,30 @@ def has_label(model: Model) -> bool:
 
 
 def _classes(model: Model) -> int | None:
-    """Return the number of classes of a model that knows of a label by itself; None for others."""
-    return model.classes if isinstance(model, MLP | DBN) or _labelled(model) else None
+    """Return the number of classes of a model whose label does not follow from free energies; else None."""
+    if isinstance(model, MLP | DBN):
+        return model.classes
+    return _label(model).width if _inferred(model) else None
 
 
-def _labelled(model: Model) -> TypeGuard[DBM]:
-    """Return whether a model has the label as a layer of its own."""
-    return isinstance(model, DBM) and model.label is not None
+def _inferred(model: Model) -> TypeGuard[DBM]:
+    """Return whether a model is a machine whose label is inferred: above the last layer, or in a deep one."""
+    if not isinstance(model, DBM):
+        return False
+    return model.label is not None or (not model.hidden_sums_out() and _beside(model.visible) is not None)
+
+
+def _label(model: DBM) -> Unit:
+    """Return the label of a machine that has one."""
+    label = _beside(model.visible) if model.label is None else model.label
+    assert label is not None
+    return label
+
+
+def _beside(unit: Unit) -> Unit | None:
+    """Return the label that a visible layer ends in, if it does."""
+    label = unit.parts[-1] if isinstance(unit, Mixed) else None
+    return label if isinstance(label, Categorical) and label.size == 1 else None
 
 
 def label_columns(model: Model) -> slice:
@@ -120,14 +137,15 @@ def predict_proba(
 
     Arguments:
         model: A model whose visible layer is ``hm.Mixed(..., hm.Categorical(1, classes))``, and whose hidden
-            units are independent given it; a :class:`harmonium.DBM` or a :class:`harmonium.DBN` with classes;
-            or a classifier, an :class:`harmonium.MLP`.
+            units are independent given it; a :class:`harmonium.DBM` with such a layer, or with classes; a
+            :class:`harmonium.DBN` with classes; or a classifier, an :class:`harmonium.MLP`.
         rows: Values of the visible units, or their means, without the label, shape (rows, size - 1); or with
             a last column for the label, which is not looked at; or statistics, shape (rows, width).
         inference: Of a deep Boltzmann machine: ``mean-field``, or ``multi-inference``, which suits one that
             was trained by multi-prediction.
         sweeps: How many of either, from the means of the biases on: the number that multi-prediction learned
-            with, say. By default mean field settles, and rows that lack values and multi-inference take 20.
+            with, say. By default mean field settles, and rows that lack values, a label beside the visible
+            units of a deep machine, and multi-inference take 20.
 
     Raises:
         ArgumentError: The model has no label, or has units that do not sum out; or an option is unknown, or
@@ -139,7 +157,7 @@ def predict_proba(
     _check_inference(model, inference, sweeps)
     if isinstance(model, MLP):
         return _of_network(model, rows)
-    if _labelled(model):
+    if _inferred(model):
         return _of_machine(model, rows, inference == "multi-inference", sweeps)
     if isinstance(model, DBN) and model.classes is not None:
         return _of_belief_network(model, model.classes, rows)
@@ -180,15 +198,18 @@ def predict(model: Model, rows: Any, *, inference: str = "mean-field", sweeps: i
     return predict_proba(model, rows, inference=inference, sweeps=sweeps).argmax(1)
 
 
-def error_rate(model: Model, rows: Any) -> float:
+def error_rate(model: Model, rows: Any, *, inference: str = "mean-field", sweeps: int | None = None) -> float:
     """Return the share of rows whose label is not their most probable class.
 
     Arguments:
         model: As for :func:`predict_proba`.
         rows: Values whose last column is the code of the label, shape (rows, size); or statistics.
+        inference: As for :func:`predict_proba`.
+        sweeps: Likewise.
 
     Raises:
-        ArgumentError: The model has no label, or has units that do not sum out.
+        ArgumentError: The model has no label, or has units that do not sum out; or an option is unknown, or
+            comes with another model.
         ArgumentTypeError: The model is none, or the rows are no numbers.
         DataError: A value does not fit the visible units, the label's included.
     """
@@ -199,29 +220,38 @@ def error_rate(model: Model, rows: Any) -> float:
     labelled = as_rows("rows", rows)
     unit.validate(labelled, means=True, name="rows")
     codes = labelled[:, -1].long() if labelled.shape[1] == unit.size else labelled[:, ends:].argmax(1)
-    return float((predict(model, labelled).cpu() != codes.cpu()).double().mean())
+    found = predict(model, labelled, inference=inference, sweeps=sweeps)
+    return float((found.cpu() != codes.cpu()).double().mean())
 
 
 def _check_inference(model: Model, inference: str, sweeps: int | None) -> None:
     choose("inference", inference, INFERENCES)
     if sweeps is not None and (isinstance(sweeps, bool) or not isinstance(sweeps, int) or sweeps < 1):
         raise invalid("sweeps", sweeps, "a positive number, or None")
-    if not _labelled(model) and (inference != INFERENCES[0] or sweeps is not None):
+    if not _inferred(model) and (inference != INFERENCES[0] or sweeps is not None):
         name, value = ("inference", inference) if sweeps is None else ("sweeps", sweeps)
         expected = f"no such argument, as the classes of this {model.kind} need no inference"
         raise invalid(name, value, expected)
 
 
 def _of_machine(model: DBM, rows: Any, multi: bool, sweeps: int | None) -> Tensor:
-    """Return what a deep Boltzmann machine infers of the label of rows; see :func:`predict_proba`."""
-    x, below = as_rows("rows", rows), model.layers[0]
-    sizes = (below.size, below.size + 1, below.width, model.visible.width)
+    """Return what a deep Boltzmann machine infers of the label of rows; see :func:`predict_proba`.
+
+    Sweeps go over the layers in the order in which multi-prediction goes where the label is the part of a row
+    that is missing: after few of them another order says something else.
+    """
+    x, unit, classes = as_rows("rows", rows), model.visible, _label(model).width
+    sizes = (unit.size - 1, unit.size, unit.width - classes, unit.width)
     if x.ndim != 2 or x.shape[1] not in sizes:
-        expected = f"(rows, {below.size}) or, with labels, (rows, {below.size + 1})"
+        expected = f"(rows, {unit.size - 1}) or, with labels, (rows, {unit.size})"
         raise DataError(f"rows: got shape {tuple(x.shape)}, expected {expected}")
-    x = x[:, : below.size if x.shape[1] <= below.size + 1 else below.width]
+    x = x[:, : unit.size - 1 if x.shape[1] <= unit.size else unit.width - classes]
+    below, beside = model.layers[0], model.label is None
+    if beside:
+        missing = 1 if x.shape[1] == unit.size - 1 else classes
+        x = pad(x, (0, missing), value=1 / missing if missing > 1 else 0)
     below.validate(x, means=True, name="rows", gaps=True)
-    settle = not multi and sweeps is None and below.known(x) is None
+    settle = not multi and sweeps is None and not beside and below.known(x) is None
     widest = max(model.layer(block).width for block in model.blocks())
     parts = []
     for block in x.split(max(1, _BLOCK // widest)):
@@ -230,8 +260,15 @@ def _of_machine(model: DBM, rows: Any, multi: bool, sweeps: int | None) -> Tenso
             parts.append(mean_field(model, {"visible": s}).means["label"])
             continue
         there = torch.ones_like(s, dtype=torch.bool) if known is None else known
-        fields = inferred_fields(model, {"visible": s}, {"visible": there}, sweeps or _SWEEPS, multi=multi)
-        parts.append(model.layer("label").expected_statistics(fields["label"]))
+        data, given = {"visible": s}, {"visible": there}
+        if beside:
+            there[:, -classes:] = False
+        else:
+            data["label"] = s.new_zeros(len(s), classes)
+            given["label"] = torch.zeros_like(data["label"], dtype=torch.bool)
+        fields = inferred_fields(model, data, given, sweeps or _SWEEPS, multi=multi)
+        field = fields["visible"][:, -classes:] if beside else fields["label"]
+        parts.append(_label(model).expected_statistics(field))
     return torch.cat(parts).double()
 
 
@@ -263,6 +300,8 @@ def _fault(model: Model) -> ArgumentError | None:
         return ArgumentError("model: got a dbn without a label, expected one with: hm.DBN(..., classes=10)")
     if not isinstance(model, PairwiseModel):
         return ArgumentError(f"model: got a {model.kind}, expected a model whose hidden units sum out")
+    if isinstance(model, DBM) and not model.hidden_sums_out() and _beside(model.visible) is None:
+        return ArgumentError("model: got a dbm without a label, expected one with: hm.DBM(..., classes=10)")
     unit = model.visible
     label = unit.parts[-1] if isinstance(unit, Mixed) else None
     if not (isinstance(label, Categorical) and label.size == 1):

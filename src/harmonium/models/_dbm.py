@@ -446,15 +446,19 @@ class DBMClassifier(MLP):
         values = dict(config)
         return cls(DBM.from_config(values.pop("posterior")), **values)
 
+    @property
+    def beside_width(self) -> int:
+        return self.posterior.layers[2].width
+
     @torch.no_grad()
-    def seen(self, x: Tensor) -> Tensor:
-        """Return the inputs and the means of the second hidden layer given them.
+    def beside(self, x: Tensor) -> Tensor:
+        """Return the means of the second hidden layer given statistics of the inputs, shape (rows, width).
 
         In evaluation all sweeps are done, so that no row's means depend on the rows beside it.
         """
         tolerance = _TOLERANCE if self.training else 0.0
         q = mean_field(self.posterior, {"visible": x}, steps=_SWEEPS, tolerance=tolerance)
-        return torch.cat((x, q.means["hidden2"]), 1)
+        return q.means["hidden2"]
 
     @torch.no_grad()
     def _take(self, hidden: Sequence[Unit]) -> None:

@@ -72,14 +72,32 @@ class FeedForward(Model):
         names = {id(p): name for name, p in self.named_parameters()}
         return {names[id(linear.weight)]: 1 for linear in self.linears[:-1]}
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the network's outputs for statistics of its inputs, shape (rows, outputs)."""
-        out: Tensor = self.network(self.seen(x))
+    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+        """Return the network's outputs, shape (rows, outputs).
+
+        Arguments:
+            x: Statistics of the inputs, shape (rows, width).
+            beside: What :meth:`beside` finds for them, where that has been done.
+        """
+        out: Tensor = self.network(self.seen(x, beside))
         return out
 
-    def seen(self, x: Tensor) -> Tensor:
-        """Return what the lowest weights see of statistics of the inputs, shape (rows, columns)."""
-        return x
+    def seen(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+        """Return what the lowest weights see, shape (rows, columns); arguments as for :meth:`forward`."""
+        beside = self.beside(x) if beside is None else beside
+        return x if beside is None else torch.cat((x, beside), 1)
+
+    def beside(self, x: Tensor) -> Tensor | None:
+        """Return what the lowest weights see beside statistics of the inputs, found from these.
+
+        It depends on nothing that is trained; its shape is (rows, :attr:`beside_width`), and None is nothing.
+        """
+        return None
+
+    @property
+    def beside_width(self) -> int:
+        """The number of columns that the lowest weights see beside the inputs."""
+        return 0
 
     @property
     @abstractmethod

@@ -24,6 +24,7 @@ def draw(
     from_chains: bool = False,
     start: Tensor | None = None,
     label: int | None = None,
+    clamp: Tensor | None = None,
     means: bool = False,
     seed: int = 0,
     **options: Any,
@@ -38,6 +39,8 @@ def draw(
         from_chains: Whether to start from the chains that training left, each used as often as the others.
         start: Rows to start from, shape (n, size), in their place.
         label: The code of the class that all rows are to be of.
+        clamp: Values to keep, shape (n, size), NaN where a unit is free; a label above goes before its last
+            column.
         means: Return visible means in place of draws.
         seed: The seed of the chains.
         options: Other arguments of :func:`harmonium.sample`: ``steps``, ``temperature``, ...
@@ -49,15 +52,17 @@ def draw(
     if not isinstance(model, DBN | EnergyModel | GAN):
         raise invalid("model", model.kind, "a model that can be sampled, such as an rbm or a dbn")
     if not from_chains:
-        clamp = None if label is None else _clamp(model.visible.size, label)
-        return sample(model, n, start=start, clamp=clamp, means=means, seed=seed, **options)
+        held = _clamp(model.visible.size, label, clamp)
+        return sample(model, n, start=start, clamp=held, means=means, seed=seed, **options)
     if run.chains is None:
         raise invalid("from_chains", from_chains, f"False, as the run {run.folder.path} left no chains")
     assert not isinstance(model, GAN)
     first = run.chains[torch.arange(n) % len(run.chains)]
     top = model.top if isinstance(model, DBN) else model
-    held = None if label is None else _clamp(top.visible.size, label)
     whole = isinstance(model, DBN) and model.depth > 1
+    if whole and clamp is not None:
+        raise invalid("clamp", tuple(clamp.shape), "none, as the chains that are left are of the top RBM")
+    held = _clamp(top.visible.size, label, clamp)
     rows = sample(top, n, start=first, clamp=held, means=means and not whole, seed=seed, **options)
     if not isinstance(model, DBN) or not whole:
         return rows
@@ -65,8 +70,10 @@ def draw(
     return Ancestral().rows(model, state, Stream(seed, "descend"), means=means)
 
 
-def _clamp(size: int, label: int) -> Tensor:
-    """Return a row in which nothing but the label, its last value, is held."""
-    clamp = torch.full((size,), math.nan)
-    clamp[-1] = label
-    return clamp
+def _clamp(size: int, label: int | None, clamp: Tensor | None) -> Tensor | None:
+    """Return what is held, the label as the last value; none if nothing is."""
+    if label is None:
+        return clamp
+    held = torch.full((size,), math.nan) if clamp is None else clamp.clone()
+    held[..., -1] = label
+    return held

@@ -168,6 +168,12 @@ class OpenRun:
         path = self.folder.path / MEASURED
         return read_json(path) if path.is_file() else None
 
+    @property
+    def held_out(self) -> str:
+        """The first of the splits that has rows: test, validation, train."""
+        found = {"test": self.data.test, "validation": self.data.validation}
+        return next((split for split, rows in found.items() if len(rows)), "train")
+
     def beside(self) -> dict[str, OpenRun]:
         """Return the runs of other models that were trained for comparison and have ended, by name.
 

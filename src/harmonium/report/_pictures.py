@@ -140,9 +140,9 @@ def _curve(records: Records, names: Sequence[str], label: str, bands: bool = Fal
 
 def _images(run: OpenRun, shape: tuple[int, ...], n: int, steps: int, seed: int) -> Iterator[Picture]:
     model, limits = run.model, run.limits
-    rows = run.data.fixed(_held_out(run), n)
+    rows = run.data.fixed(run.held_out, n)
     if not isinstance(model, MLP):
-        caption = f"{len(rows)} rows of the {_held_out(run)} set, as the model sees them."
+        caption = f"{len(rows)} rows of the {run.held_out} set, as the model sees them."
         yield _picture("samples", "Data", caption, plots.samples(run.images(rows), shape, limits=limits))
     if isinstance(model, Autoencoder):
         with torch.no_grad():
@@ -233,7 +233,7 @@ def _weights(run: OpenRun) -> list[Tensor]:
 
 
 def _inpainting(run: OpenRun, shape: tuple[int, ...], seed: int) -> Picture:
-    truth = run.data.fixed(_held_out(run), _INPAINTED).float()
+    truth = run.data.fixed(run.held_out, _INPAINTED).float()
     known = torch.arange(shape[1]).expand(shape).flatten() < shape[1] // 2
     given = torch.zeros(truth.shape[1], dtype=torch.bool)
     given[: len(known)] = known
@@ -246,16 +246,10 @@ def _inpainting(run: OpenRun, shape: tuple[int, ...], seed: int) -> Picture:
     axes = plots.inpainting(truth, known, filled, shape, truth=truth, limits=run.limits)
     what = "means" if run.plain else "draws"
     caption = (
-        f"The left half of rows of the {_held_out(run)} set is given; the right half is filled in by "
+        f"The left half of rows of the {run.held_out} set is given; the right half is filled in by "
         f"{_COMPLETIONS} chains from noise, {steps} Gibbs steps each ({what})."
     )
     return _picture("inpainting", "Inpainting", caption, axes)
-
-
-def _held_out(run: OpenRun) -> str:
-    """Return the first of the splits that has rows: test, validation, train."""
-    held_out = {"test": run.data.test, "validation": run.data.validation}
-    return next((split for split, rows in held_out.items() if len(rows)), "train")
 
 
 def _column(records: Records, name: str) -> list[float]:

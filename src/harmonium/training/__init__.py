@@ -4,7 +4,7 @@ from ._diagnose import Finding, diagnose
 from ._gap_learner import GapLearner
 from ._monitor import pseudo_likelihood
 from ._online import Course, advance
-from ._options import SCHEDULES, Options
+from ._options import MOVING, OF_RULE, SCHEDULES, Options
 from ._source import changed_splits
 from .checkpoint import RunFolder
 from .finetune import finetune
@@ -13,6 +13,8 @@ from .pretrain import pretrain
 from .resume import resume
 
 __all__ = [
+    "MOVING",
+    "OF_RULE",
     "SCHEDULES",
     "Course",
     "Finding",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["AutoencoderMonitor", "ClassifierMonitor"]
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -16,7 +18,14 @@ _ROWS = 4096
 
 
 class ClassifierMonitor(Monitor):
-    """Creates the monitor of a classifier: the cross-entropy of the labels in nats, and the error rate."""
+    """Creates the monitor of a classifier: the cross-entropy of the labels in nats, and the error rate.
+
+    What the classifier sees beside the inputs of the probes is found once.
+    """
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._beside: dict[tuple[str, int], Tensor | None] = {}
 
     def kinds(self, model: MLP) -> list[str]:
         return ["cross_entropy", "error", "accuracy"]
@@ -25,10 +34,14 @@ class ClassifierMonitor(Monitor):
     def scores(self, model: MLP, rows: Tensor) -> dict[str, float]:
         model.eval()
         loss = wrong = 0.0
-        for block in rows.split(_ROWS):
+        split = next(name for name, probe in self.probes.items() if probe is rows)
+        for number, block in enumerate(rows.split(_ROWS)):
             x, codes = model.split(block.to(model.device))
             assert codes is not None
-            out = model(x)
+            place = split, number
+            if place not in self._beside:
+                self._beside[place] = model.beside(x)
+            out = model(x, self._beside[place])
             loss += float(cross_entropy(out, codes, reduction="sum"))
             wrong += float((out.argmax(1) != codes).sum())
         error = wrong / len(rows)

@@ -57,6 +57,10 @@ class Lifted(Source):
         self.unit, self.below, self.view, self.stream = unit, below, view, stream
         self.rows, self.batch_size, self.gaps = below.rows, below.batch_size, False
 
+    @property
+    def steady(self) -> bool:
+        return self.view.layer == 0 and self.below.steady
+
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         for number, batch in enumerate(self.below.batches(epoch, first), first):
             self.stream.step = (epoch * len(self) + number) * _DRAWS

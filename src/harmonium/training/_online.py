@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import TrainingError
+from ..errors import TrainingError, invalid
 from ..learning import Rule
 from ..models import Model, PairwiseModel, State, check_model
 from ..random import Stream
@@ -56,6 +56,8 @@ def advance(model: Model, data: Any, rule: Rule, course: Course, **options: Any)
     check_rule(rule, model)
     check_finite(model)
     settings = Options(**{**rule.usual, "averaging": 0.0, "schedule": "constant", **options})
+    if settings.final:
+        raise invalid("final", settings.final, "nothing, as passes that go on have no end to go to")
     stream = course.stream
     source = open_data(model, data, stream.child("data"), settings).source
     if isinstance(model, PairwiseModel) and bool(model.base_rates.isnan().any()):

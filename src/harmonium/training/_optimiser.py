@@ -83,6 +83,16 @@ class Optimisers:
             for group, rate in zip(optimiser.param_groups, self.rates[name], strict=True):
                 group["lr"] = rate * factor
 
+    def get(self, setting: str) -> Any:
+        """Return a setting of the optimisers' first group of parameters; None where there is none."""
+        return next(iter(self.optimisers.values())).param_groups[0].get(setting)
+
+    def set(self, setting: str, value: Any) -> None:
+        """Set a setting of all groups of parameters."""
+        for optimiser in self.optimisers.values():
+            for group in optimiser.param_groups:
+                group[setting] = value
+
     def apply(self, name: str) -> None:
         """Clip a group's gradients, step its optimiser, restore the gauge, and penalise couplings."""
         if self.options.max_gradient is not None:
@@ -197,7 +207,7 @@ class Average:
         parameters: The parameters by name.
         share: The share a; 0 means no average, and then the parameters stand for it.
         sparse: The names of parameters whose zeros are to stay.
-        half_life: The half-life H; none means that there is no such end.
+        half_life: The half-life H; none means that there is no such end, and 0 that nothing is remembered.
 
     References:
         | Stochastic gradient descent for non-smooth optimization (Shamir & Zhang, 2013)
@@ -226,7 +236,7 @@ class Average:
         if self.share:
             weight = min(1.0, 1 / (self.share * self.updates))
             if self.half_life is not None:
-                weight = max(weight, 1 - 0.5 ** (rows / self.half_life))
+                weight = max(weight, 1 - 0.5 ** (rows / self.half_life)) if self.half_life else 1.0
             for name, value in self.values.items():
                 value.lerp_(self.parameters[name], weight)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SCHEDULES", "Options"]
+__all__ = ["MOVING", "OF_RULE", "SCHEDULES", "Options"]
 
 import math
 from collections.abc import Callable
@@ -10,13 +10,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from ..errors import choose
+from ..errors import ArgumentError, choose, invalid
 from ..likelihood import ESTIMATORS, log_partition
 from ..likelihood import SCHEDULES as ANNEALING
 from ..models import RBM
 from ..settings import Settings
 
+OF_RULE = "rule."
+"""What the names of a rule's own settings begin with."""
+
 _FLAT = 0.3
+MOVING = ("lr", "momentum", "betas", "half_life")
+"""The options that may go to another value in the course of a run."""
 _LIKELIHOOD = ("method", "runs", "betas", "schedule", "equilibrate")
 
 
@@ -93,8 +98,17 @@ class Options(Settings):
     ] = 0.1
     half_life: Annotated[
         float | None,
-        Field(gt=0, description="rows after which what was averaged counts half, if not earlier"),
+        Field(ge=0, description="rows after which what was averaged counts half, if not earlier"),
     ] = None
+    final: Annotated[
+        dict[str, Any],
+        Field(
+            description="values that lr, momentum, betas, half_life or numbers of the rule, as rule.r1, go to"
+        ),
+    ] = Field(default_factory=dict)
+    final_at: Annotated[
+        float, Field(gt=0, le=1, description="share of the updates after which they are there")
+    ] = 0.2
     seed: Annotated[int, Field(ge=0, lt=2**64, description="of everything random")] = 0
     probe: Annotated[
         int, Field(ge=2, description="rows of the training and validation sets that monitors read")
@@ -138,6 +152,22 @@ class Options(Settings):
         choose("schedule", value.get("schedule", "adaptive"), ANNEALING)
         log_partition(RBM(1, 1), **{**value, "method": "exact"})
         return value
+
+    @field_validator("final")
+    @classmethod
+    def _can_be_reached(cls, value: dict[str, Any]) -> dict[str, Any]:
+        ends = dict(value)
+        for name, end in value.items():
+            if name.startswith(OF_RULE):
+                continue
+            choose("final", name, MOVING)
+            if end is None:
+                raise invalid(f"final.{name}", end, "a value to go to")
+            try:
+                ends[name] = getattr(cls(**{name: end}), name)
+            except ArgumentError as error:
+                raise ArgumentError(f"final.{error}") from None
+        return ends
 
     def rate(self, share: float) -> float:
         """Return what the learning rate is multiplied by when ``share`` of the updates is done."""

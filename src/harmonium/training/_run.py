@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Run", "take_transform"]
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,10 +13,11 @@ from torch import Tensor
 
 from ..datasets import Dataset
 from ..errors import FileError, TrainingError, show
-from ..learning import Rule
+from ..learning import Batch, Rule
 from ..models import Model, PairwiseModel, check_transform, save
 from ..random import Stream
 from ..units import Unit
+from ._beside import Beside
 from ._checks import (
     check_config,
     check_finite,
@@ -37,6 +39,7 @@ from ._lifted import hashes, open_data
 from ._log import Log
 from ._monitor import matrices, norm
 from ._monitors import monitor
+from ._moving import Moving
 from ._optimiser import Average, Optimisers
 from ._options import Options
 from ._penalties import Penalties
@@ -73,6 +76,7 @@ class Run:
         gaps = rule.integrates
         opened = open_data(model, data, root.child("data"), options, weights, validation, gaps)
         self.source, train, held_out, states = opened
+        self.beside = Beside.worth_keeping(model, self.source)
         check_gaps(rule, model, self.source, options)
         self.hashes = {} if folder is None else hashes(opened, data)
         held_out = held_out[: options.probe]
@@ -86,6 +90,8 @@ class Run:
         penalties = Penalties(model, options)
         rate = options.lr or default_rate(model)
         self.optimisers = Optimisers(groups, options, rate, model.project, penalties, rule.rates())
+        self.moving = Moving(options, rule, self.optimisers)
+        check_rule(self.moving.last, model)
         self.sparse = penalties.sparse()
         self.average = Average(rule.averaged(model), options.averaging, self.sparse, options.half_life)
         self.state: dict[str, Tensor] = {}
@@ -197,10 +203,23 @@ class Run:
 
     # --- on the way -----------------------------------------------------------------------------
 
+    def batches(self) -> Iterator[Batch]:
+        """Yield what is left of the epoch's batches."""
+        for batch in self.source.batches(self.epoch, self.batch):
+            yield batch if self.beside is None else batch._replace(beside=self.beside.of(batch.rows))
+
     @property
     def share(self) -> float:
         """The share of all updates that is done."""
         return self.updates / max(self.options.epochs * len(self.source), 1)
+
+    def settle(self) -> Rule:
+        """Set what changes in the course of a run to its value of now, and return the rule likewise."""
+        self.optimisers.set_rate(self.options.rate(self.share) * self.moving.rate(self.share))
+        half_life = self.moving.half_life(self.share)
+        if half_life is not None:
+            self.average.half_life = half_life
+        return self.moving.settle(self.share, self.optimisers)
 
     def finite(self) -> bool:
         """Return whether the last gradient was finite: a quick look, at the biases alone."""
@@ -233,7 +252,7 @@ class Run:
         options, model = self.options, self.model
         record: dict[str, Any] = {"epoch": self.epoch, "updates": self.updates}
         record |= {"seconds": round(self.seconds, 3), "epoch_seconds": round(seconds, 3)}
-        record["lr"] = self.optimisers.lr * options.rate(self.share)
+        record["lr"] = self.optimisers.lr * options.rate(self.share) * self.moving.rate(self.share)
         record |= {f"rule/{name}": float(value) for name, value in self.metrics.items()}
         now = matrices(model)
         update = norm({name: weight - self.before[name] for name, weight in now.items()})

@@ -78,6 +78,11 @@ class Source:
         """Return the number of batches in an epoch."""
         return -(-len(self.rows) // self.batch_size)
 
+    @property
+    def steady(self) -> bool:
+        """Whether a row is shown alike in every epoch."""
+        return self.flips is None and (self.levels is None or not self.sampled)
+
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch from number ``first`` on."""
         self.order.step = epoch

@@ -31,7 +31,8 @@ def finetune(
 ) -> History:
     """Train a classifier by back-propagation of its cross-entropy, or an autoencoder of its error.
 
-    The network is left in evaluation mode.
+    The network is left in evaluation mode. What the classifier of a deep Boltzmann machine sees beside its
+    inputs is found once and kept, up to a gibibyte, where rows are shown alike in every epoch.
 
     Arguments:
         model: The network, such as :meth:`harmonium.DBN.to_mlp` returns.

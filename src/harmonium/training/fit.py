@@ -143,7 +143,7 @@ def _check_epochs(run: Run, changes: dict[str, Any]) -> None:
 
 
 def _train(run: Run, callback: Callback | None) -> History:
-    model, rule, options = run.model, run.rule, run.options
+    model, options = run.model, run.options
     stopped = ""
     saved = time.monotonic()
     with closing(run), _interruptible() as interrupted:
@@ -151,9 +151,8 @@ def _train(run: Run, callback: Callback | None) -> History:
             began = time.monotonic()
             if run.batch == 0:
                 run.before = matrices(model)
-            for batch in run.source.batches(run.epoch, run.batch):
-                run.optimisers.set_rate(options.rate(run.share))
-                run.state, run.metrics = rule.update(
+            for batch in run.batches():
+                run.state, run.metrics = run.settle().update(
                     model, batch, run.state, run.stream, run.optimisers.apply
                 )
                 if not run.finite():

@@ -58,6 +58,9 @@ class Gaussian(Unit):
         constant = 0.5 * (math.log(2 * math.pi) - self.log_precision)
         return (field * field / (2 * self.precision) + constant).sum(-1, dtype=torch.float64)
 
+    def neutral(self) -> Tensor:
+        return 0.5 * (math.log(2 * math.pi) - self.log_precision.double())
+
     def expected_statistics(self, field: Tensor) -> Tensor:
         return field / self.precision
 

@@ -111,6 +111,9 @@ class Mixed(Unit):
     def log_partition(self, field: Tensor) -> Tensor:
         return torch.stack([part.log_partition(field[..., own]) for part, own in self._slots()]).sum(0)
 
+    def neutral(self) -> Tensor:
+        return torch.cat([part.neutral() for part in self.parts])
+
     def expected_statistics(self, field: Tensor) -> Tensor:
         return torch.cat([part.expected_statistics(field[..., own]) for part, own in self._slots()], -1)
 

@@ -68,6 +68,10 @@ class ReLU(Unit):
         z = field.double() / math.sqrt(self.precision)
         return (truncated.log_mass(z) - 0.5 * math.log(self.precision)).sum(-1)
 
+    def neutral(self) -> Tensor:
+        value = 0.5 * math.log(math.pi / (2 * self.precision))
+        return torch.full((self.size,), value, dtype=torch.float64, device=self.bias.device)
+
     def expected_statistics(self, field: Tensor) -> Tensor:
         root = math.sqrt(self.precision)
         return (truncated.mean(field.double() / root) / root).to(field.dtype)

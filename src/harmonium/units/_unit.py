@@ -198,6 +198,12 @@ class Unit(nn.Module, ABC):
     def log_partition(self, field: Tensor) -> Tensor:
         """Return A(field) of fields of shape (*, width), summed over units; float64, nats."""
 
+    def neutral(self) -> Tensor:
+        """Return A of each unit where no field acts, shape (size); float64, nats."""
+        support = self.support()
+        assert support is not None
+        return torch.full((self.size,), math.log(len(support)), dtype=torch.float64, device=self.bias.device)
+
     @abstractmethod
     def expected_statistics(self, field: Tensor) -> Tensor:
         """Return the gradient of the log-partition function, E[s(x)], shape (*, width)."""

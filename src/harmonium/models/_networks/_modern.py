@@ -7,9 +7,8 @@ Both networks are the same, upside down. A block is
 with W_1 and W_3 of size 1 and W_2 of size 3, and f a leaky ReLU. The last weights of each block begin at
 zero, so that the whole network begins as a shallow one, and the others are scaled by :math:`L^{-1/4}` for L
 blocks: updates then change the output by as much as if there were one. No mean over a batch couples its rows,
-    so that
-gradient penalties mean what they say. Blocks work below the full side of the image alone; what leads there is
-one strided layer, which makes the networks quick on a CPU.
+so that gradient penalties mean what they say. Blocks work below the full side of the image alone; what leads
+there is one strided layer, which makes the networks quick on a CPU.
 
 References:
     | The GAN is dead; long live the GAN! A modern GAN baseline (Huang, Gokaslan, Kuleshov & Tompkin, 2024)
