@@ -5,7 +5,8 @@ twice and upside down at first, and goes on with all layers together, at a rate 
 and persistent chains; the parameters are averaged over the last updates. ``--pretrain rbm`` trains the first
 RBM alone, as an ordinary one, and ``none`` nothing before all layers together; ``--rbm`` takes that RBM, and
 the seconds of its training, from a run of mnist_rbm.py. With ``--sparsity`` hidden units are pulled to being
-on for such a share of the time, and nothing is centred: a machine for mnist_classifier.py. log Z comes from
+on for such a share of the time, and nothing is centred, and with ``--cd`` the RBMs learn as those of
+mnist_classifier.py's belief networks do: a machine for that script. log Z comes from
 annealing in both directions, where the chains of the training begin the way down; the bound of mean field is
 that of all test rows, and the estimate, by samples of the hidden layers, that of the first of them. Bits are
 drawn afresh at each presentation for training; the test set is one fixed sample. The training time is that of
@@ -14,7 +15,7 @@ MNIST files (see docs/data.md).
 
     python benchmarks/mnist_dbm.py --out RUN
     python benchmarks/mnist_dbm.py --out RUN --rbm RUN_OF_RBM --epochs 100 --lr 0.01 --steps 5
-    python benchmarks/mnist_dbm.py --out RUN --sparsity 0.1 --epochs 50 50 20 --steps 1 1 1
+    python benchmarks/mnist_dbm.py --out RUN --sparsity 0.1 --cd --batch 100 --epochs 50 50 20 --steps 1 1 1
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from _table import keep
 import harmonium as hm
 
 QUICK = {"method": "bridge", "runs": 100, "betas": 1000, "equilibrate": 100}
+DECAYING = {"momentum": 0.9, "weight_decay": 2e-4}
 STAGES = {"greedy": 3, "rbm": 2, "none": 1}
 
 
@@ -98,6 +100,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 1, 5], help="Gibbs steps of each stage")
     parser.add_argument("--data-steps", type=int, default=10, help="the most sweeps of mean field")
     parser.add_argument("--sparsity", type=float, help="share of the time that hidden units are to be on")
+    parser.add_argument(
+        "--cd", action="store_true", help="train RBMs by CD, with more momentum and weight decay"
+    )
     parser.add_argument("--batch", type=int, default=200)
     parser.add_argument("--every", type=int, default=25, help="epochs between estimates on the way")
     parser.add_argument("--seed", type=int, default=0)
@@ -123,7 +128,10 @@ def train(args: argparse.Namespace, data: hm.Dataset) -> hm.History:
     common: dict[str, Any] = {"chains": args.chains}
     if args.sparsity is not None:
         common |= {"centred": False, "sparsity_target": args.sparsity}
-    rules = [hm.PCD(steps=own, **common) for own in below]
+    chainless = {name: value for name, value in common.items() if name != "chains"}
+    rules = [hm.CD(steps=own, **chainless) if args.cd else hm.PCD(steps=own, **common) for own in below]
+    usual = {"momentum": 0.5, "weight_decay": 0.0}
+    stages = [DECAYING if args.cd else usual] * len(rules) + [usual]
     whole = hm.VariationalPCD(steps=steps, data_steps=args.data_steps, burn_in=args.burn_in, **common)
     options: dict[str, Any] = {
         "out": args.out,
@@ -141,6 +149,7 @@ def train(args: argparse.Namespace, data: hm.Dataset) -> hm.History:
     if args.rbm is not None or args.pretrain == "none":
         own = {"epochs": args.epochs[0], "lr": args.lr[0], "schedule": args.schedule}
         return hm.fit(model, data, whole, likelihood_every=args.every, **own, **options)
+    options |= {name: [stage[name] for stage in stages] for name in usual}
     return hm.pretrain(
         model,
         data,
