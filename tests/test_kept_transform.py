@@ -186,7 +186,9 @@ def test_an_evaluation_states_both_units(run):
 
 
 def test_samples_come_in_the_units_of_the_rows(run, tmp_path):
-    sample(run, tmp_path / "x.npy", 200, 5, 1.0, 1, 0, False, "noise", None, None, False, True)
+    settings = {"n": 200, "steps": 5, "temperature": 1.0, "replicas": 1, "seed": 0, "means": False}
+    rest = dict.fromkeys(("label", "clamp", "source"))
+    sample(run, tmp_path / "x.npy", start="noise", force=False, as_json=True, **settings, **rest)
     drawn, rows = np.load(tmp_path / "x.npy"), table()
     assert (np.abs(drawn.mean(0) - rows.mean(0)) < rows.std(0)).all()
     assert ((drawn.std(0) > 0.5 * rows.std(0)) & (drawn.std(0) < 2 * rows.std(0))).all()
