@@ -6,7 +6,7 @@ they are while it learns.
 
 from __future__ import annotations
 
-__all__ = ["Beside", "beside"]
+__all__ = ["Beside", "kept_beside"]
 
 import torch
 from torch import Tensor
@@ -36,30 +36,25 @@ class Beside:
             rows: Their numbers, shape (rows).
         """
         if self._found is None:
-            blocks = [beside(self.model, values) for values, _ in self.source.blocks()]
+            blocks = [_evaluated(self.model, values) for values, _ in self.source.blocks()]
             self._found = torch.cat([block for block in blocks if block is not None])
         return self._found[rows.to(self._found.device)]
 
-    @classmethod
-    def worth_keeping(cls, model: Model, source: Source) -> Beside | None:
-        """Return it for a classifier that sees something beside its inputs, or None.
 
-        None also stands for rows that change with the epochs, and for more than a gibibyte.
-        """
-        if not isinstance(model, MLP) or not model.beside_width or not source.steady:
-            return None
-        size = len(source.rows) * model.beside_width * model.inputs.bias.element_size()
-        return cls(model, source) if size <= _MOST else None
+def kept_beside(model: Model, source: Source) -> Beside | None:
+    """Return what a classifier sees beside the inputs of training rows, where it is worth keeping, or None.
+
+    It is not where there is nothing beside them, where rows change with the epochs, and above a gibibyte.
+    """
+    if not isinstance(model, MLP) or not model.beside_width or not source.steady:
+        return None
+    size = len(source.rows) * model.beside_width * model.inputs.bias.element_size()
+    return Beside(model, source) if size <= _MOST else None
 
 
 @torch.no_grad()
-def beside(model: MLP, values: Tensor) -> Tensor | None:
-    """Return what a classifier sees beside the inputs of rows when it is evaluated; None for nothing.
-
-    Arguments:
-        model: The classifier.
-        values: Values or statistics of rows, with or without labels.
-    """
+def _evaluated(model: MLP, values: Tensor) -> Tensor | None:
+    """Return what a classifier sees beside the inputs of rows when it is evaluated; None for nothing."""
     training = model.training
     try:
         return model.eval().beside(model.split(values.to(model.device))[0])

@@ -17,7 +17,7 @@ from ..learning import Batch, Rule
 from ..models import Model, PairwiseModel, check_transform, save
 from ..random import Stream
 from ..units import Unit
-from ._beside import Beside
+from ._beside import kept_beside
 from ._checks import (
     check_config,
     check_finite,
@@ -76,7 +76,7 @@ class Run:
         gaps = rule.integrates
         opened = open_data(model, data, root.child("data"), options, weights, validation, gaps)
         self.source, train, held_out, states = opened
-        self.beside = Beside.worth_keeping(model, self.source)
+        self.beside = kept_beside(model, self.source)
         check_gaps(rule, model, self.source, options)
         self.hashes = {} if folder is None else hashes(opened, data)
         held_out = held_out[: options.probe]
