@@ -131,8 +131,7 @@ def trial(
 
     model = fresh(args, network, kind, seed)
     shown = bits_of(data) if args.bits else data
-    rows_of_all = torch.cat((data.train, bytes_of(data)))
-    whole = dataclasses.replace(shown, train=rows_of_all, validation=data.validation[:0])
+    whole = all_rows(data, shown)
     if args.whole:
         history = hm.finetune(model, whole, callback=late, **options)
         epoch, rows, error = history.records[-1]["epoch"], len(whole.train), ""
@@ -151,7 +150,7 @@ def trial(
         "seed": seed,
         "labels": rows,
         "epochs": options["epochs"],
-        "epoch tested": epoch,
+        "epoch": epoch,
         "validation error %": error,
         "test error %": test,
         "± rows": 100 * math.sqrt(test / 100 * (1 - test / 100) / len(data.test)),
@@ -187,12 +186,13 @@ def bits_of(data: hm.Dataset) -> hm.Dataset:
     return dataclasses.replace(drawn, train=data.train)
 
 
-def bytes_of(data: hm.Dataset) -> torch.Tensor:
-    """Return the validation rows as the training rows are stored: grey levels, and the code of the label."""
+def all_rows(data: hm.Dataset, shown: hm.Dataset) -> hm.Dataset:
+    """Return what is shown, with the validation rows, as grey levels and labels, among the training rows."""
     assert data.levels is not None
     grey = data.validation.clone()
     grey[:, : data.columns] *= data.levels
-    return grey.round().to(data.train.dtype)
+    train = torch.cat((data.train, grey.round().to(data.train.dtype)))
+    return dataclasses.replace(shown, train=train, validation=data.validation[:0])
 
 
 def norms(network: hm.DBN) -> str:

@@ -17,9 +17,6 @@ KINDS = tuple(kind for kind in hm.UNITS if kind != "mixed")
 DISCRETE = tuple(kind for kind in KINDS if kind not in REAL)
 VISIBLE = tuple(kind for kind in KINDS if kind != "relu")
 PAIRS = [(v, h) for v in VISIBLE for h in KINDS if v not in REAL or h not in REAL]
-FEW_PAIRS = [("bernoulli", "relu"), ("spin", "categorical"), ("categorical", "gaussian")]
-FEW_PAIRS += [("gaussian", "spin"), ("spin", "bernoulli")]
-"""Some in which each kind is visible and each is hidden, for slow tests of what others test for all pairs."""
 DISCRETE_PAIRS = [(v, h) for v in DISCRETE for h in DISCRETE]
 STATES = 3
 SUPPORT = {"bernoulli": [[0.0], [1.0]], "spin": [[-1.0], [1.0]], "categorical": np.eye(STATES).tolist()}

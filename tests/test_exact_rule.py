@@ -7,7 +7,7 @@ import pytest
 import torch
 from _checks import centred, equal_batch, gradient, nothing, trainable
 from _fits import KINDS, PAIRS, fits, small
-from _models import FEW_PAIRS, Exact, name, negative_log_likelihood, rbm
+from _models import Exact, name, negative_log_likelihood, rbm
 
 import harmonium as hm
 from harmonium import Stream
@@ -145,7 +145,7 @@ def test_it_draws_nothing():
     assert stream.step == 0
 
 
-@pytest.mark.parametrize("pair", FEW_PAIRS, ids=name)
+@pytest.mark.parametrize("pair", PAIRS, ids=name)
 def test_a_fit_lowers_the_exact_loss(pair):
     before, after = fits(hm.ExactLikelihood(), pair)
     assert after < before - 0.2

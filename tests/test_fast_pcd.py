@@ -5,7 +5,7 @@ import pytest
 import torch
 from _checks import check_gradient, check_joint, equal_batch, gradient, nothing, trainable
 from _fits import PAIRS, fits
-from _models import FEW_PAIRS, Exact, name, rbm
+from _models import Exact, name, rbm
 from _runs import back_to, bits, same, train
 
 import harmonium as hm
@@ -173,7 +173,7 @@ def test_masked_couplings_stay_masked():
 # --- fits ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pair", FEW_PAIRS, ids=name)
+@pytest.mark.parametrize("pair", PAIRS, ids=name)
 def test_a_fit_lowers_the_exact_loss(pair):
     before, after = fits(hm.FastPCD(), pair)
     assert after < before - 0.2
