@@ -150,7 +150,7 @@ def by_codes(make: Callable[[int], Any]) -> Callable[[Table, int], Filled]:
                 parts.append(column[:, None])
                 back.append(lambda part: (part[:, 0] > 0.5).astype(float))
             else:
-                mean, spread = np.nanmean(column), np.nanstd(column)
+                mean, spread = np.nanmean(column), np.nanstd(column) or 1.0
                 parts.append((column[:, None] - mean) / spread)
                 back.append(lambda part, mean=mean, spread=spread: part[:, 0] * spread + mean)
         with warnings.catch_warnings():

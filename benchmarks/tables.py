@@ -1,6 +1,11 @@
 """How many rows of a table a second are described, scored and filled in, on one thread, and in what memory.
 
 The table has ten columns, five of numbers, and lacks one cell in a hundred; the model has 50 hidden units.
+With ``--kills`` the command line then scores the table again, in processes that are killed so many times on
+the way, and what it has written must be the same to the byte.
+
+    python benchmarks/tables.py
+    python benchmarks/tables.py --rows 5000000 --only score --kills 3
 """
 
 from __future__ import annotations
@@ -8,6 +13,8 @@ from __future__ import annotations
 import argparse
 import csv
 import resource
+import subprocess
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +25,7 @@ import torch
 import harmonium as hm
 
 BLOCK = 20_000
+WORK = ("describe", "score", "impute")
 
 
 def write(path: Path, rows: int) -> None:
@@ -41,30 +49,66 @@ def made(rows: int, seed: int) -> list[np.ndarray]:
 
 
 def main() -> None:
-    """Print a line for each of the three."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print a line for each piece of work."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--hidden", type=int, default=50)
-    arguments = parser.parse_args()
+    parser.add_argument("--only", nargs="+", choices=WORK, default=list(WORK))
+    parser.add_argument("--kills", type=int, default=0, help="of processes that score the table once more")
+    args = parser.parse_args()
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder:
-        path, few = Path(folder, "table.csv"), Path(folder, "few.csv")
-        write(path, arguments.rows)
-        write(few, min(arguments.rows, BLOCK))
+        run, path, few, scores = (
+            Path(folder, name) for name in ("run", "table.csv", "few.csv", "scores.csv")
+        )
+        write(path, args.rows)
+        write(few, min(args.rows, BLOCK))
         data = hm.datasets.load(few)
-        rbm = hm.RBM(data.schema.layer, arguments.hidden)
-        hm.fit(rbm, data, epochs=1, batch_size=500)
+        rbm = hm.RBM(data.schema.layer, args.hidden)
+        hm.fit(rbm, data, epochs=1, batch_size=500, out=run)
         work = {
             "describe": lambda: hm.datasets.describe_table(path),
-            "score": lambda: hm.tables.score(rbm, path, Path(folder, "scores.csv")),
+            "score": lambda: hm.tables.score(rbm, path, scores),
             "impute": lambda: hm.tables.impute(rbm, path, Path(folder, "filled.csv"), how="draw", draws=1),
         }
-        for name, run in work.items():
+        taken = {}
+        for name in args.only:
             began = time.perf_counter()
-            run()
-            rate = arguments.rows / (time.perf_counter() - began)
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            print(f"{name}: {rate:,.0f} rows/s, at most {peak:,.0f} MiB so far", flush=True)
+            work[name]()
+            taken[name] = time.perf_counter() - began
+            print(
+                f"{name}: {args.rows / taken[name]:,.0f} rows/s, at most {peak():,.0f} MiB so far", flush=True
+            )
+        if args.kills:
+            again = Path(folder, "again.csv")
+            killed(run, path, again, args.kills, taken["score"])
+            same = again.read_bytes() == scores.read_bytes()
+            most = peak(resource.RUSAGE_CHILDREN)
+            print(
+                f"killed {args.kills} times: {'the same bytes' if same else 'OTHER BYTES'}, {most:,.0f} MiB"
+            )
+
+
+def killed(run: Path, table: Path, out: Path, times: int, seconds: float) -> None:
+    """Score a table by processes of which all but the last are killed, each after its share of the time."""
+    command = [sys.executable, "-m", "harmonium", "score", str(run), str(table), "--out", str(out)]
+    for number in range(times):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(seconds / (times + 1))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        parts = sorted(
+            f"{file.name} of {file.stat().st_size:,} bytes" for file in out.parent.glob(f"{out.name}*")
+        )
+        print(f"process {number + 1} ended by {process.returncode}: {', '.join(parts)}", flush=True)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def peak(whose: int = resource.RUSAGE_SELF) -> float:
+    """Return the most memory that a process had, or the largest of its children, in MiB."""
+    return resource.getrusage(whose).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

@@ -172,6 +172,17 @@ def test_stacked_digits_are_read_channel_by_channel():
     assert labels.tolist() == [4, 0, 7, 1, 2] == images.rows[:, 0].tolist()
 
 
+def test_stacked_digits_held_out_are_as_bright_as_those_for_training():
+    grey = np.arange(0, 240, 20, dtype=np.uint8).reshape(2, 3, 1, 2)
+    names = np.array([407, 123])
+    data = from_array(
+        grey, labels={"train": names, "validation": names}, validation=grey, levels=255, binarisation="none"
+    )
+    train, held_out = (_stacked.digits(data, split, 6)[0] for split in ("train", "validation"))
+    assert torch.equal(train.take(slice(0, 6)), held_out.take(slice(0, 6)))
+    assert held_out.take(slice(5, 6)).max() == pytest.approx(220 / 255)
+
+
 # --- Inception ------------------------------------------------------------------------------------
 
 

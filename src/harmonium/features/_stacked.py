@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..datasets import Dataset
 from ._classifier import Classifier
-from ._images import Images, training_images
+from ._images import Images, images_of, training_images
 
 PLACES = (100, 10, 1)
 
@@ -36,8 +36,8 @@ class ByChannel:
 
 def digits(data: Dataset, split: str, n: int) -> tuple[Images, Tensor]:
     """Return the channels of the first rows of a stacked data set as n images, and their digits."""
-    images = training_images(data)
-    rows = getattr(data, split)[: -(-n // len(PLACES))]
+    images = training_images(data) if split == "train" else images_of(data, split)
+    rows = images.rows[: -(-n // len(PLACES))]
     channels = _channels(Images(rows, images.shape, images.white))
     labels = data.labels[split][: len(rows)]
     spelt = torch.stack([labels // place % 10 for place in PLACES], 1).flatten()
