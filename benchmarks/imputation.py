@@ -209,8 +209,8 @@ def scored(table: Table, gone: np.ndarray, found: Filled) -> dict[str, Any]:
         weights.append(columns.sum())
     row["score"] = float(np.average(errors, weights=weights))
     if found.ends is not None and (gone & real).any():
-        low, high = found.ends
-        own = gone & real
+        low, high = found.ends  # none of what the imputer took for bits
+        own = gone & real & ~np.isnan(low)
         row["coverage"] = float(((table.values >= low) & (table.values <= high))[own].mean())
         row["width"] = float(((high - low) / scale)[own].mean())
     if found.sure is not None and (gone & ~real).any():

@@ -12,10 +12,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import harmonium as hm
+from harmonium import Stream
 from harmonium.errors import ArgumentError, DataError
 from harmonium.estimators import RBMImputer
 from harmonium.estimators._normal import fit_normal
 from harmonium.samplers import GapChains, LinearMap
+from harmonium.training._gap_learner import _held_out
 
 NAN = float("nan")
 QUICK = {"n_components": 4, "n_iter": 2, "chains": 10, "random_state": 0}
@@ -366,3 +368,21 @@ def test_what_cannot_be_a_table_is_refused():
         model.draws(normal(20)[0], 0)
     with pytest.raises(DataError, match="expected one for all"):
         model.fit({"a": [1, 2], "b": [1]})
+
+
+def test_cells_are_held_out_where_other_rows_have_gaps():
+    truth = torch.arange(20.0).view(5, 4)
+    truth[0, :2] = torch.nan
+    gaps = torch.zeros(3, 4, dtype=torch.bool)
+    gaps[1, :2] = True
+    held = _held_out(truth, gaps, Stream(0, "held out"))
+    assert held[:, :2].tolist() == [[False, False]] + [[True, True]] * 4
+    assert not held[:, 2:].any()
+    gaps[1, 2:] = True
+    assert not _held_out(truth, gaps, Stream(0, "held out")).any()
+
+
+def test_a_tenth_of_the_cells_is_held_out_of_rows_without_gaps():
+    truth = torch.zeros(200, 50)
+    held = _held_out(truth, torch.zeros(200, 50, dtype=torch.bool), Stream(0, "held out"))
+    assert abs(float(held.float().mean()) - 0.1) < 4 * (0.1 * 0.9 / held.numel()) ** 0.5

@@ -5,7 +5,9 @@ times on the way, and before the first pass, the parameters' means since the las
 
 .. math:: \frac{1}{|O|} \sum_{i \in O} \log p(x_i \mid x_\mathrm{known})
 
-over the cells O that were held out; the best ones are kept.
+over the cells O that were held out; the best ones are kept. A row's cells are held out where another row
+has gaps, so that what is told of them is as hard as what will be asked for: the neighbours of a cell say
+much of it where cells are missing one by one, and nothing where whole blocks are.
 """
 
 from __future__ import annotations
@@ -59,10 +61,10 @@ class GapLearner:
         self.stream = Stream(seed, "imputer")
         self.linear = None if linear is None else LinearMap(*(part.to(model.weight) for part in linear))
         rows = rows.to(model.weight)
-        order = self.stream.child("judged").permutation(len(rows))[:_JUDGED].to(rows.device)
+        count = min(_JUDGED, -(-len(rows) // 2))
+        order = self.stream.child("judged").permutation(len(rows))[:count].to(rows.device)
         self.truth = rows[order]
-        coins = self.stream.child("held out").uniform(*self.truth.shape).to(rows.device)
-        self.held = (coins < _HELD_OUT) & ~self.truth.isnan()
+        self.held = _held_out(self.truth, rows.isnan(), self.stream.child("held out"))
         left = rows.clone()
         left[order] = self.truth.masked_fill(self.held, torch.nan)
         self.shown = left[order]
@@ -142,3 +144,20 @@ class GapLearner:
     def _set(self, values: dict[str, Tensor]) -> None:
         for name, parameter in self.model.named_parameters():
             parameter.copy_(values[name])
+
+
+def _held_out(truth: Tensor, gaps: Tensor, stream: Stream) -> Tensor:
+    """Return which known cells are held out: a tenth of them if no row lacks any.
+
+    Arguments:
+        truth: The rows that are judged, shape (judged, columns).
+        gaps: Which cells of which row are missing, shape (rows, columns).
+        stream: Where random bits come from.
+    """
+    known = ~truth.isnan()
+    some = gaps[gaps.any(1)]
+    if not len(some):
+        return known & (stream.uniform(*truth.shape).to(truth.device) < _HELD_OUT)
+    donors = (stream.uniform(len(truth), 1)[:, 0] * len(some)).long()
+    held = known & some[donors.to(some.device)]
+    return held & (known & ~held).any(1, keepdim=True)
