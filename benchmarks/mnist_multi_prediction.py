@@ -39,13 +39,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", required=True, help="the run folder; resumed if it exists")
     parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--lr", type=float, default=0.05)
+    parser.add_argument("--lr", type=float, default=0.03)
     parser.add_argument("--momentum", type=float, default=0.9)
-    parser.add_argument("--max-norm", type=float, help="of the weights into a hidden unit; none by default")
+    parser.add_argument("--max-norm", type=float, default=3.0, help="of the weights into a hidden unit")
     parser.add_argument("--weight-decay", type=float, default=0.0)
     parser.add_argument("--sweeps", type=int, default=6, help="of mean field, in training and after it")
     parser.add_argument("--known", type=float, default=0.5, help="probability that a unit is given")
-    parser.add_argument("--initial", type=float, default=SCALE, help="deviation of the first weights")
+    parser.add_argument("--label-cost", type=float, default=5.0, help="factor of the label's loss")
+    parser.add_argument("--initial", type=float, default=0.05, help="deviation of the first weights")
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--averaging", type=float, default=0.1)
     parser.add_argument("--validate", action="store_true", help="judge by the last training rows")
@@ -78,7 +79,7 @@ def machine(args: argparse.Namespace, data: hm.Dataset, judged: Tensor, gaps: Te
         history = hm.fit(
             first(args),
             data,
-            hm.MultiPrediction(sweeps=args.sweeps, known=args.known),
+            hm.MultiPrediction(sweeps=args.sweeps, known=args.known, label_cost=args.label_cost),
             out=args.out,
             callback=show,
             **{name: getattr(args, name) for name in names},

@@ -1128,17 +1128,25 @@ def test_multi_prediction_goes_back_through_all_sweeps(label):
             fields[block] = field
             follow(block)
     each = {block: -log_densities(model.layer(block), data[block], fields[block]) for block in data}
-    total = sum((terms * ~given[block]).sum(1) for block, terms in each.items())
+    cost = {"label": 3.0} if model.label is not None else {}
+    total = sum(cost.get(block, 1) * (terms * ~given[block]).sum(1) for block, terms in each.items())
     weights = torch.from_numpy(generator.random(5))
     loss = weights @ total
     expected = torch.autograd.grad(loss, list(own.values()), allow_unused=True)
     batch = Batch(rows, weights, torch.arange(5))
-    _, told = Given(sweeps=sweeps).update(model, batch, {}, Stream(0), nothing)
+    rule = Given(sweeps=sweeps, label_cost=cost.get("label", 1.0))
+    _, told = rule.update(model, batch, {}, Stream(0), nothing)
     torch.testing.assert_close(told["loss"], loss.detach(), rtol=1e-10, atol=0)
     where = {name: torch.from_numpy(m) for (*_, name), m in zip(couplings(model), masks(label), strict=True)}
     for (name, p), gradient in zip(own.items(), expected, strict=True):
         gradient = gradient * where.get(name, 1)
         torch.testing.assert_close(p.grad, gradient, rtol=1e-8, atol=1e-10, msg=name)
+
+
+def test_a_label_cost_asks_for_a_label_layer():
+    model = hm.DBM([4, 3, 2])
+    with pytest.raises(ArgumentError, match=r"label_cost: got 2\.0, expected 1 for a dbm without"):
+        hm.fit(model, torch.zeros(4, 4), hm.MultiPrediction(label_cost=2.0), epochs=1)
 
 
 def log_densities(layer, x, field):

@@ -30,6 +30,8 @@ from ..units import Unit
 from ._loss_rule import LossRule
 from ._rule import Batch
 
+_LABEL = "label"
+
 
 class MultiPrediction(LossRule):
     """Creates the rule that learns to predict any part of a row from the rest.
@@ -37,6 +39,8 @@ class MultiPrediction(LossRule):
     Arguments:
         sweeps: Of mean field, in each update.
         known: The probability that a unit of a row is given; a label counts as one unit.
+        label_cost: By what the surprise of a label layer is multiplied: one label says little among hundreds
+            of pixels, and more than 1 makes the better classifier.
 
     Raises:
         ArgumentError: An argument is out of range.
@@ -45,6 +49,7 @@ class MultiPrediction(LossRule):
     name: ClassVar[str] = "multi-prediction"
     sweeps: Annotated[int, Field(ge=1, description="sweeps of mean field in each update")] = 6
     known: Annotated[float, Field(ge=0, lt=1, description="probability that a unit of a row is given")] = 0.5
+    label_cost: Annotated[float, Field(gt=0, description="factor of the loss of a label layer")] = 1.0
 
     def check(self, model: Model) -> None:
         if not isinstance(model, PairwiseModel):
@@ -53,6 +58,8 @@ class MultiPrediction(LossRule):
             raise invalid("rule", self.name, f"a rule that fits a {model.kind} without hidden units")
         if any(model.lateral(block) is not None for block in model.blocks()):
             raise invalid("rule", self.name, "a rule that fits units coupled within a layer, such as 'pcd'")
+        if self.label_cost != 1 and _LABEL not in model.observed_blocks():
+            raise invalid("label_cost", self.label_cost, f"1 for a {model.kind} without a label layer")
 
     def loss(self, model: Model, batch: Batch, state: State, stream: Stream) -> Tensor:
         assert isinstance(model, PairwiseModel)
@@ -60,7 +67,10 @@ class MultiPrediction(LossRule):
         given = {block: self._given(model.layer(block), len(x), stream) for block, x in data.items()}
         known = {block: model.layer(block).expand(units) for block, units in given.items()}
         fields = inferred_fields(model, data, known, self.sweeps)
-        losses = [_surprise(model.layer(b), x, fields[b], given[b]) for b, x in data.items()]
+        losses = [
+            _surprise(model.layer(b), x, fields[b], given[b]) * (self.label_cost if b == _LABEL else 1)
+            for b, x in data.items()
+        ]
         return batch.weights @ torch.stack(losses).sum(0).to(batch.weights)
 
     def _given(self, unit: Unit, rows: int, stream: Stream) -> Tensor:
