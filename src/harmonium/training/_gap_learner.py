@@ -28,7 +28,7 @@ from ..samplers import GapChains, LinearMap
 from ._online import Course, advance
 
 _HELD_OUT = 0.1
-_JUDGED = 500
+_JUDGED = 250
 _TIMES = 10
 _PATIENCE = 4
 _FLAT = 0.3
