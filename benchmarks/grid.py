@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--losses", nargs="+", choices=list(LOSSES), default=["relativistic"])
     parser.add_argument("--all", action="store_true", help="all losses")
     parser.add_argument("--rows", type=int, default=50_000)
-    parser.add_argument("--epochs", type=int, default=28)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--lr", type=float, default=0.004, help="the generator's")
     parser.add_argument("--judge-rate", type=float, default=0.5, help="the discriminator's, as a multiple")
@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=256, help="hidden units in each layer of the generator")
     parser.add_argument("--judges", type=int, default=128, help="the same of the discriminator")
     parser.add_argument("--depth", type=int, default=3)
+    parser.add_argument("--half-life", type=float, default=100_000.0, help="of the average, in points shown")
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0, help="the first")
     parser.add_argument("--seeds", type=int, default=1)
@@ -94,7 +95,7 @@ def trial(args: argparse.Namespace, name: str, seed: int, data: hm.Dataset) -> d
         batch_size=args.batch_size,
         lr=args.lr,
         schedule="linear",
-        half_life=20_000.0,
+        half_life=args.half_life,
         seed=seed,
         callback=show,
     )

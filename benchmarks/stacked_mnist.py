@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", required=True, help="a folder of run folders; those that are there go on")
     parser.add_argument("--losses", nargs="+", choices=list(LOSSES), default=list(LOSSES))
-    parser.add_argument("--network", default="modern")
+    parser.add_argument("--network", default="dcgan")
     parser.add_argument("--width", type=int, help="the network's own by default")
     parser.add_argument("--minutes", type=float, default=10.0, help="of training, of each")
     parser.add_argument("--batch-size", type=int, default=64)
