@@ -13,6 +13,7 @@ __all__ = [
     "check_version",
     "load_tensors",
     "read_json",
+    "replacing",
     "save_tensors",
     "to_json",
     "write_bytes",
@@ -21,10 +22,11 @@ __all__ = [
 
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import safetensors.torch
 import torch
@@ -37,8 +39,9 @@ VERSION = 1
 _KEY = "harmonium"
 
 
-def write_bytes(path: str | Path, content: bytes) -> None:
-    """Replace a file by ``content`` in one step.
+@contextmanager
+def replacing(path: str | Path) -> Iterator[BinaryIO]:
+    """Yield a file to write, which replaces what is at ``path`` in one step at the end, if all went well.
 
     Raises:
         FileError: The folder cannot be written.
@@ -49,7 +52,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -59,6 +62,16 @@ def write_bytes(path: str | Path, content: bytes) -> None:
         if isinstance(error, OSError):
             raise FileError(f"{path}: cannot be written ({error.strerror or error})") from error
         raise
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Replace a file by ``content`` in one step.
+
+    Raises:
+        FileError: The folder cannot be written.
+    """
+    with replacing(path) as file:
+        file.write(content)
 
 
 def write_json(path: str | Path, content: Any) -> None:

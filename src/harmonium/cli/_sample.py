@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["HALVES", "sample"]
 
 import os
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..datasets import as_parquet, as_text, delimiter_of
+from ..datasets import BLOCK, delimiter_of, write_table
 from ..errors import DataError, FileError, invalid
-from ..files import write_bytes
+from ..files import replacing, write_bytes
 from ..models import GenerativeModel
 from ..plots import save_grid
 from ..random import Stream
@@ -63,36 +64,47 @@ def sample(
         _check_family(run, means)
     if out.suffix.lower() == _PARQUET and run.data.schema is None:
         raise invalid("--out", _PARQUET, f".npy or .csv: the rows of {run.data.name} are none of a table")
-    with Meter("step", steps) as meter:
-        rows = draw(
-            run,
-            n,
-            steps=steps,
-            seed=seed,
-            from_chains=start == "chains",
-            start=_rows(run, n, seed) if start == "data" else None,
-            label=code,
-            clamp=held,
-            temperature=temperature,
-            means=means,
-            replicas=replicas,
-            progress=meter.step,
-        )
+    blocks = _blocks(run, out, n)
+    how = {"steps": steps, "seed": seed, "label": code, "clamp": held, "temperature": temperature}
+    how |= {"means": means, "replicas": replicas, "from_chains": start == "chains"}
     schema = run.data.schema
-    if schema is not None and out.suffix.lower() != ".npy":
-        write_bytes(out, _table(schema.decode(rows), out))
-    else:
-        _write(run, run.untransformed(rows), out)
+    with Meter("step", steps * len(blocks)) as meter:
+        parts = _drawn(run, blocks, start == "data", meter, how)
+        if schema is not None and out.suffix.lower() != ".npy":
+            with replacing(out) as file:
+                write_table(out, file, map(schema.decode, parts))
+            columns = len(schema.columns)
+        else:
+            [rows] = parts
+            columns = rows.shape[1]
+            _write(run, run.untransformed(rows), out)
     if as_json:
-        print_json({"out": str(out), "rows": len(rows), "columns": rows.shape[1], "means": means})
+        print_json({"out": str(out), "rows": n, "columns": columns, "means": means})
     else:
         say(f"{n} {'means' if means else 'samples'} of {path} in {out}")
 
 
-def _table(cells: dict[str, list[Any]], out: Path) -> bytes:
-    """Return a table as the file's ending asks for it."""
-    parquet = out.suffix.lower() == _PARQUET
-    return as_parquet(cells, f"--out: {out}") if parquet else as_text(cells, delimiter_of(out))
+def _drawn(
+    run: OpenRun, blocks: list[tuple[int, int]], from_data: bool, meter: Meter, how: dict[str, Any]
+) -> Iterator[Tensor]:
+    """Yield blocks of rows, and tell how many steps are taken."""
+    for number, (row, size) in enumerate(blocks):
+        before = how["steps"] * number
+        yield draw(
+            run,
+            size,
+            row=row,
+            start=_rows(run, row, size, how["seed"]) if from_data else None,
+            progress=lambda done, before=before: meter.step(before + done),
+            **how,
+        )
+
+
+def _blocks(run: OpenRun, out: Path, n: int) -> list[tuple[int, int]]:
+    """Return the first rows and the sizes of the parts in which rows are drawn: a table's not all at once."""
+    if run.data.schema is None or out.suffix.lower() == ".npy":
+        return [(0, n)]
+    return [(row, min(BLOCK, n - row)) for row in range(0, n, BLOCK)]
 
 
 def _check(out: Path, force: bool) -> None:
@@ -203,11 +215,17 @@ def _cell(text: str) -> float:
     return float(text.strip() or "nan")
 
 
-def _rows(run: OpenRun, n: int, seed: int) -> Tensor:
-    """Return training rows that chains start from, each used as often as the others."""
+def _rows(run: OpenRun, first: int, n: int, seed: int) -> Tensor:
+    """Return the training rows that chains from the first one on start from, each as often as the others."""
     rows = run.data.fixed("train")
+    if rows.is_floating_point():
+        rows = rows[~rows.isnan().any(1)]
+    if not len(rows):
+        raise DataError(
+            f"--from: got data, expected noise or chains, as all rows of {run.data.name} have gaps"
+        )
     order = Stream(seed, "start").permutation(len(rows))
-    return rows[order[torch.arange(n) % len(rows)]]
+    return rows[order[torch.arange(first, first + n) % len(rows)]]
 
 
 def _write(run: OpenRun, rows: Tensor, out: Path) -> None:

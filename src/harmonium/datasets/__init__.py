@@ -36,8 +36,6 @@ __all__ = [
     "Mixture",
     "Schema",
     "Transform",
-    "as_parquet",
-    "as_text",
     "cache_folder",
     "delimiter_of",
     "describe_table",
@@ -53,6 +51,7 @@ __all__ = [
     "sequence_weights",
     "summary",
     "write_cell",
+    "write_table",
 ]
 
 from ._column import Column
@@ -70,13 +69,12 @@ from ._tables import (
     BLOCK,
     Block,
     Form,
-    as_parquet,
-    as_text,
     delimiter_of,
     open_table,
     read_blocks,
     read_table,
     write_cell,
+    write_table,
 )
 from ._toys import TOYS, Mixture
 from ._transform import TRANSFORMS, Transform

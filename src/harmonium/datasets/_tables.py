@@ -8,24 +8,22 @@ __all__ = [
     "TABLES",
     "Block",
     "Form",
-    "as_parquet",
     "as_table",
-    "as_text",
     "delimiter_of",
     "open_table",
     "read_blocks",
     "read_table",
     "write_cell",
+    "write_table",
 ]
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from torch import Tensor
 
@@ -87,7 +85,9 @@ def open_table(path: str | os.PathLike[str], delimiter: str | None = None) -> Fo
         ArgumentError: ``delimiter`` is not one character.
     """
     path = Path(path).expanduser()
-    if not path.name.lower().endswith(TABLES) or not path.is_file():
+    if not path.is_file():
+        raise FileError(f"{path}: there is no such file, expected one that ends in {', '.join(TABLES)}")
+    if not path.name.lower().endswith(TABLES):
         raise FileError(f"{path}: expected a file that ends in {', '.join(TABLES)}")
     if path.name.lower().endswith(PARQUET):
         with _parquet(path) as file:
@@ -164,32 +164,28 @@ def write_cell(cell: Any, delimiter: str) -> str:
     return text if plain else '"' + text.replace('"', '""') + '"'
 
 
-def as_text(table: Mapping[str, Sequence[Any]], delimiter: str = ",") -> bytes:
-    """Return a table as text in UTF-8, with the names of columns in its first line.
+def write_table(path: Path, file: BinaryIO, blocks: Iterable[Mapping[str, Sequence[Any]]]) -> None:
+    """Write a table that comes in blocks of rows, so that it need not fit into memory.
+
+    Text is in UTF-8, with the names of columns in its first line. In Parquet columns of ``true`` and
+    ``false`` become booleans.
 
     Arguments:
-        table: Cells by the name of their column: texts, numbers, or None for a gap.
-        delimiter: The character between cells.
-    """
-    lines = [table.keys(), *zip(*table.values(), strict=True)]
-    text = (delimiter.join(write_cell(cell, delimiter) for cell in cells) + "\n" for cells in lines)
-    return "".join(text).encode()
-
-
-def as_parquet(table: Mapping[str, Sequence[Any]], where: str = "table") -> bytes:
-    """Return a table as a Parquet file; columns of ``true`` and ``false`` become booleans.
-
-    Arguments:
-        table: Cells by the name of their column: texts, numbers, or None for a gap.
-        where: What the file is called in an error.
+        path: What the file is to be called, which ends in .csv, .tsv or .parquet; the last needs pyarrow.
+        file: The file.
+        blocks: Cells by the name of their column, of each block: texts, numbers, or None for a gap.
 
     Raises:
         FileError: pyarrow is not installed.
     """
-    pyarrow, parquet = _pyarrow(where)
-    memory = BytesIO()
-    parquet.write_table(pyarrow.table({name: _plain(cells) for name, cells in table.items()}), memory)
-    return memory.getvalue()
+    if path.name.lower().endswith(PARQUET):
+        _write_parquet(path, file, blocks)
+        return
+    mark = delimiter_of(path)
+    for number, table in enumerate(blocks):
+        lines = zip(*table.values(), strict=True)
+        for cells in lines if number else chain([table.keys()], lines):
+            file.write((mark.join(write_cell(cell, mark) for cell in cells) + "\n").encode())
 
 
 def as_table(table: Any) -> dict[str, Any]:
@@ -269,6 +265,22 @@ def _pyarrow(where: str) -> tuple[Any, Any]:
     except ImportError as error:
         raise FileError(f"{where}: needs pyarrow; pip install harmonium[parquet]") from error
     return pyarrow, parquet
+
+
+def _write_parquet(path: Path, file: BinaryIO, blocks: Iterable[Mapping[str, Sequence[Any]]]) -> None:
+    """Write blocks of rows to a Parquet file, each as a group; the first one says what columns are of."""
+    pyarrow, parquet = _pyarrow(str(path))
+    writer = None
+    for table in blocks:
+        columns = {name: _plain(cells) for name, cells in table.items()}
+        if writer is None:
+            group = pyarrow.table(columns)
+            writer = parquet.ParquetWriter(file, group.schema)
+        else:
+            group = pyarrow.table(columns, schema=writer.schema)
+        writer.write_table(group)
+    if writer is not None:
+        writer.close()
 
 
 def _plain(cells: Sequence[Any]) -> list[Any]:

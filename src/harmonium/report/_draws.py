@@ -27,6 +27,7 @@ def draw(
     clamp: Tensor | None = None,
     means: bool = False,
     seed: int = 0,
+    row: int = 0,
     **options: Any,
 ) -> Tensor:
     """Draw rows of a run's model; see :func:`harmonium.sample`.
@@ -43,31 +44,33 @@ def draw(
             column.
         means: Return visible means in place of draws.
         seed: The seed of the chains.
+        row: The number of the first row, where rows are drawn in parts.
         options: Other arguments of :func:`harmonium.sample`: ``steps``, ``temperature``, ...
 
     Raises:
         ArgumentError: The model draws no samples, the run left no chains, or an option is out of range.
     """
     model = run.model
+    options |= {"seed": seed, "row": row}
     if not isinstance(model, DBN | EnergyModel | GAN):
         raise invalid("model", model.kind, "a model that can be sampled, such as an rbm or a dbn")
     if not from_chains:
         held = _clamp(model.visible.size, label, clamp)
-        return sample(model, n, start=start, clamp=held, means=means, seed=seed, **options)
+        return sample(model, n, start=start, clamp=held, means=means, **options)
     if run.chains is None:
         raise invalid("from_chains", from_chains, f"False, as the run {run.folder.path} left no chains")
     assert not isinstance(model, GAN)
-    first = run.chains[torch.arange(n) % len(run.chains)]
+    first = run.chains[torch.arange(row, row + n) % len(run.chains)]
     top = model.top if isinstance(model, DBN) else model
     whole = isinstance(model, DBN) and model.depth > 1
     if whole and clamp is not None:
         raise invalid("clamp", tuple(clamp.shape), "none, as the chains that are left are of the top RBM")
     held = _clamp(top.visible.size, label, clamp)
-    rows = sample(top, n, start=first, clamp=held, means=means and not whole, seed=seed, **options)
+    rows = sample(top, n, start=first, clamp=held, means=means and not whole, **options)
     if not isinstance(model, DBN) or not whole:
         return rows
     state = {"visible": top.visible.statistics(rows)}
-    return Ancestral().rows(model, state, Stream(seed, "descend"), means=means)
+    return Ancestral().rows(model, state, Stream(seed, "descend", row), means=means)
 
 
 def _clamp(size: int, label: int | None, clamp: Tensor | None) -> Tensor | None:

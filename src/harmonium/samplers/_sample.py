@@ -36,6 +36,7 @@ def sample(
     temperature: float = 1.0,
     means: bool = False,
     replicas: int = 1,
+    row: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
     r"""Draw rows by block Gibbs sampling from :math:`p(v, h)^{1/T}`, or by parallel tempering.
@@ -56,24 +57,27 @@ def sample(
             their values).
         replicas: Of each chain, for parallel tempering where there is more than one; their ladder adapts in
             the first half of the steps.
+        row: The number of the first row, for rows that are drawn in parts by one seed: without replicas they
+            are, to rounding, those that are drawn at once.
         progress: Called after each step with the number of steps taken.
 
     Returns:
         Values of shape (n, size); probabilities of shape (n, width) for the means of categorical units.
 
     Raises:
-        ArgumentError: ``n``, ``steps``, ``replicas`` or ``temperature`` is out of range, or an argument is of
-            chains where there are none.
+        ArgumentError: ``n``, ``steps``, ``replicas``, ``row`` or ``temperature`` is out of range, or an
+            argument is of chains where there are none.
         ArgumentTypeError: The model is none, or ``start`` or ``clamp`` no numbers.
         DataError: ``start`` or ``clamp`` does not fit the visible layer.
     """
     _check_count("n", n, 1)
     _check_count("steps", steps, 0)
     _check_count("replicas", replicas, 1)
+    _check_count("row", row, 0)
     if not (isinstance(temperature, int | float) and _COLD <= temperature <= _HOT):
         raise invalid("temperature", temperature, "a positive number, from 1e-30 to 1e30")
     if isinstance(model, GAN):
-        return _of_generator(model, n, seed, start, clamp, temperature, replicas)
+        return _of_generator(model, n, Stream(seed, "sample", row), start, clamp, temperature, replicas)
     if not isinstance(model, (DBN, EnergyModel)):
         raise ArgumentTypeError(f"model: got {show(model)}, expected a model such as an RBM or a DBN")
     if isinstance(model, DBN) and model.depth == 1:
@@ -84,7 +88,7 @@ def sample(
         first = _start(unit, as_rows("start", start, "rows of values, or None for noise"), n)
     if clamp is not None:
         held = _clamp(unit, as_rows("clamp", clamp, "values, with NaN where a unit is free"), n)
-    stream = Stream(seed, "sample")
+    stream = Stream(seed, "sample", row * replicas)
     beta = None if temperature == 1 else torch.full((n,), 1 / temperature, device=model.device)
     chain: Sampler = Gibbs() if replicas == 1 else Tempering(replicas)
     walk = _Walk(stream, steps, progress)
@@ -102,7 +106,7 @@ def sample(
 
 
 def _of_generator(
-    model: GAN, n: int, seed: int, start: Any, clamp: Any, temperature: float, replicas: int
+    model: GAN, n: int, stream: Stream, start: Any, clamp: Any, temperature: float, replicas: int
 ) -> Tensor:
     if start is not None:
         raise invalid("start", start, "None, as a generator has no chains")
@@ -116,7 +120,7 @@ def _of_generator(
         if model.classes is None or not bool(pixels.isnan().all()) or bool(label.isnan().any()):
             raise invalid("clamp", clamp, "NaN but for the label, of a model that has one")
         codes = label.argmax(1)
-    return generate(model, n, Stream(seed, "sample"), codes)
+    return generate(model, n, stream, codes)
 
 
 class _Walk(NamedTuple):
