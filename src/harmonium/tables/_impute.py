@@ -7,6 +7,7 @@ __all__ = ["HOW", "impute"]
 import os
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from ..errors import ArgumentError, DataError, choose, invalid
 from ..models import PairwiseModel
 from ..random import Stream
 from ..samplers import Imputed, fill_in
-from ._output import Made, Output, Progress, check_places, schema_of, stream, told_of
+from ._output import Made, Output, Progress, check_places, prefix_of, schema_of, stream, told_of
 
 HOW = ("mean", "mode", "draw")
 """What a gap is filled with."""
@@ -106,7 +107,8 @@ def impute(
     settings = {"how": how, "draws": draws, "steps": steps, "seed": seed, "delimiter": delimiter}
     settings |= {} if intervals is None else {"share": share}
     filler = _Filler(model, form, Settings(how, draws, steps, seed, share), places)
-    with closing(Output(places, told_of(path, model, "impute", settings), filler.heads(), force)) as output:
+    about, prefix = told_of(path, model, "impute", settings), partial(prefix_of, path, delimiter)
+    with closing(Output(places, about, filler.heads(), force, prefix)) as output:
         rows = stream(output, path, delimiter, BLOCK, filler, progress)
         if not rows:
             raise DataError(f"{path}: got 0 rows, expected at least one below the names of the columns")
@@ -133,7 +135,7 @@ class _Filler:
 
     def __call__(self, block: Block) -> Made:
         rows = self.schema.encode(block.table, block.first)
-        lines = block.lines or self._lines(block)
+        lines = [*block.lines] or self._lines(block)
         lacking = rows.isnan()
         index = lacking.any(1).nonzero()[:, 0]
         most = max(1, _ELEMENTS // (self.settings.draws * rows.shape[1]))

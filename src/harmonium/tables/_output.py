@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["Made", "Output", "Progress", "check_places", "schema_of", "stream", "told_of"]
+__all__ = ["Made", "Output", "Progress", "check_places", "prefix_of", "schema_of", "stream", "told_of"]
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import torch
 
 from ..datasets import Block, Schema, read_blocks
-from ..errors import ArgumentError, FileError, invalid, show
+from ..errors import ArgumentError, DataError, FileError, invalid, show
 from ..files import read_json, to_json, write_json
 from ..models import PairwiseModel, check_model
 
@@ -38,27 +38,35 @@ class Output:
     """Creates files that are written by blocks of rows.
 
     A file ``x.csv`` grows as ``x.csv.partial``. Beside the first one ``x.csv.partial.json`` tells how many
-    rows and bytes are done, and of what; a new output of the same goes on from there.
+    rows and bytes are done, and of what; a new output of the same goes on from there, also where lines of the
+    table that were not read yet are other ones now.
 
     Arguments:
         paths: The files to be.
         about: What they are made of, as JSON values: the table, the model, the settings.
         heads: What each begins with.
         force: Whether files that are there, done or partial, may be overwritten.
+        prefix: Returns what the :func:`_chain` of the table's first rows, so many, comes to.
 
     Raises:
         FileError: A file is there already, or what is there is of something else.
     """
 
     def __init__(
-        self, paths: Sequence[Path], about: dict[str, Any], heads: Sequence[bytes], force: bool
+        self,
+        paths: Sequence[Path],
+        about: dict[str, Any],
+        heads: Sequence[bytes],
+        force: bool,
+        prefix: Callable[[int], str],
     ) -> None:
         self.paths = list(paths)
         self.partial = [path.with_name(f"{path.name}.partial") for path in paths]
         self.note = self.partial[0].with_name(f"{self.partial[0].name}.json")
         check_places(self.paths, force)
         self.state: dict[str, Any] = {"version": _VERSION, "about": about, "rows": 0, "sums": {}, "kept": {}}
-        self.heads = list(heads)
+        self.state["prefix"] = ""
+        self.heads, self.prefix = list(heads), prefix
         self.files: list[BinaryIO] = []
         if self.note.is_file() and not force:
             self._go_on(about)
@@ -82,7 +90,7 @@ class Output:
             self._note()
         return self.state["kept"][name]
 
-    def write(self, made: Made, rows: int) -> None:
+    def write(self, made: Made, block: Block) -> None:
         """Write what a block of rows came to, then how far it has gone."""
         for file, part in zip(self.files, made.parts, strict=True):
             file.write(part)
@@ -90,7 +98,8 @@ class Output:
             os.fsync(file.fileno())
         sums = self.state["sums"]
         self.state["sums"] = {name: sums.get(name, 0.0) + value for name, value in made.sums.items()}
-        self.state["rows"] += rows
+        self.state["rows"] += len(next(iter(block.table.values())))
+        self.state["prefix"] = _chain(block.lines, self.state["prefix"])
         self._note()
 
     def finish(self) -> None:
@@ -129,7 +138,10 @@ class Output:
         if others and state.get("rows") == 0:
             self._begin()
             return
-        if others:
+        done = state.get("prefix")
+        if others == ["table"] and done and done == self.prefix(int(state["rows"])):
+            state["about"] = about
+        elif others:
             raise FileError(
                 f"{self.partial[0]}: is there already, and was begun with another {', '.join(others)} than "
                 f"now; {remedy}"
@@ -159,13 +171,37 @@ def stream(
     """Write what is made of each block of a table from where the output is, and return the number of rows.
 
     Raises:
-        DataError: A row does not fit, or there is none.
+        DataError: A row does not fit, or there is none; with what is kept of those before it.
     """
-    for block in read_blocks(table, rows=rows, first=output.rows, delimiter=delimiter):
-        output.write(make(block), len(next(iter(block.table.values()))))
-        if progress is not None:
-            progress(output.rows, block.share)
+    try:
+        for block in read_blocks(table, rows=rows, first=output.rows, delimiter=delimiter):
+            output.write(make(block), block)
+            if progress is not None:
+                progress(output.rows, block.share)
+    except DataError as error:
+        if not output.state["prefix"]:
+            raise
+        kept = f"{output.rows:,} rows before it are done and kept in {output.partial[0]}"
+        raise DataError(f"{error}; {kept}: once it is mended, the same command goes on from there") from error
     return output.rows
+
+
+def prefix_of(table: Path, delimiter: str | None, rows: int) -> str:
+    """Return what the :func:`_chain` of a table's first rows comes to, or nothing of a shorter one."""
+    seen, done = 0, ""
+    for block in read_blocks(table, delimiter=delimiter):
+        lines = block.lines[: rows - seen]
+        seen, done = seen + len(lines), _chain(lines, done)
+        if seen == rows:
+            return done
+    return ""
+
+
+def _chain(lines: Iterable[str], before: str) -> str:
+    """Return what tells lines, behind those that led to ``before``, from all others."""
+    for line in lines:
+        before = blake2b((before + line).encode(), digest_size=16).hexdigest()
+    return before
 
 
 def check_places(paths: Sequence[Path], force: bool, table: Path | None = None) -> None:
@@ -202,7 +238,10 @@ def schema_of(model: PairwiseModel) -> Schema:
     """
     check_model(model, PairwiseModel)
     if model.schema is None:
-        expected = "one that was trained on a table, whose schema it keeps"
+        expected = (
+            "one that was trained on a table, whose schema it keeps, as a file with names of columns is by "
+            "table=True (--set data.table=true)"
+        )
         raise ArgumentError(f"model: got a model of kind {model.kind} without a schema, expected {expected}")
     return model.schema
 

@@ -15,6 +15,7 @@ __all__ = ["WHAT", "score"]
 import math
 import os
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from ..errors import DataError, choose, invalid
 from ..files import write_json
 from ..likelihood import LogPartition, known_log_sums, log_partition
 from ..models import PairwiseModel
-from ._output import Made, Output, Progress, check_places, schema_of, stream, told_of
+from ._output import Made, Output, Progress, check_places, prefix_of, schema_of, stream, told_of
 
 WHAT = ("log-likelihood", "free-energy")
 """What rows can be scored by: log p, or minus the free energy, which is log p up to log Z."""
@@ -90,7 +91,8 @@ def score(
     mark = "\t" if place.suffix.lower() == ".tsv" else ","
     name = "log_likelihood" if what == "log-likelihood" else "minus_free_energy"
     head = mark.join(["row", name, *own, "standard_error", "gaps"]) + "\n"
-    with closing(Output([place], told_of(path, model, "score", settings), [head.encode()], force)) as output:
+    about, prefix = told_of(path, model, "score", settings), partial(prefix_of, path, delimiter)
+    with closing(Output([place], about, [head.encode()], force, prefix)) as output:
         log_z = None
         if what == "log-likelihood":
             log_z = output.keep("log_partition", lambda: _told(estimate or log_partition(model, seed=seed)))
