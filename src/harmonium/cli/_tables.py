@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["describe", "impute", "score"]
 
+import json
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,6 +46,22 @@ def describe(
     for column in told["columns"]:
         if column["problem"]:
             say(f"Problem: {column['name']}: {column['problem']}")
+    if not told["empty_rows"] and not any(column["problem"] for column in told["columns"]):
+        say(f"Train on it: {_training(table, told, columns, missing, delimiter)}")
+
+
+def _training(
+    table: Path, told: dict[str, Any], columns: list[str], missing: list[str], delimiter: str | None
+) -> str:
+    """Return the command that trains on a table as it was described."""
+    words = ["harmonium", "train", "rbm", "--data", str(table), "--out", "RUN", "--set", "hidden=50"]
+    words += [word for column in columns for word in ("--column", column)]
+    words += ["--set", f"data.missing={json.dumps(missing)}"] if missing else []
+    words += ["--set", f"data.delimiter={delimiter}"] if delimiter else []
+    bits = all(c["levels"] == ["0", "1"] and not c["gaps"] for c in told["columns"])
+    if not (columns or missing) and (bits or len(told["columns"]) == 1):
+        words += ["--set", "data.table=true"]
+    return shlex.join(words)
 
 
 def impute(run: Path, table: Path, out: Path, as_json: bool, **options: Any) -> None:

@@ -156,7 +156,7 @@ def read_csv(path: Path, delimiter: str, header: bool | None, label: str | int |
         raise DataError(f"{path}: got no rows of numbers, expected at least one")
     table = np.frombuffer(values, np.float64).reshape(-1, width)
     if label is None:
-        return Rows({"train": table}, {}, str(path))
+        return Rows({"train": table}, {}, str(path), titled=names is not None and width > 1)
     column = _column(label, names, width)
     rows = np.delete(table, column, axis=1)
     return Rows({"train": rows}, {"train": table[:, column]}, str(path))

@@ -84,11 +84,11 @@ def load(
     the whole red channel first. Patches and transforms make rows of float32 of them, and of any other rows;
     patches are cut from the images of their own split, and a transform is fitted on the training rows alone.
 
-    A .csv or .tsv file of numbers becomes an array of them. It is a table with columns of several types
-    instead, and its rows are float32 by the data set's ``schema``, NaN where a cell is missing, if its first
-    line names columns, two at least, and a cell below holds a text or nothing (and no argument asks for an
-    array); if ``columns``, ``schema`` or ``missing`` are given; or if ``table`` says so. A .parquet file
-    always is.
+    A .csv or .tsv file without names of columns, or of nothing but 0 and 1 below them, becomes an array of
+    its numbers. It is a table with columns of several types instead, and its rows are float32 by the data
+    set's ``schema``, NaN where a cell is missing, if its first line names columns, two at least, above
+    anything but 0 and 1 (and no argument asks for an array); if ``columns``, ``schema`` or ``missing`` are
+    given; or if ``table`` says so. A .parquet file always is.
 
     Arguments:
         source: A name, or the path of an .npy, .npz, .csv, .tsv, .fasta (the latter three also .gz) or
@@ -175,12 +175,17 @@ def load(
     if any(value is not None for value in mixed.values()) or path.name.lower().endswith(PARQUET):
         _check_mixed(table, header, arrays, look)
         return as_mixed()
+    plain = table is False or any(value is not None for value in arrays.values())
     try:
         rows = _read(path, {**cells, **family}, look, seed)
     except NoNumber as error:
-        if table is False or any(value is not None for value in arrays.values()):
+        if plain:
             raise
-        return _tried(as_mixed, error)
+        return _tried(as_mixed, str(error))
+    if rows.titled and not plain and not _are_bits(rows.parts["train"]):
+        return _tried(
+            as_mixed, "its first line names columns; table=False (--set data.table=false) takes an array"
+        )
     if path.is_dir() and binarisation is not None:
         levels = levels or BYTE
     lacking = {k: 0 if rows.whole else v for k, v in TENTH.items() if k not in rows.parts}
@@ -214,12 +219,17 @@ def _check_mixed(table: bool | None, header: bool | None, arrays: Mapping[str, A
     look.refuse("None: it is only for folders of images")
 
 
-def _tried(load: Callable[[], Dataset], error: NoNumber) -> Dataset:
-    """Load what is no array of numbers as a table, or tell why it is neither."""
+def _tried(load: Callable[[], Dataset], why: str) -> Dataset:
+    """Load what need not be one as a table, or tell why it was taken for one."""
     try:
         return load()
-    except DataError as other:
-        raise DataError(f"{other}; read as a table with columns of several types, since {error}") from other
+    except DataError as error:
+        raise DataError(f"{error}; read as a table with columns of several types, since {why}") from error
+
+
+def _are_bits(values: NDArray[Any]) -> bool:
+    """Return whether there is nothing but 0 and 1."""
+    return bool(((values == 0) | (values == 1)).all())
 
 
 def from_array(
