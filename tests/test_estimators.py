@@ -234,6 +234,12 @@ def test_units_follow_from_the_rows():
         (DBNTransformer((5, -1)), bits(), ArgumentError, "hidden_layer_sizes: got -1"),
         (BernoulliRBM(2, binarisation="sample"), bits(), ArgumentError, "did you mean 'sampled'"),
         (BernoulliRBM(2, binarisation="sampled"), 2 * bits(), DataError, "X: got 2 at row"),
+        (
+            RBMDensity(2, visible="bernoulli"),
+            bits() / 2,
+            DataError,
+            r"expected 0 or 1, such as X > 0\.5; visible='gaussian'",
+        ),
         (BernoulliRBM(2, weight_scale=-1), bits(), ArgumentError, "weight_scale: got -1"),
         (BernoulliRBM(2, weight_scale="1"), bits(), ArgumentTypeError, "weight_scale: got '1'"),
         (BernoulliRBM(2, device="nowhere"), bits(), ArgumentError, "device: got 'nowhere'"),

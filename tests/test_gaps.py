@@ -216,6 +216,8 @@ def test_what_cannot_take_gaps_says_what_can():
         hm.fit(hm.RBM(hm.Gaussian(2, learn_precision=True), 2), rows, hm.PCD(gaps="mean-field"))
     with pytest.raises(ArgumentError, match=r"data: got missing values, .* not so in this dbm"):
         hm.fit(hm.DBM([2, 2, 2]), rows, hm.PCD())
+    with pytest.raises(ArgumentError, match=r"row 0 has none in column 1.*trained one by one"):
+        hm.pretrain(hm.DBN([2, 2, 2]), rows)
     with pytest.raises(DataError, match=r"column 1.*train without it"):
         hm.fit(hm.RBM(2, 2), torch.tensor([[1.0, NAN], [0.0, NAN]]))
     with pytest.raises(DataError, match=r"row 1.*leave it out"):

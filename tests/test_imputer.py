@@ -1,6 +1,7 @@
 """The imputer: scikit-learn's own checks, closed forms of normal rows, and tables of every type."""
 
 import pickle
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -338,6 +339,22 @@ def test_numbers_and_words_in_one_column_are_named_by_their_rows(kind):
     cells = [*table["size"][:7], "tall", *table["size"][8:]]
     with pytest.raises(DataError, match=r"column 'size': got both numbers .row 0 .* and text .row 7: 'tall'"):
         RBMImputer(**QUICK).fit(as_kind(kind, {**table, "size": cells}))
+
+
+@pytest.mark.parametrize("kind", ["mapping", "pandas", "polars"])
+def test_dates_are_refused_by_column(kind):
+    table = with_gaps(mixed())
+    days = [datetime(2026, 1, 1) + timedelta(days=row) for row in range(len(table["size"]))]
+    with pytest.raises(DataError, match=r"column 'day': row 0 .from 0.: got the date or time"):
+        RBMImputer(**QUICK).fit(as_kind(kind, {**table, "day": days}))
+
+
+def test_a_bit_that_is_written_in_another_way_is_the_same_bit():
+    model = RBMImputer(**QUICK).fit({"flag": ["0.0", "1.0", ""] * 10, "yes": [True, False, None] * 10})
+    whole = model.transform({"flag": ["0", "1"], "yes": ["TRUE", "False"]})
+    assert whole == {"flag": ["0", "1"], "yes": ["TRUE", "False"]}
+    with pytest.raises(DataError, match="got '2', not there in the fit"):
+        model.transform({"flag": ["2"], "yes": [True]})
 
 
 def test_an_unknown_category_may_count_as_a_gap():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import torch
 from scipy.stats import norm
 
 import harmonium as hm
-from harmonium.datasets import Column, Schema, _column, as_parquet, read_table
+from harmonium.datasets import Column, Schema, _column, read_table, write_table
 from harmonium.errors import ArgumentError, ArgumentTypeError, DataError, FileError
 from harmonium.units import unit_from_config
 
@@ -173,6 +175,42 @@ def test_choices_can_be_overridden(table):
     assert codes.columns[0].levels == ("2", "9", "10")
 
 
+@pytest.mark.parametrize(
+    ("cells", "levels"),
+    [
+        (["0.0", "1.0", ""], ("0.0", "1.0")),
+        ([0.0, None, 1.0], ("0", "1")),
+        (["0", "1.0", "1", "0.0"], ("0", "1")),
+        (["True", "", "False"], ("False", "True")),
+        (["TRUE", "false", "true"], ("false", "true")),
+        ([True, None, False], ("false", "true")),
+    ],
+)
+def test_bits_are_bits_however_they_are_written(cells, levels):
+    schema = Schema.infer({"b": cells})
+    [column] = schema.columns
+    assert (column.kind, column.levels) == ("bernoulli", levels)
+    expected = [math.nan, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1]
+    others = [None, False, "False", "FALSE", 0, "0.0", "0", True, "true", "TRUE", 1, 1.0, "1"]
+    np.testing.assert_array_equal(column.encode(others), expected)
+    np.testing.assert_array_equal(column.encode([str(each) for each in others[1:]]), expected[1:])
+    with pytest.raises(DataError, match=r"row 1 .from 0.: got '2', expected one of .* or an empty cell"):
+        column.encode(["1", "2"])
+
+
+def test_categories_are_the_same_in_other_words_only_where_one_level_can_be_meant():
+    codes = Schema.infer({"c": ["1", "2", "10", "x"]}, kinds={"c": "categorical"}).columns[0]
+    assert codes.encode(["1.0", 2, "10", "1e1", "x"]).tolist() == [0, 1, 2, 2, 3]
+    with pytest.raises(DataError, match="got 'X'"):
+        codes.encode(["X"])
+    twice = Schema.infer({"c": ["1", "1.0", "2"]}, kinds={"c": "categorical"}).columns[0]
+    assert twice.encode(["1", "1.0"]).tolist() == [0, 1]
+    with pytest.raises(DataError, match=r"got '1\.00'"):
+        twice.encode(["1.00"])
+    more = Schema.infer({"c": ["1", "2"]}, kinds={"c": "categorical"}, unseen=["c"]).columns[0]
+    assert more.encode(["1.0", "3", "(unseen)"]).tolist() == [0, 2, 2]
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 
@@ -199,6 +237,16 @@ def test_choices_can_be_overridden(table):
         ),
         ({}, {"kinds": {"city": "bernoulli"}}, "levels of column 'city'"),
         ({"visits": [1]}, {}, "columns of different lengths"),
+        (
+            {"visits": [date(2026, 1, 1 + i % 28) for i in range(ROWS)]},
+            {},
+            "'visits': row 0 .* the date or time",
+        ),
+        (
+            {"visits": [4] * ROWS, "city": ["Bonn"] * ROWS},
+            {},
+            "2 columns cannot be learnt from: column 'city': .*; column 'visits': got 4 in all rows",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_learnt_is_refused_by_column(table, change, options, words):
@@ -260,7 +308,7 @@ def test_a_file_is_read_as_text_by_column(tmp_path, name):
 def test_a_file_that_is_no_table_is_refused(tmp_path, text, words):
     with pytest.raises(DataError, match=words):
         read_table(write(tmp_path / "t.csv", text))
-    with pytest.raises(FileError, match="expected a file that ends in"):
+    with pytest.raises(FileError, match="there is no such file, expected one that ends in"):
         read_table(tmp_path / "absent.csv")
 
 
@@ -289,7 +337,8 @@ def test_parquet_is_read(tmp_path, table):
 def test_booleans_are_booleans_in_parquet(tmp_path):
     pytest.importorskip("pyarrow")
     cells = {"b": ["true", None, "false"], "t": ["true", "no", None], "x": [1.5, None, 2.0]}
-    (tmp_path / "t.parquet").write_bytes(as_parquet(cells))
+    with (tmp_path / "t.parquet").open("wb") as file:
+        write_table(tmp_path / "t.parquet", file, [cells])
     assert read_table(tmp_path / "t.parquet") == {**cells, "b": [True, None, False]}
 
 

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -106,13 +107,24 @@ def test_a_file_with_text_and_gaps_is_a_table(wine):
             assert cell is None or math.isclose(float(cell), again, rel_tol=1e-4)
 
 
-def test_a_file_of_numbers_stays_an_array_unless_it_is_called_a_table(tmp_path):
+def test_named_columns_make_a_table_unless_they_are_bits_or_an_array_is_asked_for(tmp_path):
     path = write(tmp_path / "t.csv", "a,b\n" + "0,1.5\n1,2.5\n" * 10)
-    assert load(path).schema is None
-    for told in ({"table": True}, {"columns": {"b": "quantile"}}, {"missing": ["-"]}):
+    bits = write(tmp_path / "b.csv", "a,b\n" + "0,1\n1,1\n1,0\n" * 10)
+    for told in ({"table": True}, {"columns": {"*": "quantile"}}, {"missing": ["-"]}):
         assert load(path, **told).schema.names == ["a", "b"]
+        assert load(bits, **told).schema.names == ["a", "b"]
     again = load(path, schema=load(path, table=True).schema)
-    assert torch.equal(again.train, load(path, table=True).train)
+    assert torch.equal(again.train, load(path).train)
+    for told in ({"table": False}, {"transform": "standardise"}, {"label": "a"}):
+        assert load(path, **told).schema is None
+    assert (load(path, table=False).kind, load(bits).kind) == ("reals", "bits")
+    bare = write(tmp_path / "n.csv", "0,1.5\n1,2.5\n" * 10)
+    assert load(bare).schema is None
+    one = write(tmp_path / "o.csv", "a\n" + "1.5\n2.5\n" * 10)
+    assert load(one).schema is None
+    same = write(tmp_path / "s.csv", "a,b\n" + "0,1.5\n1,1.5\n" * 10)
+    with pytest.raises(DataError, match=r"'b': got 1.5 in all rows.*table=False .--set data.table=false"):
+        load(same)
     text = write(tmp_path / "u.csv", "a,b\n" + "x,1\ny,\nx,2\n" * 10)
     assert load(text).schema is not None
     for told in ({"table": False}, {"binarisation": "none"}, {"transform": "standardise"}, {"label": "b"}):
@@ -139,6 +151,9 @@ def test_words_say_how_columns_are_treated():
     schema = from_table(table, columns=words).schema
     x, y, c = schema.columns
     assert (x.kind, y.transform, c.levels) == ("categorical", "quantile", ("s", "m", "l", "xl", "(unseen)"))
+    for word in ("unseen", "+unseen"):
+        own = from_table(table, columns={"c": word, "id": "drop"}).schema
+        assert own.columns[2].levels == ("l", "m", "s", "(unseen)")
     coded = schema.encode({**table, "c": ["s", "?", "huge", "xl"]})
     assert coded[:, 1].nan_to_num(9).tolist() == [0, 9, 4, 3]
     for wrong, message in {
@@ -252,6 +267,11 @@ def test_a_description_says_what_stands_in_the_way(tmp_path, wine):
     assert kept[NAMES.index("ash")]["treatment"] == "quantile (nats are those of the transformed column)"
     shares = summary(load(wine, columns={"id": "drop"}))["columns"]
     assert np.allclose([c["gaps"] for c in kept], [c["gaps"] for c in shares])
+    told = harmonium("describe", wine, "--column", "id=drop").stdout
+    assert f"Train on it: harmonium train rbm --data {wine}" in told.replace("\n", " ")
+    bits = write(tmp_path / "bits.csv", "a,b\n0,1\n1,1\n1,0\n")
+    assert "--set data.table=true" in harmonium("describe", bits).stdout
+    assert "Train on it" not in harmonium("describe", path).stdout
     line = refuse(2, "describe", wine, "--column", "ahs=drop")
     assert "did you mean 'ash'" in line
     assert "expected NAME=TREATMENT" in refuse(2, "describe", wine, "--column", "ash")
@@ -364,6 +384,27 @@ def test_killed_work_goes_on_to_the_same_bytes(wine, model, tmp_path, monkeypatc
     assert len(list(broken.iterdir())) == len(list(straight.iterdir()))
 
 
+@pytest.mark.parametrize("work", ["score", "impute"])
+@pytest.mark.usefixtures("short")
+def test_a_row_is_mended_and_the_work_goes_on(wine, run, model, tmp_path, work):
+    table, out, right = tmp_path / "t.csv", tmp_path / "out.csv", wine.read_bytes()
+    row = 2 * SHORT + 3
+    lines = right.splitlines(keepends=True)
+    lines[row + 1] = lines[row + 1].replace(b"w", b"w,", 1)
+    table.write_bytes(b"".join(lines))
+    result = harmonium(work, run, table, "--out", out)
+    assert result.exit_code == 1
+    told = result.stderr
+    assert f"line {row + 2}: got 8 cells, expected 7; {2 * SHORT} rows before it are done and kept" in told
+    other = right.replace(b"class_0, red", b"class_1, red", 1)
+    table.write_bytes(other)
+    assert "was begun with another table than now" in refuse(1, work, run, table, "--out", out)
+    table.write_bytes(right)
+    succeed(work, run, table, "--out", out)
+    succeed(work, run, table, "--out", tmp_path / "straight.csv")
+    assert out.read_bytes() == (tmp_path / "straight.csv").read_bytes()
+
+
 def test_only_the_same_work_goes_on(wine, model, tmp_path, short, monkeypatch):
     out, table = tmp_path / "out.csv", tmp_path / "wine.csv"
     table.write_bytes(wine.read_bytes())
@@ -384,11 +425,17 @@ def test_only_the_same_work_goes_on(wine, model, tmp_path, short, monkeypatch):
         hm.tables.score(other, table, out)
     with pytest.raises(FileError, match="was begun with another work"):
         hm.tables.impute(model, table, out)
-    table.write_bytes(wine.read_bytes() + b"w,13,2,2,99,,no\r\n")
+    head, rest = wine.read_bytes().split(b"\r\n", 1)
+    more = b"w,13,2,2,99,,no\r\n"
+    table.write_bytes(head + b"\r\n" + more + rest)
     with pytest.raises(FileError, match="was begun with another table than now"):
         hm.tables.score(model, table, out)
-    hm.tables.score(model, table, out, force=True)
+    table.write_bytes(wine.read_bytes() + more)
+    hm.tables.score(model, table, out)
     assert len(read(out)) == 1 + 178 + 1
+    kept = out.read_bytes()
+    hm.tables.score(model, table, out, force=True)
+    assert out.read_bytes() == kept
     with pytest.raises(FileError, match=r"out\.csv is there already"):
         hm.tables.score(model, table, out)
 
@@ -511,6 +558,28 @@ def test_samples_of_a_table_are_written_as_parquet(run, parquet, tmp_path):
     assert typed["cultivar"] == text["cultivar"]
 
 
+def test_rows_in_parts_are_those_drawn_at_once(run, model, tmp_path, monkeypatch):
+    def parts(draw):
+        return torch.cat([draw(n=7), draw(n=5, row=7), draw(n=8, row=12)])
+
+    whole = hm.sample(model, 20, steps=10, seed=3)
+    torch.testing.assert_close(parts(partial(hm.sample, model, steps=10, seed=3)), whole)
+    assert not torch.equal(hm.sample(model, 7, steps=10, seed=3, row=7), whole[:7])
+    with pytest.raises(ArgumentError, match="row: got -1"):
+        hm.sample(model, row=-1)
+    for start in ("noise", "chains", "data"):
+        made = {}
+        for size in (30, 8):
+            monkeypatch.setattr("harmonium.cli._sample.BLOCK", size)
+            out = tmp_path / f"{start}{size}.csv"
+            told = succeed("sample", run, "--rows", 30, "--steps", 5, "--from", start, "--out", out)
+            assert (told["rows"], told["columns"]) == (30, 6)
+            made[size] = read_table(out)
+        assert made[30]["cultivar"] == made[8]["cultivar"]
+        whole, again = ([float(cell) for cell in made[size]["alcohol"]] for size in (30, 8))
+        np.testing.assert_allclose(whole, again, rtol=1e-5)
+
+
 # --- what does not match --------------------------------------------------------------------------
 
 
@@ -596,6 +665,16 @@ def test_a_table_from_training_to_samples_by_command(run, wine, tmp_path, monkey
     )
     resumed = succeed("resume", run, *sets(["epochs=4"]))
     assert resumed["epochs"] == 4
+
+
+def test_gaps_that_a_command_does_not_take_are_told_of_with_what_fills_them(run, wine, tmp_path):
+    columns = ["--column", "id=drop", "--column", "cultivar=drop", "--column", "rich=drop"]
+    pairs = sets(["hidden=[3,2]", "epochs=1"])
+    told = refuse(2, "train", "dbn", "--data", wine, "--out", tmp_path / "deep", *pairs, *columns)
+    assert re.search(r"missing values .row \d+ has none in column '\w+'.*harmonium impute", told)
+    assert not (tmp_path / "deep").exists()
+    told = refuse(1, "measure", run, "--steps", 1)
+    assert re.search(r"got missing values in the train rows of wine\.csv; harmonium impute", told)
 
 
 def test_quantiles_have_no_nats_in_the_tables_units(tmp_path):

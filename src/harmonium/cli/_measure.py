@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..datasets import Dataset, load
-from ..errors import ArgumentError, FileError
+from ..errors import ArgumentError, DataError, FileError
 from ..features import Inception
 from ..files import write_json
 from ..measures import MEASURES, Measures, measure_samples
@@ -85,6 +85,7 @@ def _drawn(
 ) -> _Given:
     """Draw samples of a run's model; chains start where the training left them, if it left some."""
     run = open_run(path, other_data(path, source, arguments))
+    _check_complete(run.data)
     count = min(n, len(run.data.test))
     rows = draw(run, count, from_chains=run.chains is not None, steps=steps, means=means, seed=seed)
     epoch = run.records[-1]["epoch"] if run.records and not run.greedy else None
@@ -94,7 +95,18 @@ def _drawn(
 def _named(source: str | None, arguments: dict[str, Any]) -> Dataset:
     if source is None:
         raise ArgumentError("--data: got none, expected the data set that the samples are held against")
-    return load(source, **arguments)
+    data = load(source, **arguments)
+    _check_complete(data)
+    return data
+
+
+def _check_complete(data: Dataset) -> None:
+    """Refuse rows with gaps, between which and samples there are no distances."""
+    for split in ("train", "test"):
+        rows = data.fixed(split)
+        if rows.is_floating_point() and bool(rows.isnan().any()):
+            remedy = "harmonium impute fills gaps in, and --data takes what it writes"
+            raise DataError(f"data: got missing values in the {split} rows of {data.name}; {remedy}")
 
 
 def _read(path: Path) -> np.ndarray[Any, Any]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 __all__ = ["ALL", "COLUMNS", "MAPS", "Column"]
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -40,6 +41,7 @@ ALL = "*"
 """The name that stands for all columns of numbers."""
 KNOTS = 1000
 FALSE, TRUE = "false", "true"
+_BITS = {FALSE: "0", TRUE: "1"}
 
 
 @dataclass(frozen=True)
@@ -105,27 +107,40 @@ class Column:
         """
         if self.kind == "gaussian":
             return self.forward(finite(self.name, cells, first))
-        codes = {level: float(code) for code, level in enumerate(self.levels)}
-        if is_text(cells):
-            known = {cell: codes.get(text(cell)) for cell in {*cells} - {None}}
-            if self.unseen or None not in known.values():
-                last = len(self.levels) - 1.0
-                found = {cell: last if code is None else code for cell, code in known.items()}
-                values = map({**found, None: math.nan}.__getitem__, cells)
-                return np.fromiter(values, np.float64, len(cells))
-        out = np.full(len(cells), np.nan)
-        for row, cell in enumerate(cells):
-            if cell is None:
-                continue
-            code = codes.get(text(cell))
-            if code is None and not self.unseen:
-                raise DataError(
-                    f"column {self.name!r}: row {first + row} (from 0): got {show(cell)}, expected one of "
-                    f"{shorten(self.levels)}; unseen={self.name!r} (--column "
-                    f"{self.name}=unseen) takes others as a level of their own"
-                )
-            out[row] = len(self.levels) - 1 if code is None else code
-        return out
+        texts = cells if is_text(cells) else [None if cell is None else text(cell) for cell in cells]
+        codes = self.codes({*texts})
+        unknown = [level for level, code in codes.items() if level is not None and math.isnan(code)]
+        if unknown and not self.unseen:
+            row = min(map(texts.index, unknown))
+            trained = f"columns={{{self.name!r}: 'unseen'}} (--column {self.name}=unseen)"
+            raise DataError(
+                f"column {self.name!r}: row {first + row} (from 0): got {show(cells[row])}, expected one of "
+                f"{shorten(self.levels)}, or an empty cell for a gap; a model trained with {trained} takes "
+                "others as a level of their own"
+            )
+        codes |= dict.fromkeys(unknown, len(self.levels) - 1.0)
+        return np.fromiter(map(codes.__getitem__, texts), np.float64, len(cells))
+
+    def codes(self, texts: Iterable[str | None]) -> dict[str | None, float]:
+        """Return the codes of texts, NaN where one is no level or None.
+
+        What says the same as a single level in another way, as 1.0 for 1 and TRUE for true, is that level;
+        of bits also true for 1.
+        """
+        own = {level: float(code) for code, level in enumerate(self.levels)}
+        named = self.levels[:-1] if self.unseen else self.levels
+        counts = Counter(map(self._meaning, named))
+        same = {m: own[level] for level in named if counts[m := self._meaning(level)] == 1}
+        found: dict[str | None, float] = dict.fromkeys(texts, math.nan)
+        for each in found:
+            if each is not None:
+                level = each.strip()
+                found[each] = own[level] if level in own else same.get(self._meaning(level), math.nan)
+        return found
+
+    def _meaning(self, level: str) -> str:
+        found = usual(level)
+        return _BITS.get(found, found) if self.kind == "bernoulli" else found
 
     def decode(self, values: Floats) -> list[Any]:
         """Return values of the unit as cells: texts, numbers, and None for a gap.
@@ -329,9 +344,17 @@ def text(cell: Any) -> str:
     return str(cell)
 
 
+def usual(level: str) -> str:
+    """Return the text of a boolean or a finite number as it is usually written, and any other as it is."""
+    number = as_number(level)
+    if number is not None and math.isfinite(number):
+        return text(number)
+    return level.lower() if level.lower() in (FALSE, TRUE) else level
+
+
 def dropping(name: str) -> str:
     """Return in words how a column is left out."""
-    return f"drop=[{name!r}] (--column {name}=drop) leaves it out"
+    return f"columns={{{name!r}: 'drop'}} (--column {name}=drop) leaves it out"
 
 
 def shorten(names: Iterable[str]) -> str:

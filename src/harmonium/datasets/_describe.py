@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, choose
-from ._column import ALL, MAPS, as_number, in_words, text
+from ._column import ALL, MAPS, as_number, in_words, text, usual
 from ._mixed_table import check_table
-from ._schema import LEVELS, MISSING, gaps, kind_of
+from ._schema import LEVELS, MISSING, gaps, kind_of, levels_of
 from ._tables import open_table, read_blocks
 from ._treatment import understand
 
@@ -114,19 +114,17 @@ class _Tally:
             given: The arguments of :meth:`Schema.infer`.
             rows: How many rows the table has.
         """
-        name, found = self.name, sorted(self.texts) if len(self.texts) <= LEVELS else []
+        name = self.name
         kind: str | None = "dropped"
-        problem, treatment, levels = None, "", found
+        problem, treatment, levels = None, "", list[str]()
         if name not in given["drop"]:
             kind, problem = self._kind(given)
         if kind == "gaussian":
-            treatment, levels = (
-                in_words(given["transforms"].get(name, given["transforms"].get(ALL, MAPS[0]))),
-                [],
-            )
+            treatment = in_words(given["transforms"].get(name, given["transforms"].get(ALL, MAPS[0])))
             problem = problem or self._fault_of_numbers()
         elif kind in ("bernoulli", "categorical"):
             stated = given["levels"].get(name)
+            found = levels_of(kind, self.texts) if len(self.texts) <= LEVELS else []
             levels = found if stated is None else list(stated)
             unseen = name in given["unseen"]
             treatment = f"{len(levels)} levels" + (" and one for all that are unseen" if unseen else "")
@@ -136,7 +134,7 @@ class _Tally:
             "name": name,
             "kind": kind,
             "treatment": treatment,
-            "levels": levels if kind in ("bernoulli", "categorical") else [],
+            "levels": levels,
             "gaps": self.gaps / rows,
             "least": self.low if numeric else None,
             "largest": self.high if numeric else None,
@@ -175,7 +173,8 @@ class _Tally:
             return f"{levels[0] if levels else 'nothing'} in all rows; --column {self.name}=drop"
         if kind == "bernoulli" and len(levels) != 2:
             return f"{len(levels)} different texts, where a bit has two"
-        others = self.texts - {*levels}
+        said = {*map(usual, levels)}
+        others = [each for each in self.texts if usual(each) not in said]
         if others and not unseen:
             return f"{min(others)!r} is none of the levels; +unseen takes it as one of its own"
         return None

@@ -8,11 +8,12 @@ to the user.
 
 from __future__ import annotations
 
-__all__ = ["LEVELS", "MISSING", "Schema", "gaps", "kind_of"]
+__all__ = ["LEVELS", "MISSING", "Schema", "gaps", "kind_of", "levels_of"]
 
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, time, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -35,6 +36,7 @@ from ._column import (
     is_text,
     shorten,
     text,
+    usual,
 )
 from ._tables import as_table
 
@@ -43,6 +45,8 @@ MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null")
 LEVELS = 256
 UNSEEN = "(unseen)"
 BITS = (FALSE, TRUE)
+_FAULTS = 5
+_TIMES = (date, time, timedelta, np.datetime64, np.timedelta64)
 
 
 @dataclass(frozen=True)
@@ -112,14 +116,19 @@ class Schema:
                 choose(argument, name, list(table))
         if not table or not len(next(iter(table.values()))):
             raise DataError("table: got 0 rows, expected at least one below the names of the columns")
-        columns = []
+        columns, faults = [], []
         for name, raw in table.items():
             if name in drop:
                 continue
             cells = gaps(raw, missing)
             kind = kinds.get(name) or ("categorical" if name in levels or name in unseen else None)
             transform = own.get(name, default)
-            columns.append(_fit(name, cells, kind, transform, levels.get(name), name in unseen, train))
+            try:
+                columns.append(_fit(name, cells, kind, transform, levels.get(name), name in unseen, train))
+            except DataError as error:
+                faults.append(error)
+        if faults:
+            raise faults[0] if len(faults) == 1 else DataError(_together(faults))
         return cls(tuple(columns), missing, tuple(drop))
 
     @property
@@ -270,6 +279,12 @@ class Schema:
         return rows.detach().cpu().double().numpy()
 
 
+def _together(faults: Sequence[DataError]) -> str:
+    """Return what is wrong with several columns, the first few in full."""
+    more = f"; and {len(faults) - _FAULTS} more" if len(faults) > _FAULTS else ""
+    return f"{len(faults)} columns cannot be learnt from: {'; '.join(map(str, faults[:_FAULTS]))}{more}"
+
+
 def gaps(cells: Sequence[Any], missing: Sequence[str]) -> Sequence[Any]:
     """Return cells with None for all that are missing."""
     texts = {*missing}
@@ -309,8 +324,7 @@ def _fit(
             raise invalid(f"levels, unseen: of column {name!r}", kind, "a bernoulli or categorical column")
         x = finite(name, cells)
         return fit_numbers(name, x if train is None else x[train.numpy()], transform)
-    found = sorted({text(cell) for cell in there}, key=_natural)
-    own = tuple(found if levels is None else levels)
+    own = tuple(levels_of(kind, {text(cell) for cell in there}) if levels is None else levels)
     if unseen:
         own = (*own, UNSEEN)
     if len(own) < 2:
@@ -348,19 +362,31 @@ def kind_of(
         word: Those of another text, likewise.
 
     Raises:
-        DataError: There are both.
+        DataError: There are both, or there is a date.
     """
-    texts = {*texts}
-    if texts <= {*BITS} or texts <= {"True", "False"} or texts <= {"TRUE", "FALSE"} or texts == {"0", "1"}:
+    said = {*map(usual, texts)}
+    if said <= {*BITS} or said == {"0", "1"}:
         return "bernoulli"
+    if word is not None and isinstance(word[1], _TIMES):
+        raise DataError(
+            f"column {name!r}: row {word[0]} (from 0): got the date or time {show(word[1])}, expected "
+            "numbers, text or booleans; give days or seconds, or text, or leave the column out"
+        )
     if number is None or word is None:
         return "gaussian" if word is None else "categorical"
     raise DataError(
         f"column {name!r}: got both numbers (row {number[0]} from 0: {show(number[1])}) and text "
         f"(row {word[0]}: {show(word[1])}); expected one of them: "
-        f"kinds={{{name!r}: 'categorical'}} (--column {name}=categorical) takes all as text, "
+        f"columns={{{name!r}: 'categorical'}} (--column {name}=categorical) takes all as text, "
         "missing= (--set data.missing=[...], of describe --missing) says which texts are gaps"
     )
+
+
+def levels_of(kind: str, texts: Collection[str]) -> list[str]:
+    """Return the levels of a column in their order; of bits written in several ways, the usual one."""
+    said = {*map(usual, texts)}
+    several = kind == "bernoulli" and len(said) < len({*texts})
+    return sorted(said if several else {*texts}, key=_natural)
 
 
 def _natural(level: str) -> tuple[bool, float, str]:

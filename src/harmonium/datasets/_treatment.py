@@ -35,7 +35,7 @@ def understand(columns: Mapping[str, str] | None) -> dict[str, Any]:
     levels: dict[str, list[str]] = {}
     unseen, drop = [], []
     for name, text in rest.items():
-        word = text.removesuffix(f"+{UNSEEN}")
+        word = text.removesuffix(f"+{UNSEEN}") or UNSEEN
         if word != text or word == UNSEEN:
             unseen.append(name)
         if word.startswith(LEVELS):

@@ -81,7 +81,7 @@ class Estimator(BaseEstimator):
         """Return the rows of a fit as the model is to see them, their units, and what standardised them."""
         unit = units_of(self.visible, rows, grey=self._grey)
         if isinstance(self.visible, Unit) or unit.kind != "gaussian":
-            unit.validate(rows, means=self._grey, name="X")
+            self._check(rows, unit)
             return rows, unit, None
         transform = _standardiser(rows)
         return transform.apply(rows), unit, transform
@@ -96,14 +96,14 @@ class Estimator(BaseEstimator):
         check_is_fitted(self)
         values = validate_data(self, X, reset=False, **HOW)
         rows = as_tensor(values)
-        self._check(rows)
+        self._check(rows, self._units())
         transform = self.model_.transform
         dtype = np.float32 if values.dtype == np.float32 else np.float64
         return rows if transform is None else transform.apply(rows), dtype
 
-    def _check(self, rows: Tensor) -> None:
-        """Check that the model's units can take rows."""
-        self._units().validate(rows, means=self._grey, name="X")
+    def _check(self, rows: Tensor, unit: Unit) -> None:
+        """Check that units can take rows."""
+        unit.validate(rows, means=self._grey, name="X")
 
     def _units(self) -> Unit:
         """Return the units of a row, its label apart."""

@@ -30,7 +30,7 @@ from ..learning import Rule
 from ..models import RBM
 from ..random import Stream
 from ..training import fit
-from ..units import Bernoulli
+from ..units import Bernoulli, Unit
 from ._base import as_option, data_set, draw_seed, hidden_of, make_rule
 from ._transformers import Encoder
 
@@ -217,5 +217,5 @@ class BernoulliRBM(Encoder):
         )
         return hidden
 
-    def _check(self, rows: Tensor) -> None:
+    def _check(self, rows: Tensor, unit: Unit) -> None:
         """Take any numbers, as scikit-learn does."""

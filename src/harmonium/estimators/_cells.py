@@ -71,19 +71,17 @@ class Field:
             if isinstance(cells, np.ndarray) and not np.isinf(cells).any():
                 return self.column.forward(cells)
             return self.column.encode(_with_none(cells))
-        codes = {level: float(code) for code, level in enumerate(self.column.levels)}
-        codes |= (
-            {} if unknown == "refuse" else dict.fromkeys({_level(c) for c in _list(cells)} - {*codes}, np.nan)
-        )
-        values = [np.nan if cell is None else codes.get(_level(cell)) for cell in _with_none(cells)]
-        if None in values:
-            row = values.index(None)
+        texts = [None if cell is None else _level(cell) for cell in _with_none(cells)]
+        codes = self.column.codes({*texts})
+        strange = [level for level, code in codes.items() if level is not None and np.isnan(code)]
+        if strange and unknown == "refuse":
+            row = min(map(texts.index, strange))
             got, levels = show(_list(cells)[row]), show([*self.column.levels])
             raise DataError(
                 f"column {self.column.name!r}: row {row} (from 0): got {got}, not there in the fit, "
                 f"expected one of {levels}; unknown='gap' takes it as a gap"
             )
-        return np.array(values, dtype=np.float64)
+        return np.array([codes[each] for each in texts], dtype=np.float64)
 
     def numbers(self, cells: Cells) -> Floats:
         """Return cells of a column of numbers as such, NaN for gaps."""
@@ -141,7 +139,7 @@ def as_numbers(cells: Cells) -> Floats:
     """Return the cells of a column as numbers, NaN for gaps; none at all where one is no number."""
     try:
         return _numbers(cells)
-    except ValueError:
+    except (TypeError, ValueError):
         return np.empty(0)
 
 

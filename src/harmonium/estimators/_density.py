@@ -27,11 +27,13 @@ from numpy.typing import NDArray
 from sklearn.base import OutlierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from ..errors import DataError, choose, invalid
 from ..likelihood import log_partition
 from ..models import RBM
 from ..training import fit
+from ..units import Unit
 from ._base import ROWS, Estimator, data_set, draw_seed, drawn, hidden_of, make_rule
 from ._nearest import Neighbours
 
@@ -104,6 +106,17 @@ class RBMDensity(OutlierMixin, Estimator):
         self.verbose = verbose
         self.random_state = random_state
         self.device = device
+
+    def _check(self, rows: Tensor, unit: Unit) -> None:
+        try:
+            super()._check(rows, unit)
+        except DataError as error:
+            if unit.kind != "bernoulli":
+                raise
+            told = str(error).split(" (grey values")[0]
+            raise DataError(
+                f"{told}, such as X > 0.5; visible='gaussian' has a density of other values"
+            ) from None
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn from rows of shape (rows, columns), and estimate log Z; ``y`` is not looked at.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "check_callback",
+    "check_complete",
     "check_config",
     "check_finite",
     "check_gaps",
@@ -86,6 +87,27 @@ def check_missing(rule: Rule, model: Model, data: Any) -> None:
         able = ", ".join(repr(name) for name, kind in RULES.items() if kind.integrates)
         expected = f"one that integrates over missing values ({able}): row {row} has none in column {column}"
         raise invalid("rule", rule.name, expected)
+
+
+def check_complete(data: Any) -> None:
+    """Check that no value of the rows is missing, where layers are trained one after the other.
+
+    Raises:
+        ArgumentError: One is; it is named.
+    """
+    rows = data.train if isinstance(data, Dataset) else data
+    if not isinstance(rows, Tensor | np.ndarray) or rows.ndim != 2:
+        return
+    rows = as_rows("data", rows)
+    if rows.is_floating_point() and bool(rows.isnan().any()):
+        row, column = rows.isnan().nonzero()[0].tolist()
+        schema = getattr(data, "schema", None)
+        name = column if schema is None else repr(schema.blocks[column].name)
+        raise ArgumentError(
+            f"data: got missing values (row {row} has none in column {name}), over which layers that are "
+            "trained one by one do not integrate; an rbm does, and harmonium impute (hm.tables.impute) fills "
+            "them in by it"
+        )
 
 
 def check_gaps(rule: Rule, model: Model, source: Any, options: Options) -> None:

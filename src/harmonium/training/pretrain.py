@@ -40,7 +40,15 @@ from ..files import to_json, write_bytes
 from ..learning import PCD, RULES, Rule, VariationalPCD
 from ..models import DBM, DBN, RBM, check_fit, check_transform, load_parameters, save
 from ..random import Stream
-from ._checks import check_callback, check_config, check_finite, check_hashes, check_is_rule, check_rule
+from ._checks import (
+    check_callback,
+    check_complete,
+    check_config,
+    check_finite,
+    check_hashes,
+    check_is_rule,
+    check_rule,
+)
 from ._lifted import LayerData, hashes, open_data
 from ._log import read
 from ._options import Options
@@ -254,6 +262,8 @@ class _Stack:
     def check(self, folder: RunFolder | None) -> None:
         """Check all that a stage's run would refuse, before the first one begins."""
         check_finite(self.model)
+        if len(self.stages) > 1:
+            check_complete(self.data)
         for stage, trained in enumerate(self.stages):
             if stage < self.settled:
                 continue
