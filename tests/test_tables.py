@@ -178,6 +178,39 @@ def test_frames_become_data_sets():
     assert torch.equal(data.train.nan_to_num(9), from_table(table).train.nan_to_num(9))
 
 
+def test_a_file_is_the_table_in_it_however_long_its_blocks(wine, tmp_path, monkeypatch):
+    whole = load(wine, columns={"malic": "quantile", "id": "drop"}, seed=4)
+    table = from_table(
+        read_table(wine), columns={"malic": "quantile", "id": "drop"}, seed=4, validation=0.1, test=0.1
+    )
+    blocks = partial(read_blocks, rows=7)
+    monkeypatch.setattr("harmonium.datasets._mixed_table.read_blocks", blocks)
+    parts = load(wine, columns={"malic": "quantile", "id": "drop"}, seed=4)
+    for other in (table, parts):
+        assert other.schema == whole.schema
+        for split in ("train", "validation", "test"):
+            assert torch.equal(other.fixed(split).nan_to_num(9), whole.fixed(split).nan_to_num(9))
+    path = tmp_path / "t.csv"
+    path.write_bytes(wine.read_bytes().replace(b"w100,", b"w100,x", 1))
+    with pytest.raises(DataError, match=r"'alcohol': got both numbers .row 0 .*row 100: 'x"):
+        load(path)
+    with pytest.raises(DataError, match=r"'alcohol': row 100 .from 0.: got 'x"):
+        load(path, columns={"alcohol": "standardise"})
+
+
+def test_the_memory_of_a_file_is_that_of_its_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr("harmonium.datasets._mixed_table.read_blocks", partial(read_blocks, rows=500))
+    peaks = []
+    for rows in (2000, 12_000):
+        lines = "".join(f"{i % 2},{i / 7},{'red' if i % 3 else 'blue'},,{i}th\n" for i in range(rows))
+        path = write(tmp_path / f"{rows}.csv", "a,b,c,d,e\n1,1,red,no,x\n1,1,red,yes,x\n" + lines)
+        tracemalloc.start()
+        assert load(path, columns={"e": "drop"}, validation=0, test=0).train.shape == (rows + 2, 4)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 10_000 * 5 * 16
+
+
 def test_a_summary_tells_of_columns_gaps_and_a_floor(wine):
     data = load(wine, columns={"id": "drop"})
     told = summary(data)

@@ -18,6 +18,8 @@ from torch import Tensor
 from .errors import invalid
 from .kernels.philox import Draw, bits, normal, uniform
 
+_PART = 1 << 16
+
 
 class Stream:
     """Creates a stream of random numbers.
@@ -92,8 +94,12 @@ class Stream:
 
     def permutation(self, n: int) -> Tensor:
         """Draw a permutation of 0 ... n-1, shape (n)."""
-        words = bits(self.draw(), n, 2)
-        keys = (words[:, 0] << 31) ^ words[:, 1]
+        address = self.draw()
+        keys = torch.empty(n, dtype=torch.int64)
+        for first in range(0, n, _PART):
+            rows = torch.arange(first, min(first + _PART, n))
+            words = bits(address, self.row + rows, 2)
+            keys[rows] = (words[:, 0] << 31) ^ words[:, 1]
         return torch.argsort(keys, stable=True)
 
     def state_dict(self) -> dict[str, int | str]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 __all__ = ["describe_table"]
 
-import math
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import DataError, choose
-from ._column import ALL, MAPS, as_number, in_words, text, usual
+from ._column import ALL, MAPS, in_words, usual
 from ._mixed_table import check_table
-from ._schema import LEVELS, MISSING, gaps, kind_of, levels_of
+from ._schema import MISSING, gaps
 from ._tables import open_table, read_blocks
+from ._tally import LEVELS, Tally
 from ._treatment import understand
 
 
@@ -56,7 +55,7 @@ def describe_table(
         choose("columns", name, [*form.names, ALL])
     given = understand(columns)
     absent = MISSING if missing is None else tuple(missing)
-    tallies = {name: _Tally(name) for name in form.names}
+    tallies = {name: _Told(name) for name in form.names}
     kept = [name for name in form.names if name not in given["drop"]]
     rows = empty = 0
     for block in read_blocks(path, delimiter=delimiter):
@@ -73,58 +72,30 @@ def describe_table(
     if not rows:
         raise DataError(f"{path}: got 0 rows, expected at least one below the names of the columns")
     share = sum(tallies[name].gaps for name in kept) / max(rows * len(kept), 1)
-    told = [tally.told(given, rows) for tally in tallies.values()]
+    told = [tally.told(given) for tally in tallies.values()]
     return {"rows": rows, "empty_rows": empty, "gaps": share, "columns": told}
 
 
-class _Tally:
-    """Creates the counts of a column."""
+class _Told(Tally):
+    """Creates the counts of a column that is to be described."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.gaps = self.numbers = 0
-        self.texts: set[str] = set()
-        self.number: tuple[int, Any] | None = None
-        self.word: tuple[int, Any] | None = None
-        self.infinite: tuple[int, Any] | None = None
-        self.low, self.high, self.sum = math.inf, -math.inf, 0.0
-
-    def add(self, cells: Sequence[Any], first: int) -> None:
-        """Count cells, the first of which is in row ``first``; None is a gap."""
-        counts = Counter(cells)
-        self.gaps += counts.pop(None, 0)
-        if len(self.texts) <= LEVELS:
-            self.texts |= {text(cell) for cell in counts}
-        for cell, count in counts.items():
-            number = as_number(cell)
-            if number is None:
-                self.word = self.word or (first + cells.index(cell), cell)
-                continue
-            self.number = self.number or (first + cells.index(cell), cell)
-            if math.isfinite(number):
-                self.low, self.high = min(self.low, number), max(self.high, number)
-                self.sum, self.numbers = self.sum + number * count, self.numbers + count
-            else:
-                self.infinite = self.infinite or (first + cells.index(cell), cell)
-
-    def told(self, given: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    def told(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return what there is to tell of the column.
 
         Arguments:
             given: The arguments of :meth:`Schema.infer`.
-            rows: How many rows the table has.
         """
         name = self.name
         kind: str | None = "dropped"
         problem, treatment, levels = None, "", list[str]()
         if name not in given["drop"]:
-            kind, problem = self._kind(given)
+            kind, problem = self._treated(given)
         if kind == "gaussian":
             treatment = in_words(given["transforms"].get(name, given["transforms"].get(ALL, MAPS[0])))
             problem = problem or self._fault_of_numbers()
         elif kind in ("bernoulli", "categorical"):
             stated = given["levels"].get(name)
-            found = levels_of(kind, self.texts) if len(self.texts) <= LEVELS else []
+            found = self.levels(kind) if len(self.texts) <= LEVELS else []
             levels = found if stated is None else list(stated)
             unseen = name in given["unseen"]
             treatment = f"{len(levels)} levels" + (" and one for all that are unseen" if unseen else "")
@@ -135,14 +106,14 @@ class _Tally:
             "kind": kind,
             "treatment": treatment,
             "levels": levels,
-            "gaps": self.gaps / rows,
+            "gaps": self.gaps / self.rows,
             "least": self.low if numeric else None,
             "largest": self.high if numeric else None,
             "mean": self.sum / self.numbers if numeric else None,
             "problem": problem,
         }
 
-    def _kind(self, given: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    def _treated(self, given: Mapping[str, Any]) -> tuple[str | None, str | None]:
         """Return the kind of the column, or None, and why it has none."""
         name = self.name
         stated = given["kinds"].get(name)
@@ -153,7 +124,7 @@ class _Tally:
         if stated is not None:
             return stated, None
         try:
-            return kind_of(name, self.texts, self.number, self.word), None
+            return self.kind(), None
         except DataError as error:
             return None, str(error).removeprefix(f"column {name!r}: ")
 

@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import ArgumentTypeError, DataError, choose, invalid, show
 from ._column import ALL
 from ._dataset import Dataset
 from ._rows import TENTH, Size, check_size, refuse, shares
-from ._schema import MISSING, Schema
-from ._tables import as_table, read_table
+from ._schema import MISSING, Schema, gaps
+from ._tables import as_table, open_table, read_blocks
+from ._tally import Tally
 from ._treatment import understand
 
 
@@ -70,24 +72,9 @@ def from_table(
         raise DataError(f"{name}: got 0 rows, expected at least one below the names of the columns")
     index = shares(n, sizes, seed, shuffled=True)
     train = index.get("train")
-    fitted = schema or _fitted(own, columns, missing, train if isinstance(train, Tensor) else None)
-    rows = fitted.encode(own)
-    parts = {"train": rows, **{split: rows[where] for split, where in index.items()}}
-    parts |= {split: fitted.encode(other) for split, other in others.items()}
-    none = rows[:0]
-    return Dataset(
-        name=name,
-        train=parts["train"],
-        validation=parts.get("validation", none),
-        test=parts.get("test", none),
-        labels={},
-        shape=(rows.shape[1],),
-        binarisation=None,
-        levels=None,
-        source=source,
-        seed=seed,
-        schema=fitted,
-    )
+    fitted = schema or Schema.infer(own, train=_rows_of(train), **_choices(list(own), columns, missing))
+    extra = {split: fitted.encode(other) for split, other in others.items()}
+    return _assembled(fitted.encode(own), index, extra, fitted, name, source, seed)
 
 
 def load_table(
@@ -99,17 +86,31 @@ def load_table(
     schema: Schema | None,
     missing: Sequence[str] | None,
 ) -> Dataset:
-    """Read a table from a file into a data set; see :func:`from_table`."""
-    return from_table(
-        read_table(path, delimiter=delimiter),
-        columns=columns,
-        schema=schema,
-        missing=missing,
-        seed=seed,
-        name=path.absolute().name,
-        source=f"The file {path}.",
-        **{**TENTH, **sizes},
-    )
+    """Read a table from a file into a data set; see :func:`from_table`.
+
+    The file is read twice, in blocks, so that only rows for the model and numbers are held in memory.
+    """
+    form, sizes = open_table(path, delimiter), {**TENTH, **sizes}
+    for split, size in sizes.items():
+        check_size(split, size)
+    choices = _choices(list(form.names), columns, missing)
+    tallies = {name: Tally(name, keep=name not in choices["drop"]) for name in form.names}
+    n = 0
+    for block in read_blocks(path, delimiter=delimiter):
+        n += len(next(iter(block.table.values())))
+        if schema is None:
+            for name, cells in block.table.items():
+                tallies[name].add(gaps(cells, choices["missing"]), block.first)
+    if not n:
+        raise DataError(f"{path.name}: got 0 rows, expected at least one below the names of the columns")
+    index = shares(n, sizes, seed, shuffled=True)
+    fitted = schema or Schema.of_tallies(tallies, train=_rows_of(index.get("train")), **choices)
+    tallies.clear()
+    rows = torch.empty(n, len(fitted.columns))
+    for block in read_blocks(path, delimiter=delimiter):
+        part = fitted.encode(block.table, block.first)
+        rows[block.first : block.first + len(part)] = part
+    return _assembled(rows, index, {}, fitted, path.absolute().name, f"The file {path}.", seed)
 
 
 def check_table(
@@ -132,14 +133,52 @@ def check_table(
         raise invalid("missing", missing, 'a list of texts, as ["", "?"]')
 
 
-def _fitted(
-    table: Mapping[str, Any],
-    columns: Mapping[str, str] | None,
-    missing: Sequence[str] | None,
-    train: Tensor | None,
-) -> Schema:
-    """Fit a schema to a table."""
+def _choices(
+    names: Sequence[str], columns: Mapping[str, str] | None, missing: Sequence[str] | None
+) -> dict[str, Any]:
+    """Return the arguments of :meth:`Schema.infer` that words by column stand for."""
     for name in columns or {}:
-        choose("columns", name, [*table, ALL])
-    gaps = MISSING if missing is None else tuple(missing)
-    return Schema.infer(table, missing=gaps, train=train, **understand(columns))
+        choose("columns", name, [*names, ALL])
+    return {**understand(columns), "missing": MISSING if missing is None else tuple(missing)}
+
+
+def _rows_of(share: Any) -> Tensor | None:
+    """Return the numbers of the rows of a split, or None of all."""
+    return share if isinstance(share, Tensor) else None
+
+
+def _assembled(
+    rows: Tensor,
+    index: Mapping[str, Any],
+    others: Mapping[str, Tensor],
+    schema: Schema,
+    name: str,
+    source: str,
+    seed: int,
+) -> Dataset:
+    """Return rows as a data set.
+
+    Arguments:
+        rows: Of the table.
+        index: Which of them each split has.
+        others: Splits that are tables of their own.
+        schema: What made the rows.
+        name: The data set's name.
+        source: Where they came from.
+        seed: That of the permutation.
+    """
+    parts = {"train": rows, **{split: rows[where] for split, where in index.items()}, **others}
+    none = rows[:0]
+    return Dataset(
+        name=name,
+        train=parts["train"],
+        validation=parts.get("validation", none),
+        test=parts.get("test", none),
+        labels={},
+        shape=(rows.shape[1],),
+        binarisation=None,
+        levels=None,
+        source=source,
+        seed=seed,
+        schema=schema,
+    )

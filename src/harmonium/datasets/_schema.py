@@ -8,12 +8,11 @@ to the user.
 
 from __future__ import annotations
 
-__all__ = ["LEVELS", "MISSING", "Schema", "gaps", "kind_of", "levels_of"]
+__all__ = ["MISSING", "Schema", "gaps"]
 
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, time, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -21,32 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ArgumentTypeError, DataError, choose, invalid, show
-from ._column import (
-    ALL,
-    COLUMNS,
-    FALSE,
-    MAPS,
-    TRUE,
-    Column,
-    as_number,
-    dropping,
-    finite,
-    fit_numbers,
-    is_text,
-    shorten,
-    text,
-    usual,
-)
+from ..errors import ArgumentTypeError, DataError, choose, invalid
+from ._column import ALL, COLUMNS, MAPS, Column, is_text, shorten
 from ._tables import as_table
+from ._tally import Tally
 
 MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null")
 """The texts that stand for a missing cell."""
-LEVELS = 256
-UNSEEN = "(unseen)"
-BITS = (FALSE, TRUE)
 _FAULTS = 5
-_TIMES = (date, time, timedelta, np.datetime64, np.timedelta64)
 
 
 @dataclass(frozen=True)
@@ -106,6 +87,33 @@ class Schema:
                 infinity, or too many levels.
         """
         table, missing = as_table(table), tuple(missing)
+        if not table or not len(next(iter(table.values()))):
+            raise DataError("table: got 0 rows, expected at least one below the names of the columns")
+        cells = {name: gaps(raw, missing) for name, raw in table.items()}
+        tallies = {name: Tally(name, keep=name not in drop) for name in table}
+        for name, tally in tallies.items():
+            tally.add(cells[name])
+        given: dict[str, Any] = {"kinds": kinds, "transforms": transforms, "levels": levels, "unseen": unseen}
+        schema = cls.of_tallies(tallies, **given, drop=drop, missing=missing, train=train)
+        for column in schema.columns:
+            if column.name in (levels or {}):
+                column.encode(cells[column.name])
+        return schema
+
+    @classmethod
+    def of_tallies(
+        cls,
+        tallies: Mapping[str, Tally],
+        *,
+        kinds: Mapping[str, str] | None = None,
+        transforms: Mapping[str, str] | str = "standardise",
+        levels: Mapping[str, Sequence[str]] | None = None,
+        unseen: Collection[str] = (),
+        drop: Collection[str] = (),
+        missing: Sequence[str] = MISSING,
+        train: Tensor | None = None,
+    ) -> Schema:
+        """Infer how columns are treated by the counts of their cells; see :meth:`infer`."""
         kinds, levels = dict(kinds or {}), dict(levels or {})
         own = {ALL: transforms} if isinstance(transforms, str) else dict(transforms)
         default = own.pop(ALL, MAPS[0])
@@ -113,23 +121,20 @@ class Schema:
         given |= {"unseen": unseen, "drop": drop}
         for argument, names in given.items():
             for name in names:
-                choose(argument, name, list(table))
-        if not table or not len(next(iter(table.values()))):
-            raise DataError("table: got 0 rows, expected at least one below the names of the columns")
+                choose(argument, name, list(tallies))
         columns, faults = [], []
-        for name, raw in table.items():
+        for name, tally in tallies.items():
             if name in drop:
                 continue
-            cells = gaps(raw, missing)
             kind = kinds.get(name) or ("categorical" if name in levels or name in unseen else None)
             transform = own.get(name, default)
             try:
-                columns.append(_fit(name, cells, kind, transform, levels.get(name), name in unseen, train))
+                columns.append(tally.fit(kind, transform, levels.get(name), name in unseen, train))
             except DataError as error:
                 faults.append(error)
         if faults:
             raise faults[0] if len(faults) == 1 else DataError(_together(faults))
-        return cls(tuple(columns), missing, tuple(drop))
+        return cls(tuple(columns), tuple(missing), tuple(drop))
 
     @property
     def names(self) -> list[str]:
@@ -300,99 +305,6 @@ def _is_missing(cell: Any, texts: Collection[str]) -> bool:
     if cell is None or type(cell).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(cell, (float, np.floating)) and bool(np.isnan(cell))
-
-
-def _fit(
-    name: str,
-    cells: Sequence[Any],
-    kind: str | None,
-    transform: str,
-    levels: Sequence[str] | None,
-    unseen: bool,
-    train: Tensor | None,
-) -> Column:
-    """Fit a column to cells, a transform to those of training rows."""
-    there = [cell for cell in cells if cell is not None]
-    if not there and levels is None:
-        raise DataError(
-            f"column {name!r}: all {len(cells)} cells are missing, expected values; {dropping(name)}"
-        )
-    kind = kind or _kind(name, cells)
-    choose(f"kinds: of column {name!r}", kind, COLUMNS)
-    if kind == "gaussian":
-        if levels is not None or unseen:
-            raise invalid(f"levels, unseen: of column {name!r}", kind, "a bernoulli or categorical column")
-        x = finite(name, cells)
-        return fit_numbers(name, x if train is None else x[train.numpy()], transform)
-    own = tuple(levels_of(kind, {text(cell) for cell in there}) if levels is None else levels)
-    if unseen:
-        own = (*own, UNSEEN)
-    if len(own) < 2:
-        raise DataError(
-            f"column {name!r}: got {show(own[0])} in all rows, expected at least two; {dropping(name)}"
-        )
-    if levels is None and len(own) > LEVELS:
-        raise DataError(
-            f"column {name!r}: got {len(own)} different texts, expected at most {LEVELS}; {dropping(name)}, "
-            "or state levels"
-        )
-    column = Column(name, kind, own, unseen)
-    column.encode(cells)
-    return column
-
-
-def _kind(name: str, cells: Sequence[Any]) -> str:
-    """Return the kind that cells have, or name two that do not fit together."""
-    there = [(row, cell) for row, cell in enumerate(cells) if cell is not None]
-    texts = {text(cell) for _, cell in there}
-    number = next((pair for pair in there if as_number(pair[1]) is not None), None)
-    word = next((pair for pair in there if as_number(pair[1]) is None), None)
-    return kind_of(name, texts, number, word)
-
-
-def kind_of(
-    name: str, texts: Collection[str], number: tuple[int, Any] | None, word: tuple[int, Any] | None
-) -> str:
-    """Return the kind of a column.
-
-    Arguments:
-        name: Its name, for errors.
-        texts: The texts of its cells, each once.
-        number: The row and the cell of a number in it, if there is one.
-        word: Those of another text, likewise.
-
-    Raises:
-        DataError: There are both, or there is a date.
-    """
-    said = {*map(usual, texts)}
-    if said <= {*BITS} or said == {"0", "1"}:
-        return "bernoulli"
-    if word is not None and isinstance(word[1], _TIMES):
-        raise DataError(
-            f"column {name!r}: row {word[0]} (from 0): got the date or time {show(word[1])}, expected "
-            "numbers, text or booleans; give days or seconds, or text, or leave the column out"
-        )
-    if number is None or word is None:
-        return "gaussian" if word is None else "categorical"
-    raise DataError(
-        f"column {name!r}: got both numbers (row {number[0]} from 0: {show(number[1])}) and text "
-        f"(row {word[0]}: {show(word[1])}); expected one of them: "
-        f"columns={{{name!r}: 'categorical'}} (--column {name}=categorical) takes all as text, "
-        "missing= (--set data.missing=[...], of describe --missing) says which texts are gaps"
-    )
-
-
-def levels_of(kind: str, texts: Collection[str]) -> list[str]:
-    """Return the levels of a column in their order; of bits written in several ways, the usual one."""
-    said = {*map(usual, texts)}
-    several = kind == "bernoulli" and len(said) < len({*texts})
-    return sorted(said if several else {*texts}, key=_natural)
-
-
-def _natural(level: str) -> tuple[bool, float, str]:
-    """Order numbers by their value, and before words."""
-    number = as_number(level)
-    return (True, 0.0, level) if number is None else (False, number, level)
 
 
 def _rank(column: Column) -> tuple[int, int]:

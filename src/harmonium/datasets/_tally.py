@@ -1,0 +1,161 @@
+"""What a column of a table holds, counted block by block, and how it is treated by that."""
+
+from __future__ import annotations
+
+__all__ = ["LEVELS", "UNSEEN", "Tally"]
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date, time, timedelta
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..errors import DataError, choose, invalid, show
+from ._column import COLUMNS, FALSE, TRUE, Column, Floats, as_number, dropping, fit_numbers, text, usual
+
+LEVELS = 256
+"""The most levels that a column has unless they are stated."""
+UNSEEN = "(unseen)"
+_BITS = (FALSE, TRUE)
+_TIMES = (date, time, timedelta, np.datetime64, np.timedelta64)
+
+
+class Tally:
+    """Creates the counts of a column.
+
+    Arguments:
+        name: The name of the column.
+        keep: Whether to keep its numbers, for :meth:`fit`.
+    """
+
+    def __init__(self, name: str, *, keep: bool = False) -> None:
+        self.name, self.keep = name, keep
+        self.rows = self.gaps = self.numbers = 0
+        self.texts: set[str] = set()
+        """The texts of its cells, each once, until there are more than ``LEVELS``."""
+        self.number: tuple[int, Any] | None = None
+        """The row and the cell of a number in it, if there is one."""
+        self.word: tuple[int, Any] | None = None
+        self.infinite: tuple[int, Any] | None = None
+        self.low, self.high, self.sum = math.inf, -math.inf, 0.0
+        self.kept: list[Floats] = []
+
+    def add(self, cells: Sequence[Any], first: int = 0) -> None:
+        """Count cells, the first of which is in row ``first``; None is a gap."""
+        counts = Counter(cells)
+        self.rows += len(cells)
+        self.gaps += counts.pop(None, 0)
+        if len(self.texts) <= LEVELS:
+            self.texts |= {text(cell) for cell in counts}
+        found: dict[Any, float] = {None: math.nan}
+        for cell, count in counts.items():
+            number = as_number(cell)
+            found[cell] = math.nan if number is None else number
+            if number is None:
+                self.word = self.word or (first + cells.index(cell), cell)
+                continue
+            self.number = self.number or (first + cells.index(cell), cell)
+            if math.isfinite(number):
+                self.low, self.high = min(self.low, number), max(self.high, number)
+                self.sum, self.numbers = self.sum + number * count, self.numbers + count
+            else:
+                self.infinite = self.infinite or (first + cells.index(cell), cell)
+        if self.word is not None:
+            self.keep, self.kept = False, []
+        if self.keep:
+            self.kept.append(np.fromiter(map(found.__getitem__, cells), np.float64, len(cells)))
+
+    def kind(self) -> str:
+        """Return the kind of the column.
+
+        Raises:
+            DataError: There are both numbers and text, or there is a date.
+        """
+        said, number, word = {*map(usual, self.texts)}, self.number, self.word
+        if said <= {*_BITS} or said == {"0", "1"}:
+            return "bernoulli"
+        if word is not None and isinstance(word[1], _TIMES):
+            raise DataError(
+                f"column {self.name!r}: row {word[0]} (from 0): got the date or time {show(word[1])}, "
+                "expected numbers, text or booleans; give days or seconds, or text, or leave the column out"
+            )
+        if number is None or word is None:
+            return "gaussian" if word is None else "categorical"
+        raise DataError(
+            f"column {self.name!r}: got both numbers (row {number[0]} from 0: {show(number[1])}) and text "
+            f"(row {word[0]}: {show(word[1])}); expected one of them: "
+            f"columns={{{self.name!r}: 'categorical'}} (--column {self.name}=categorical) takes all as text, "
+            "missing= (--set data.missing=[...], of describe --missing) says which texts are gaps"
+        )
+
+    def levels(self, kind: str) -> list[str]:
+        """Return the levels that were there, in order; of bits written in several ways, the usual one."""
+        said = {*map(usual, self.texts)}
+        several = kind == "bernoulli" and len(said) < len(self.texts)
+        return sorted(said if several else self.texts, key=_natural)
+
+    def fit(
+        self,
+        kind: str | None,
+        transform: str,
+        levels: Sequence[str] | None,
+        unseen: bool,
+        train: Tensor | None,
+    ) -> Column:
+        """Return how the column is treated, a transform as fitted to numbers of training rows.
+
+        Arguments:
+            kind: Its kind, if it is stated.
+            transform: Of numbers.
+            levels: The levels, if they are stated.
+            unseen: Whether there is one more level, for what is none of the others.
+            train: The numbers of the rows to fit to; by default all.
+
+        Raises:
+            ArgumentError: The kind is unknown, or does not go with the levels.
+            DataError: There is nothing to learn from.
+        """
+        name = self.name
+        if self.gaps == self.rows and levels is None:
+            raise DataError(
+                f"column {name!r}: all {self.rows} cells are missing, expected values; {dropping(name)}"
+            )
+        kind = kind or self.kind()
+        choose(f"kinds: of column {name!r}", kind, COLUMNS)
+        if kind == "gaussian":
+            if levels is not None or unseen:
+                raise invalid(
+                    f"levels, unseen: of column {name!r}", kind, "a bernoulli or categorical column"
+                )
+            self._check_finite()
+            x = np.concatenate(self.kept)
+            return fit_numbers(name, x if train is None else x[train.numpy()], transform)
+        own = tuple(self.levels(kind) if levels is None else levels) + ((UNSEEN,) if unseen else ())
+        if len(own) < 2:
+            raise DataError(
+                f"column {name!r}: got {show(own[0])} in all rows, expected at least two; {dropping(name)}"
+            )
+        if levels is None and len(self.texts) > LEVELS:
+            raise DataError(
+                f"column {name!r}: got more than {LEVELS} different texts, expected fewer; {dropping(name)}, "
+                "or state levels"
+            )
+        return Column(name, kind, own, unseen)
+
+    def _check_finite(self) -> None:
+        faults = [fault for fault in (self.word, self.infinite) if fault is not None]
+        if faults:
+            row, cell = min(faults, key=lambda fault: fault[0])
+            raise DataError(
+                f"column {self.name!r}: row {row} (from 0): got {show(cell)}, expected a finite number, "
+                "or an empty cell for a gap"
+            )
+
+
+def _natural(level: str) -> tuple[bool, float, str]:
+    """Order numbers by their value, and before words."""
+    number = as_number(level)
+    return (True, 0.0, level) if number is None else (False, number, level)
