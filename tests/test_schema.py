@@ -200,15 +200,33 @@ def test_bits_are_bits_however_they_are_written(cells, levels):
 
 def test_categories_are_the_same_in_other_words_only_where_one_level_can_be_meant():
     codes = Schema.infer({"c": ["1", "2", "10", "x"]}, kinds={"c": "categorical"}).columns[0]
-    assert codes.encode(["1.0", 2, "10", "1e1", "x"]).tolist() == [0, 1, 2, 2, 3]
-    with pytest.raises(DataError, match="got 'X'"):
-        codes.encode(["X"])
+    assert codes.encode(["1.0", 2, "10", "10.00", "x"]).tolist() == [0, 1, 2, 2, 3]
+    for other in ("X", "01", "1e0", "1.1"):
+        with pytest.raises(DataError, match=f"got '{other}'"):
+            codes.encode([other])
+    names = Schema.infer({"c": ["12345678901234567", "a", "b"]}, kinds={"c": "categorical"}).columns[0]
+    with pytest.raises(DataError, match=r"row 1 .from 0.: got '12345678901234569'"):
+        names.encode(["12345678901234567", "12345678901234569"])
     twice = Schema.infer({"c": ["1", "1.0", "2"]}, kinds={"c": "categorical"}).columns[0]
     assert twice.encode(["1", "1.0"]).tolist() == [0, 1]
     with pytest.raises(DataError, match=r"got '1\.00'"):
         twice.encode(["1.00"])
     more = Schema.infer({"c": ["1", "2"]}, kinds={"c": "categorical"}, unseen=["c"]).columns[0]
     assert more.encode(["1.0", "3", "(unseen)"]).tolist() == [0, 2, 2]
+
+
+def test_cells_come_in_any_sequence_and_of_any_type():
+    cells, bits = ["a", "b", "c", "a"], [True, 1, 0, False, 2]
+    for made in (np.array(cells, dtype=object), pytest.importorskip("pandas").Series(cells), tuple(cells)):
+        assert Schema.infer({"x": made}).columns[0].levels == ("a", "b", "c")
+    mixed = Schema.infer({"x": bits}, kinds={"x": "categorical"})
+    assert mixed.columns[0].levels == ("0", "1", "2", "false", "true")
+    assert mixed.encode({"x": bits})[:, 0].tolist() == [4, 1, 0, 3, 2]
+    nested = {"x": [[1, 2], [3], [1, 2]], "y": ["a", "b", "a"]}
+    with pytest.raises(DataError, match=r"'x': row 0 .from 0.: got the list \[1, 2\].*--column x=drop"):
+        Schema.infer(nested)
+    assert Schema.infer(nested, drop=["x"]).names == ["y"]
+    assert Schema.infer({"x": ["(unseen)", "a"]}, unseen=["x"]).columns[0].levels == ("a", "(unseen)")
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -240,7 +258,7 @@ def test_categories_are_the_same_in_other_words_only_where_one_level_can_be_mean
         (
             {"visits": [date(2026, 1, 1 + i % 28) for i in range(ROWS)]},
             {},
-            "'visits': row 0 .* the date or time",
+            "'visits': row 0 .* got the date datetime.date.2026.*columns=.'visits': 'drop'",
         ),
         (
             {"visits": [4] * ROWS, "city": ["Bonn"] * ROWS},
@@ -269,6 +287,10 @@ def test_a_table_that_does_not_match_is_refused_by_column(table):
         schema.encode({**table, "city": ["Aix", "Bonn", "Ulm"] * 20}, first=100)
     with pytest.raises(DataError, match=r"'income': row 1 .from 0.: got 'x', expected a finite number"):
         schema.encode({**table, "income": ["1", "x"] * 30})
+    with pytest.raises(
+        DataError, match=r"'income': row 1 .from 0.: got 1e\+200, expected a number that float32"
+    ):
+        schema.encode({**table, "income": [1.0, 1e200] * 30})
     with pytest.raises(DataError, match="got 0 rows"):
         schema.encode({name: [] for name in table})
     with pytest.raises(DataError, match="got 0 rows"):
@@ -338,7 +360,7 @@ def test_booleans_are_booleans_in_parquet(tmp_path):
     pytest.importorskip("pyarrow")
     cells = {"b": ["true", None, "false"], "t": ["true", "no", None], "x": [1.5, None, 2.0]}
     with (tmp_path / "t.parquet").open("wb") as file:
-        write_table(tmp_path / "t.parquet", file, [cells])
+        write_table(tmp_path / "t.parquet", file, [cells], Schema.infer(cells).booleans)
     assert read_table(tmp_path / "t.parquet") == {**cells, "b": [True, None, False]}
 
 

@@ -16,7 +16,16 @@ from sklearn.datasets import load_breast_cancer, load_wine
 from test_cli import harmonium, refuse, sets, succeed
 
 import harmonium as hm
-from harmonium.datasets import Schema, describe_table, from_table, load, read_blocks, read_table, summary
+from harmonium.datasets import (
+    Schema,
+    describe_table,
+    from_table,
+    load,
+    read_blocks,
+    read_table,
+    summary,
+    write_table,
+)
 from harmonium.errors import ArgumentError, ArgumentTypeError, DataError, FileError
 from harmonium.tables import _output
 
@@ -123,7 +132,7 @@ def test_named_columns_make_a_table_unless_they_are_bits_or_an_array_is_asked_fo
     one = write(tmp_path / "o.csv", "a\n" + "1.5\n2.5\n" * 10)
     assert load(one).schema is None
     same = write(tmp_path / "s.csv", "a,b\n" + "0,1.5\n1,1.5\n" * 10)
-    with pytest.raises(DataError, match=r"'b': got 1.5 in all rows.*table=False .--set data.table=false"):
+    with pytest.raises(DataError, match=r"'b': got 1.5 in all training rows.*table=False .--set data.table=false"):
         load(same)
     text = write(tmp_path / "u.csv", "a,b\n" + "x,1\ny,\nx,2\n" * 10)
     assert load(text).schema is not None
@@ -429,13 +438,42 @@ def test_a_row_is_mended_and_the_work_goes_on(wine, run, model, tmp_path, work):
     assert result.exit_code == 1
     told = result.stderr
     assert f"line {row + 2}: got 8 cells, expected 7; {2 * SHORT} rows before it are done and kept" in told
-    other = right.replace(b"class_0, red", b"class_1, red", 1)
-    table.write_bytes(other)
-    assert "was begun with another table than now" in refuse(1, work, run, table, "--out", out)
+    swapped = right.replace(b"ash,magnesium", b"magnesium,ash", 1)
+    for other in (right.replace(b"class_0, red", b"class_1, red", 1), swapped):
+        assert other != right
+        table.write_bytes(other)
+        assert "was begun with another table than now" in refuse(1, work, run, table, "--out", out)
     table.write_bytes(right)
     succeed(work, run, table, "--out", out)
     succeed(work, run, table, "--out", tmp_path / "straight.csv")
     assert out.read_bytes() == (tmp_path / "straight.csv").read_bytes()
+
+
+@pytest.mark.usefixtures("short")
+def test_a_table_that_was_done_and_grows_is_begun_anew(wine, model, tmp_path):
+    table, out = tmp_path / "t.csv", tmp_path / "out.csv"
+
+    def stop(rows, share):
+        if rows > SHORT:
+            raise KeyboardInterrupt
+
+    lines = wine.read_bytes().splitlines(keepends=True)
+    table.write_bytes(b"".join(lines[: 1 + SHORT + 5]))
+    with pytest.raises(KeyboardInterrupt):
+        hm.tables.impute(model, table, out, draws=3, steps=2, progress=stop)
+    table.write_bytes(b"".join(lines))
+    with pytest.raises(FileError, match="was begun with another table than now"):
+        hm.tables.impute(model, table, out, draws=3, steps=2)
+
+
+@pytest.mark.usefixtures("short")
+def test_a_file_that_cannot_be_read_on_tells_its_line_and_what_is_kept(wine, run, tmp_path):
+    lines = wine.read_bytes().splitlines(keepends=True)
+    lines[SHORT + 3] = b'"w"w,13,2,2,99,,no\r\n'
+    (tmp_path / "t.csv").write_bytes(b"".join(lines))
+    result = harmonium("score", run, tmp_path / "t.csv", "--out", tmp_path / "out.csv")
+    assert result.exit_code == 1
+    assert re.search(rf"line \d+: not a table in UTF-8.*; {SHORT} rows before it are done", result.stderr)
 
 
 def test_only_the_same_work_goes_on(wine, model, tmp_path, short, monkeypatch):
@@ -591,6 +629,21 @@ def test_samples_of_a_table_are_written_as_parquet(run, parquet, tmp_path):
     assert typed["cultivar"] == text["cultivar"]
 
 
+def test_booleans_are_booleans_in_every_block_of_parquet(tmp_path):
+    pytest.importorskip("pyarrow")
+    blocks = [{"a": ["true", "false"], "b": ["true", "false"]}, {"a": ["true"], "b": ["(unseen)"]}]
+    path = tmp_path / "t.parquet"
+    with path.open("wb") as file:
+        write_table(path, file, blocks, ["a"])
+    assert read_table(path) == {"a": [True, False, True], "b": ["true", "false", "(unseen)"]}
+
+
+def test_a_columns_name_may_have_an_equals_sign(tmp_path):
+    path = write(tmp_path / "t.csv", "a=b,c\n" + "x,1\ny,2\nz,4\n" * 4)
+    told = succeed("describe", path, "--column", "a=b=levels:x|y|z=1+unseen", "--column", "c=drop")
+    assert told["columns"][0]["levels"] == ["x", "y", "z=1"]
+
+
 def test_rows_in_parts_are_those_drawn_at_once(run, model, tmp_path, monkeypatch):
     def parts(draw):
         return torch.cat([draw(n=7), draw(n=5, row=7), draw(n=8, row=12)])
@@ -600,6 +653,9 @@ def test_rows_in_parts_are_those_drawn_at_once(run, model, tmp_path, monkeypatch
     assert not torch.equal(hm.sample(model, 7, steps=10, seed=3, row=7), whole[:7])
     with pytest.raises(ArgumentError, match="row: got -1"):
         hm.sample(model, row=-1)
+    out = tmp_path / "none.csv"
+    assert "--n, --rows: got 0, expected at least 1" in refuse(2, "sample", run, "--rows", 0, "--out", out)
+    assert not out.exists()
     for start in ("noise", "chains", "data"):
         made = {}
         for size in (30, 8):
@@ -707,7 +763,7 @@ def test_gaps_that_a_command_does_not_take_are_told_of_with_what_fills_them(run,
     assert re.search(r"missing values .row \d+ has none in column '\w+'.*harmonium impute", told)
     assert not (tmp_path / "deep").exists()
     told = refuse(1, "measure", run, "--steps", 1)
-    assert re.search(r"got missing values in the train rows of wine\.csv; harmonium impute", told)
+    assert re.search(r"got missing values in the train rows of wine\.csv; .*harmonium impute", told)
 
 
 def test_quantiles_have_no_nats_in_the_tables_units(tmp_path):

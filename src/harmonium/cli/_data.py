@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["as_columns", "data", "named", "other_data"]
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ def data(name: str | None, pairs: list[str], columns: list[str], out: Path | Non
         print_table("", ("name", "shape", "values", ""), rows)
 
 
+_TREATMENT = re.compile(r"(.+?)=(levels:.*|[^=]*)", re.DOTALL)
+"""A column's name, which may have an equals sign, and how it is treated."""
+
+
 def as_columns(pairs: list[str]) -> dict[str, dict[str, str]]:
     """Return the argument of loading data that ``--column`` options stand for, or none.
 
@@ -42,9 +47,10 @@ def as_columns(pairs: list[str]) -> dict[str, dict[str, str]]:
     """
     columns: dict[str, str] = {}
     for pair in pairs:
-        name, equals, word = pair.partition("=")
-        if not equals or not name:
+        parts = _TREATMENT.fullmatch(pair)
+        if parts is None:
             raise ArgumentError(f"--column: got {pair!r}, expected NAME=TREATMENT, as age=quantile")
+        name, word = parts.groups()
         if name in columns:
             raise ArgumentError(f"--column: {name} comes twice")
         columns[name] = word

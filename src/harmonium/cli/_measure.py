@@ -85,7 +85,7 @@ def _drawn(
 ) -> _Given:
     """Draw samples of a run's model; chains start where the training left them, if it left some."""
     run = open_run(path, other_data(path, source, arguments))
-    _check_complete(run.data)
+    _check_complete(run.data, "--data takes a table that harmonium impute has filled in")
     count = min(n, len(run.data.test))
     rows = draw(run, count, from_chains=run.chains is not None, steps=steps, means=means, seed=seed)
     epoch = run.records[-1]["epoch"] if run.records and not run.greedy else None
@@ -96,16 +96,15 @@ def _named(source: str | None, arguments: dict[str, Any]) -> Dataset:
     if source is None:
         raise ArgumentError("--data: got none, expected the data set that the samples are held against")
     data = load(source, **arguments)
-    _check_complete(data)
+    _check_complete(data, "harmonium measure RUN --data FILLED takes one that harmonium impute has filled in")
     return data
 
 
-def _check_complete(data: Dataset) -> None:
+def _check_complete(data: Dataset, remedy: str) -> None:
     """Refuse rows with gaps, between which and samples there are no distances."""
     for split in ("train", "test"):
         rows = data.fixed(split)
         if rows.is_floating_point() and bool(rows.isnan().any()):
-            remedy = "harmonium impute fills gaps in, and --data takes what it writes"
             raise DataError(f"data: got missing values in the {split} rows of {data.name}; {remedy}")
 
 

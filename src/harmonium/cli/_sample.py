@@ -49,6 +49,8 @@ def sample(
     as_json: bool,
 ) -> None:
     """Draw samples and write them."""
+    if n < 1:
+        raise invalid("--n, --rows", n, "at least 1")
     _check(out, force)
     run = open_run(path, other_data(path, source, {}), same=start == "data")
     if not isinstance(run.model, GenerativeModel):
@@ -72,7 +74,7 @@ def sample(
         parts = _drawn(run, blocks, start == "data", meter, how)
         if schema is not None and out.suffix.lower() != ".npy":
             with replacing(out) as file:
-                write_table(out, file, map(schema.decode, parts))
+                write_table(out, file, map(schema.decode, parts), schema.booleans)
             columns = len(schema.columns)
         else:
             [rows] = parts

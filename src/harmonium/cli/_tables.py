@@ -47,21 +47,20 @@ def describe(
         if column["problem"]:
             say(f"Problem: {column['name']}: {column['problem']}")
     if not told["empty_rows"] and not any(column["problem"] for column in told["columns"]):
-        say(f"Train on it: {_training(table, told, columns, missing, delimiter)}")
+        say(f"Train on it: {_training(table, columns, missing, delimiter)}")
 
 
-def _training(
-    table: Path, told: dict[str, Any], columns: list[str], missing: list[str], delimiter: str | None
-) -> str:
+def _training(table: Path, columns: list[str], missing: list[str], delimiter: str | None) -> str:
     """Return the command that trains on a table as it was described."""
     words = ["harmonium", "train", "rbm", "--data", str(table), "--out", "RUN", "--set", "hidden=50"]
     words += [word for column in columns for word in ("--column", column)]
     words += ["--set", f"data.missing={json.dumps(missing)}"] if missing else []
-    words += ["--set", f"data.delimiter={delimiter}"] if delimiter else []
-    bits = all(c["levels"] == ["0", "1"] and not c["gaps"] for c in told["columns"])
-    if not (columns or missing) and (bits or len(told["columns"]) == 1):
+    if not (columns or missing) and table.suffix.lower() != ".parquet":
         words += ["--set", "data.table=true"]
-    return shlex.join(words)
+    command = shlex.join(words)
+    if delimiter:
+        command += " --set data.delimiter=" + ("$'\\t'" if delimiter == "\t" else shlex.quote(delimiter))
+    return command
 
 
 def impute(run: Path, table: Path, out: Path, as_json: bool, **options: Any) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 __all__ = ["ALL", "COLUMNS", "MAPS", "Column"]
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -42,6 +43,9 @@ ALL = "*"
 KNOTS = 1000
 FALSE, TRUE = "false", "true"
 _BITS = {FALSE: "0", TRUE: "1"}
+_PLAIN = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d*)?")
+"""What float64 tells apart from all other numbers so written; a zero in front may be a part of a name."""
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -106,13 +110,23 @@ class Column:
             DataError: A cell is no level, or no finite number; it is named.
         """
         if self.kind == "gaussian":
-            return self.forward(finite(self.name, cells, first))
+            values = self.forward(finite(self.name, cells, first))
+            far = np.flatnonzero(np.abs(values) > _LARGEST)
+            if len(far):
+                row = int(far[0])
+                raise DataError(
+                    f"column {self.name!r}: row {first + row} (from 0): got {show(cells[row])}, expected a "
+                    "number that float32 holds once it is transformed, or an empty cell for a gap"
+                )
+            return values
         texts = cells if is_text(cells) else [None if cell is None else text(cell) for cell in cells]
         codes = self.codes({*texts})
         unknown = [level for level, code in codes.items() if level is not None and math.isnan(code)]
         if unknown and not self.unseen:
             row = min(map(texts.index, unknown))
-            trained = f"columns={{{self.name!r}: 'unseen'}} (--column {self.name}=unseen)"
+            trained = (
+                f"columns={{{self.name!r}: 'unseen'}} (--column {self.name}=unseen, or +unseen behind levels)"
+            )
             raise DataError(
                 f"column {self.name!r}: row {first + row} (from 0): got {show(cells[row])}, expected one of "
                 f"{shorten(self.levels)}, or an empty cell for a gap; a model trained with {trained} takes "
@@ -251,8 +265,14 @@ def in_words(transform: str | None) -> str:
     return f"{transform} (nats are those of the transformed column)" if transform in _FLAT else f"{transform}"
 
 
-def fit_numbers(name: str, x: Floats, transform: str) -> Column:
+def fit_numbers(name: str, x: Floats, transform: str, rows: str = "rows") -> Column:
     """Fit a column of numbers, shape (rows), to those that are there.
+
+    Arguments:
+        name: The name of the column.
+        x: The numbers, NaN where one is missing.
+        transform: That of the numbers.
+        rows: What rows these are, for errors.
 
     Raises:
         ArgumentError: There is no such transform.
@@ -262,11 +282,11 @@ def fit_numbers(name: str, x: Floats, transform: str) -> Column:
     x = np.sort(x[~np.isnan(x)])
     if not len(x):
         raise DataError(
-            f"column {name!r}: all cells of the training rows are missing, expected numbers; {dropping(name)}"
+            f"column {name!r}: all cells of the {rows} are missing, expected numbers; {dropping(name)}"
         )
     if x[0] == x[-1]:
         raise DataError(
-            f"column {name!r}: got {x[0]:g} in all rows, expected numbers that vary; {dropping(name)}"
+            f"column {name!r}: got {x[0]:g} in all {rows}, expected numbers that vary; {dropping(name)}"
         )
     integral = bool((x == np.trunc(x)).all()) and bool(np.abs(x).max() < 2**53)
     if transform == "quantile":
@@ -345,10 +365,9 @@ def text(cell: Any) -> str:
 
 
 def usual(level: str) -> str:
-    """Return the text of a boolean or a finite number as it is usually written, and any other as it is."""
-    number = as_number(level)
-    if number is not None and math.isfinite(number):
-        return text(number)
+    """Return the text of a boolean or a plain number as it is usually written, and any other as it is."""
+    if _PLAIN.fullmatch(level):
+        return text(float(level))
     return level.lower() if level.lower() in (FALSE, TRUE) else level
 
 

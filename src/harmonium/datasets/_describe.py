@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["describe_table"]
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -132,6 +133,8 @@ class _Told(Tally):
         fault = self.word or self.infinite
         if fault is not None:
             return f"row {fault[0]} (from 0): {fault[1]!r} is no finite number"
+        if not math.isfinite(self.sum * self.sum):
+            return f"from {self.low:g} to {self.high:g}, too far apart for float64"
         if self.low == self.high:
             return f"{self.low:g} in all rows; --column {self.name}=drop"
         return None
@@ -142,6 +145,8 @@ class _Told(Tally):
             return f"more than {LEVELS} different texts; --column {self.name}=drop"
         if len(levels) + unseen < 2:
             return f"{levels[0] if levels else 'nothing'} in all rows; --column {self.name}=drop"
+        if len({*levels}) < len(levels):
+            return "a level comes twice"
         if kind == "bernoulli" and len(levels) != 2:
             return f"{len(levels)} different texts, where a bit has two"
         said = {*map(usual, levels)}

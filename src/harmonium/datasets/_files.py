@@ -232,6 +232,7 @@ def records(path: Path, delimiter: str, told: Callable[[float], None] | None = N
         DataError: There is a blank line between others.
         FileError: The file cannot be read, or is no such table.
     """
+    reader = None
     try:
         with opened(path) as stream:
             size, raw = max(path.stat().st_size, 1), getattr(stream, "fileobj", stream)
@@ -250,7 +251,8 @@ def records(path: Path, delimiter: str, told: Callable[[float], None] | None = N
                 if told is not None and number % TOLD == 0:
                     told(raw.tell() / size)
     except (csv.Error, UnicodeDecodeError) as error:
-        raise FileError(f"{path}: not a table in UTF-8: {error}") from error
+        line = 0 if reader is None else reader.line_num
+        raise FileError(f"{path}: line {line}: not a table in UTF-8: {error}") from error
 
 
 def _kept(lines: Iterable[str], kept: list[str]) -> Iterator[str]:

@@ -176,16 +176,18 @@ def load(
         _check_mixed(table, header, arrays, look)
         return as_mixed()
     plain = table is False or any(value is not None for value in arrays.values())
+    rows = why = None
     try:
         rows = _read(path, {**cells, **family}, look, seed)
+        if rows.titled and not plain and not _are_bits(rows.parts["train"]):
+            why = "its first line names columns; table=False (--set data.table=false) takes an array"
     except NoNumber as error:
         if plain:
             raise
-        return _tried(as_mixed, str(error))
-    if rows.titled and not plain and not _are_bits(rows.parts["train"]):
-        return _tried(
-            as_mixed, "its first line names columns; table=False (--set data.table=false) takes an array"
-        )
+        why = str(error)
+    if rows is None or why is not None:
+        rows = None
+        return _tried(as_mixed, why)
     if path.is_dir() and binarisation is not None:
         levels = levels or BYTE
     lacking = {k: 0 if rows.whole else v for k, v in TENTH.items() if k not in rows.parts}
@@ -219,7 +221,7 @@ def _check_mixed(table: bool | None, header: bool | None, arrays: Mapping[str, A
     look.refuse("None: it is only for folders of images")
 
 
-def _tried(load: Callable[[], Dataset], why: str) -> Dataset:
+def _tried(load: Callable[[], Dataset], why: str | None) -> Dataset:
     """Load what need not be one as a table, or tell why it was taken for one."""
     try:
         return load()

@@ -94,13 +94,13 @@ def load_table(
     for split, size in sizes.items():
         check_size(split, size)
     choices = _choices(list(form.names), columns, missing)
-    tallies = {name: Tally(name, keep=name not in choices["drop"]) for name in form.names}
+    tallies = {name: Tally(name, keep=True) for name in form.names}
     n = 0
     for block in read_blocks(path, delimiter=delimiter):
         n += len(next(iter(block.table.values())))
         if schema is None:
-            for name, cells in block.table.items():
-                tallies[name].add(gaps(cells, choices["missing"]), block.first)
+            for name in tallies.keys() - choices["drop"]:
+                tallies[name].add(gaps(block.table[name], choices["missing"]), block.first)
     if not n:
         raise DataError(f"{path.name}: got 0 rows, expected at least one below the names of the columns")
     index = shares(n, sizes, seed, shuffled=True)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentTypeError, DataError, choose, invalid
-from ._column import ALL, COLUMNS, MAPS, Column, is_text, shorten
+from ._column import ALL, COLUMNS, FALSE, MAPS, TRUE, Column, is_text, shorten
 from ._tables import as_table
 from ._tally import Tally
 
@@ -90,9 +90,10 @@ class Schema:
         if not table or not len(next(iter(table.values()))):
             raise DataError("table: got 0 rows, expected at least one below the names of the columns")
         cells = {name: gaps(raw, missing) for name, raw in table.items()}
-        tallies = {name: Tally(name, keep=name not in drop) for name in table}
+        tallies = {name: Tally(name, keep=True) for name in table}
         for name, tally in tallies.items():
-            tally.add(cells[name])
+            if name not in drop:
+                tally.add(cells[name])
         given: dict[str, Any] = {"kinds": kinds, "transforms": transforms, "levels": levels, "unseen": unseen}
         schema = cls.of_tallies(tallies, **given, drop=drop, missing=missing, train=train)
         for column in schema.columns:
@@ -159,6 +160,11 @@ class Schema:
     def has_density(self) -> bool:
         """Whether likelihoods can be told in the table's own units, for all of the columns."""
         return all(column.has_density for column in self.columns)
+
+    @property
+    def booleans(self) -> list[str]:
+        """The names of the columns of ``true`` and ``false``."""
+        return [column.name for column in self.columns if column.levels == (FALSE, TRUE)]
 
     def differing(self, other: Schema) -> list[str]:
         """Return the names of columns that another schema treats in another way, has not, or has besides."""
@@ -290,12 +296,12 @@ def _together(faults: Sequence[DataError]) -> str:
     return f"{len(faults)} columns cannot be learnt from: {'; '.join(map(str, faults[:_FAULTS]))}{more}"
 
 
-def gaps(cells: Sequence[Any], missing: Sequence[str]) -> Sequence[Any]:
+def gaps(cells: Sequence[Any], missing: Sequence[str]) -> list[Any]:
     """Return cells with None for all that are missing."""
     texts = {*missing}
     if is_text(cells):
         found = {cell for cell in {*cells} if _is_missing(cell, texts)}
-        return [None if cell in found else cell for cell in cells] if found else cells
+        return [None if cell in found else cell for cell in cells] if found else list(cells)
     return [None if _is_missing(cell, texts) else cell for cell in cells]
 
 

@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -164,22 +164,27 @@ def write_cell(cell: Any, delimiter: str) -> str:
     return text if plain else '"' + text.replace('"', '""') + '"'
 
 
-def write_table(path: Path, file: BinaryIO, blocks: Iterable[Mapping[str, Sequence[Any]]]) -> None:
+def write_table(
+    path: Path,
+    file: BinaryIO,
+    blocks: Iterable[Mapping[str, Sequence[Any]]],
+    booleans: Collection[str] = (),
+) -> None:
     """Write a table that comes in blocks of rows, so that it need not fit into memory.
 
-    Text is in UTF-8, with the names of columns in its first line. In Parquet columns of ``true`` and
-    ``false`` become booleans.
+    Text is in UTF-8, with the names of columns in its first line.
 
     Arguments:
         path: What the file is to be called, which ends in .csv, .tsv or .parquet; the last needs pyarrow.
         file: The file.
         blocks: Cells by the name of their column, of each block: texts, numbers, or None for a gap.
+        booleans: The columns of ``true`` and ``false`` that are booleans in Parquet.
 
     Raises:
         FileError: pyarrow is not installed.
     """
     if path.name.lower().endswith(PARQUET):
-        _write_parquet(path, file, blocks)
+        _write_parquet(path, file, blocks, booleans)
         return
     mark = delimiter_of(path)
     for number, table in enumerate(blocks):
@@ -267,12 +272,18 @@ def _pyarrow(where: str) -> tuple[Any, Any]:
     return pyarrow, parquet
 
 
-def _write_parquet(path: Path, file: BinaryIO, blocks: Iterable[Mapping[str, Sequence[Any]]]) -> None:
+def _write_parquet(
+    path: Path,
+    file: BinaryIO,
+    blocks: Iterable[Mapping[str, Sequence[Any]]],
+    booleans: Collection[str],
+) -> None:
     """Write blocks of rows to a Parquet file, each as a group; the first one says what columns are of."""
     pyarrow, parquet = _pyarrow(str(path))
+    bits = {FALSE: False, TRUE: True, None: None}
     writer = None
     for table in blocks:
-        columns = {name: _plain(cells) for name, cells in table.items()}
+        columns = {k: [bits[cell] for cell in v] if k in booleans else list(v) for k, v in table.items()}
         if writer is None:
             group = pyarrow.table(columns)
             writer = parquet.ParquetWriter(file, group.schema)
@@ -281,12 +292,6 @@ def _write_parquet(path: Path, file: BinaryIO, blocks: Iterable[Mapping[str, Seq
         writer.write_table(group)
     if writer is not None:
         writer.close()
-
-
-def _plain(cells: Sequence[Any]) -> list[Any]:
-    """Return cells with booleans for ``true`` and ``false``, where there is nothing else."""
-    bits = {FALSE: False, TRUE: True, None: None}
-    return [bits[cell] for cell in cells] if {*cells} <= {*bits} else list(cells)
 
 
 def _check_names(names: Sequence[Any], where: str) -> None:

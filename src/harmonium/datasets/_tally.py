@@ -14,13 +14,26 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import DataError, choose, invalid, show
-from ._column import COLUMNS, FALSE, TRUE, Column, Floats, as_number, dropping, fit_numbers, text, usual
+from ._column import (
+    COLUMNS,
+    FALSE,
+    TRUE,
+    Column,
+    Floats,
+    as_number,
+    dropping,
+    fit_numbers,
+    is_text,
+    text,
+    usual,
+)
 
 LEVELS = 256
 """The most levels that a column has unless they are stated."""
 UNSEEN = "(unseen)"
 _BITS = (FALSE, TRUE)
 _TIMES = (date, time, timedelta, np.datetime64, np.timedelta64)
+_NESTED = (list, dict, set, tuple, np.ndarray)
 
 
 class Tally:
@@ -45,28 +58,28 @@ class Tally:
 
     def add(self, cells: Sequence[Any], first: int = 0) -> None:
         """Count cells, the first of which is in row ``first``; None is a gap."""
-        counts = Counter(cells)
+        keys = cells if is_text(cells) else [None if cell is None else _key(cell) for cell in cells]
+        counts = Counter(keys)
         self.rows += len(cells)
         self.gaps += counts.pop(None, 0)
-        if len(self.texts) <= LEVELS:
-            self.texts |= {text(cell) for cell in counts}
         found: dict[Any, float] = {None: math.nan}
-        for cell, count in counts.items():
+        for key, count in counts.items():
+            cell = key if isinstance(key, str) else key[1]
+            if len(self.texts) <= LEVELS:
+                self.texts.add(text(cell))
             number = as_number(cell)
-            found[cell] = math.nan if number is None else number
-            if number is None:
-                self.word = self.word or (first + cells.index(cell), cell)
-                continue
-            self.number = self.number or (first + cells.index(cell), cell)
-            if math.isfinite(number):
+            found[key] = math.nan if number is None else number
+            name = "word" if number is None else "number" if math.isfinite(number) else "infinite"
+            if getattr(self, name) is None:
+                row = keys.index(key)
+                setattr(self, name, (first + row, cells[row]))
+            if number is not None and math.isfinite(number):
                 self.low, self.high = min(self.low, number), max(self.high, number)
                 self.sum, self.numbers = self.sum + number * count, self.numbers + count
-            else:
-                self.infinite = self.infinite or (first + cells.index(cell), cell)
         if self.word is not None:
             self.keep, self.kept = False, []
         if self.keep:
-            self.kept.append(np.fromiter(map(found.__getitem__, cells), np.float64, len(cells)))
+            self.kept.append(np.fromiter(map(found.__getitem__, keys), np.float64, len(cells)))
 
     def kind(self) -> str:
         """Return the kind of the column.
@@ -77,10 +90,11 @@ class Tally:
         said, number, word = {*map(usual, self.texts)}, self.number, self.word
         if said <= {*_BITS} or said == {"0", "1"}:
             return "bernoulli"
-        if word is not None and isinstance(word[1], _TIMES):
+        if word is not None and isinstance(word[1], (*_TIMES, *_NESTED)):
             raise DataError(
-                f"column {self.name!r}: row {word[0]} (from 0): got the date or time {show(word[1])}, "
-                "expected numbers, text or booleans; give days or seconds, or text, or leave the column out"
+                f"column {self.name!r}: row {word[0]} (from 0): got the {type(word[1]).__name__} "
+                f"{show(word[1])}, expected numbers, text or booleans; {dropping(self.name)}, and a number "
+                "of days or seconds can stand for a time"
             )
         if number is None or word is None:
             return "gaussian" if word is None else "categorical"
@@ -132,8 +146,12 @@ class Tally:
                 )
             self._check_finite()
             x = np.concatenate(self.kept)
-            return fit_numbers(name, x if train is None else x[train.numpy()], transform)
-        own = tuple(self.levels(kind) if levels is None else levels) + ((UNSEEN,) if unseen else ())
+            if train is None:
+                return fit_numbers(name, x, transform)
+            return fit_numbers(name, x[train.numpy()], transform, "training rows")
+        own = tuple(self.levels(kind) if levels is None else levels)
+        if unseen:
+            own = (*(level for level in own if level != UNSEEN), UNSEEN)
         if len(own) < 2:
             raise DataError(
                 f"column {name!r}: got {show(own[0])} in all rows, expected at least two; {dropping(name)}"
@@ -153,6 +171,11 @@ class Tally:
                 f"column {self.name!r}: row {row} (from 0): got {show(cell)}, expected a finite number, "
                 "or an empty cell for a gap"
             )
+
+
+def _key(cell: Any) -> tuple[type, Any]:
+    """Return what a cell is counted by, apart from others that equal it, as 1 and True do."""
+    return type(cell), str(cell) if isinstance(cell, _NESTED) else cell
 
 
 def _natural(level: str) -> tuple[bool, float, str]:

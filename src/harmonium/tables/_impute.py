@@ -7,7 +7,6 @@ __all__ = ["HOW", "impute"]
 import os
 from collections.abc import Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from ..errors import ArgumentError, DataError, choose, invalid
 from ..models import PairwiseModel
 from ..random import Stream
 from ..samplers import Imputed, fill_in
-from ._output import Made, Output, Progress, check_places, prefix_of, schema_of, stream, told_of
+from ._output import Made, Output, Progress, check_places, schema_of, stream, told_of
 
 HOW = ("mean", "mode", "draw")
 """What a gap is filled with."""
@@ -107,9 +106,9 @@ def impute(
     settings = {"how": how, "draws": draws, "steps": steps, "seed": seed, "delimiter": delimiter}
     settings |= {} if intervals is None else {"share": share}
     filler = _Filler(model, form, Settings(how, draws, steps, seed, share), places)
-    about, prefix = told_of(path, model, "impute", settings), partial(prefix_of, path, delimiter)
-    with closing(Output(places, about, filler.heads(), force, prefix)) as output:
-        rows = stream(output, path, delimiter, BLOCK, filler, progress)
+    about = told_of(path, model, "impute", settings)
+    with closing(Output(places, about, filler.heads(), force, form)) as output:
+        rows = stream(output, BLOCK, filler, progress)
         if not rows:
             raise DataError(f"{path}: got 0 rows, expected at least one below the names of the columns")
         sums = output.sums

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Made", "Output", "Progress", "check_places", "prefix_of", "schema_of", "stream", "told_of"]
+__all__ = ["Made", "Output", "Progress", "check_places", "schema_of", "stream", "told_of"]
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -13,14 +13,14 @@ from typing import Any, BinaryIO, NamedTuple
 
 import torch
 
-from ..datasets import Block, Schema, read_blocks
+from ..datasets import Block, Form, Schema, read_blocks
 from ..errors import ArgumentError, DataError, FileError, invalid, show
 from ..files import read_json, to_json, write_json
 from ..models import PairwiseModel, check_model
 
 Progress = Callable[[int, float], None]
 """Called after each block with the number of rows done and the share of the file that has been read."""
-_VERSION = 1
+_VERSION = 2
 _ENDS = 1 << 20
 _SUFFIXES = (".csv", ".tsv")
 
@@ -38,15 +38,15 @@ class Output:
     """Creates files that are written by blocks of rows.
 
     A file ``x.csv`` grows as ``x.csv.partial``. Beside the first one ``x.csv.partial.json`` tells how many
-    rows and bytes are done, and of what; a new output of the same goes on from there, also where lines of the
-    table that were not read yet are other ones now.
+    rows and bytes are done, and of what; a new output of the same goes on from there, also where lines of a
+    table of text that were not read yet are other ones now.
 
     Arguments:
         paths: The files to be.
         about: What they are made of, as JSON values: the table, the model, the settings.
         heads: What each begins with.
         force: Whether files that are there, done or partial, may be overwritten.
-        prefix: Returns what the :func:`_chain` of the table's first rows, so many, comes to.
+        form: How the table is written.
 
     Raises:
         FileError: A file is there already, or what is there is of something else.
@@ -58,15 +58,15 @@ class Output:
         about: dict[str, Any],
         heads: Sequence[bytes],
         force: bool,
-        prefix: Callable[[int], str],
+        form: Form,
     ) -> None:
         self.paths = list(paths)
         self.partial = [path.with_name(f"{path.name}.partial") for path in paths]
         self.note = self.partial[0].with_name(f"{self.partial[0].name}.json")
         check_places(self.paths, force)
         self.state: dict[str, Any] = {"version": _VERSION, "about": about, "rows": 0, "sums": {}, "kept": {}}
-        self.state["prefix"] = ""
-        self.heads, self.prefix = list(heads), prefix
+        self.state |= {"prefix": _chain([form.head], ""), "block": 0}
+        self.heads, self.form = list(heads), form
         self.files: list[BinaryIO] = []
         if self.note.is_file() and not force:
             self._go_on(about)
@@ -98,7 +98,9 @@ class Output:
             os.fsync(file.fileno())
         sums = self.state["sums"]
         self.state["sums"] = {name: sums.get(name, 0.0) + value for name, value in made.sums.items()}
-        self.state["rows"] += len(next(iter(block.table.values())))
+        rows = len(next(iter(block.table.values())))
+        self.state["block"] = self.state["block"] or rows
+        self.state["rows"] += rows
         self.state["prefix"] = _chain(block.lines, self.state["prefix"])
         self._note()
 
@@ -138,8 +140,7 @@ class Output:
         if others and state.get("rows") == 0:
             self._begin()
             return
-        done = state.get("prefix")
-        if others == ["table"] and done and done == self.prefix(int(state["rows"])):
+        if others == ["table"] and self._begins_alike(state):
             state["about"] = about
         elif others:
             raise FileError(
@@ -155,46 +156,43 @@ class Output:
             file.truncate(size)
             file.seek(size)
 
+    def _begins_alike(self, state: dict[str, Any]) -> bool:
+        """Return whether the rows that are done are still the table's first ones, and fill whole blocks."""
+        rows, seen, done = int(state["rows"]), 0, _chain([self.form.head], "")
+        if not self.form.is_text or rows % state["block"]:
+            return False
+        for block in read_blocks(self.form.path, delimiter=self.form.delimiter):
+            lines = block.lines[: rows - seen]
+            seen, done = seen + len(lines), _chain(lines, done)
+            if seen == rows:
+                return bool(done == state["prefix"])
+        return False
+
     def _note(self) -> None:
         self.state["bytes"] = [file.tell() for file in self.files]
         write_json(self.note, self.state)
 
 
-def stream(
-    output: Output,
-    table: Path,
-    delimiter: str | None,
-    rows: int,
-    make: Callable[[Block], Made],
-    progress: Progress | None,
-) -> int:
+def stream(output: Output, rows: int, make: Callable[[Block], Made], progress: Progress | None) -> int:
     """Write what is made of each block of a table from where the output is, and return the number of rows.
 
     Raises:
         DataError: A row does not fit, or there is none; with what is kept of those before it.
+        FileError: The table cannot be read on, likewise.
     """
+    form = output.form
     try:
-        for block in read_blocks(table, rows=rows, first=output.rows, delimiter=delimiter):
+        for block in read_blocks(form.path, rows=rows, first=output.rows, delimiter=form.delimiter or None):
             output.write(make(block), block)
             if progress is not None:
                 progress(output.rows, block.share)
-    except DataError as error:
-        if not output.state["prefix"]:
+    except (DataError, FileError) as error:
+        if not (output.rows and form.is_text):
             raise
         kept = f"{output.rows:,} rows before it are done and kept in {output.partial[0]}"
-        raise DataError(f"{error}; {kept}: once it is mended, the same command goes on from there") from error
+        told = f"{error}; {kept}: once it is mended, the same command goes on from there"
+        raise type(error)(told) from error
     return output.rows
-
-
-def prefix_of(table: Path, delimiter: str | None, rows: int) -> str:
-    """Return what the :func:`_chain` of a table's first rows comes to, or nothing of a shorter one."""
-    seen, done = 0, ""
-    for block in read_blocks(table, delimiter=delimiter):
-        lines = block.lines[: rows - seen]
-        seen, done = seen + len(lines), _chain(lines, done)
-        if seen == rows:
-            return done
-    return ""
 
 
 def _chain(lines: Iterable[str], before: str) -> str:

@@ -15,7 +15,6 @@ __all__ = ["WHAT", "score"]
 import math
 import os
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from ..errors import DataError, choose, invalid
 from ..files import write_json
 from ..likelihood import LogPartition, known_log_sums, log_partition
 from ..models import PairwiseModel
-from ._output import Made, Output, Progress, check_places, prefix_of, schema_of, stream, told_of
+from ._output import Made, Output, Progress, check_places, schema_of, stream, told_of
 
 WHAT = ("log-likelihood", "free-energy")
 """What rows can be scored by: log p, or minus the free energy, which is log p up to log Z."""
@@ -84,21 +83,22 @@ def score(
     schema, path, place = schema_of(model), Path(table).expanduser(), Path(out).expanduser()
     if not model.hidden_sums_out():
         raise invalid("model", model.kind, "one whose hidden units sum out")
-    schema.match(open_table(path, delimiter).names)
+    form = open_table(path, delimiter)
+    schema.match(form.names)
     check_places([place], force, path)
     settings = {"what": what, "runs": runs, "betas": betas, "seed": seed, "delimiter": delimiter}
     own = ["in_table_units"] if schema.has_density else []
     mark = "\t" if place.suffix.lower() == ".tsv" else ","
     name = "log_likelihood" if what == "log-likelihood" else "minus_free_energy"
     head = mark.join(["row", name, *own, "standard_error", "gaps"]) + "\n"
-    about, prefix = told_of(path, model, "score", settings), partial(prefix_of, path, delimiter)
-    with closing(Output([place], about, [head.encode()], force, prefix)) as output:
+    about = told_of(path, model, "score", settings)
+    with closing(Output([place], about, [head.encode()], force, form)) as output:
         log_z = None
         if what == "log-likelihood":
             log_z = output.keep("log_partition", lambda: _told(estimate or log_partition(model, seed=seed)))
         base = 0.0 if log_z is None else log_z["value"]
         scorer = _Scorer(model, schema, base, (runs, betas, "adaptive", seed), mark)
-        rows = stream(output, path, delimiter, BLOCK, scorer, progress)
+        rows = stream(output, BLOCK, scorer, progress)
         if not rows:
             raise DataError(f"{path}: got 0 rows, expected at least one below the names of the columns")
         sums = output.sums

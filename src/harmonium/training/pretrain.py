@@ -262,8 +262,7 @@ class _Stack:
     def check(self, folder: RunFolder | None) -> None:
         """Check all that a stage's run would refuse, before the first one begins."""
         check_finite(self.model)
-        if len(self.stages) > 1:
-            check_complete(self.data)
+        check_complete(self.data)
         for stage, trained in enumerate(self.stages):
             if stage < self.settled:
                 continue
