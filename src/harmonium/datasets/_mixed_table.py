@@ -72,7 +72,8 @@ def from_table(
         raise DataError(f"{name}: got 0 rows, expected at least one below the names of the columns")
     index = shares(n, sizes, seed, shuffled=True)
     train = index.get("train")
-    fitted = schema or Schema.infer(own, train=_rows_of(train), **_choices(list(own), columns, missing))
+    choices, absent = _choices(list(own), columns), MISSING if missing is None else tuple(missing)
+    fitted = schema or Schema.infer(own, **choices, missing=absent, train=_rows_of(train))
     extra = {split: fitted.encode(other) for split, other in others.items()}
     return _assembled(fitted.encode(own), index, extra, fitted, name, source, seed)
 
@@ -93,18 +94,18 @@ def load_table(
     form, sizes = open_table(path, delimiter), {**TENTH, **sizes}
     for split, size in sizes.items():
         check_size(split, size)
-    choices = _choices(list(form.names), columns, missing)
+    choices, absent = _choices(list(form.names), columns), MISSING if missing is None else tuple(missing)
     tallies = {name: Tally(name, keep=True) for name in form.names}
     n = 0
     for block in read_blocks(path, delimiter=delimiter):
         n += len(next(iter(block.table.values())))
         if schema is None:
             for name in tallies.keys() - choices["drop"]:
-                tallies[name].add(gaps(block.table[name], choices["missing"]), block.first)
+                tallies[name].add(gaps(block.table[name], absent), block.first)
     if not n:
         raise DataError(f"{path.name}: got 0 rows, expected at least one below the names of the columns")
     index = shares(n, sizes, seed, shuffled=True)
-    fitted = schema or Schema.of_tallies(tallies, train=_rows_of(index.get("train")), **choices)
+    fitted = schema or Schema.of_tallies(tallies, choices, absent, _rows_of(index.get("train")))
     tallies.clear()
     rows = torch.empty(n, len(fitted.columns))
     for block in read_blocks(path, delimiter=delimiter):
@@ -133,13 +134,11 @@ def check_table(
         raise invalid("missing", missing, 'a list of texts, as ["", "?"]')
 
 
-def _choices(
-    names: Sequence[str], columns: Mapping[str, str] | None, missing: Sequence[str] | None
-) -> dict[str, Any]:
+def _choices(names: Sequence[str], columns: Mapping[str, str] | None) -> dict[str, Any]:
     """Return the arguments of :meth:`Schema.infer` that words by column stand for."""
     for name in columns or {}:
         choose("columns", name, [*names, ALL])
-    return {**understand(columns), "missing": MISSING if missing is None else tuple(missing)}
+    return understand(columns)
 
 
 def _rows_of(share: Any) -> Tensor | None:

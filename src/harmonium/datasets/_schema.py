@@ -94,8 +94,8 @@ class Schema:
         for name, tally in tallies.items():
             if name not in drop:
                 tally.add(cells[name])
-        given: dict[str, Any] = {"kinds": kinds, "transforms": transforms, "levels": levels, "unseen": unseen}
-        schema = cls.of_tallies(tallies, **given, drop=drop, missing=missing, train=train)
+        choices = {"kinds": kinds, "transforms": transforms, "levels": levels, "unseen": unseen, "drop": drop}
+        schema = cls.of_tallies(tallies, choices, missing, train)
         for column in schema.columns:
             if column.name in (levels or {}):
                 column.encode(cells[column.name])
@@ -105,17 +105,25 @@ class Schema:
     def of_tallies(
         cls,
         tallies: Mapping[str, Tally],
-        *,
-        kinds: Mapping[str, str] | None = None,
-        transforms: Mapping[str, str] | str = "standardise",
-        levels: Mapping[str, Sequence[str]] | None = None,
-        unseen: Collection[str] = (),
-        drop: Collection[str] = (),
-        missing: Sequence[str] = MISSING,
-        train: Tensor | None = None,
+        choices: Mapping[str, Any],
+        missing: Sequence[str],
+        train: Tensor | None,
     ) -> Schema:
-        """Infer how columns are treated by the counts of their cells; see :meth:`infer`."""
-        kinds, levels = dict(kinds or {}), dict(levels or {})
+        """Infer how columns are treated by the counts of their cells.
+
+        Arguments:
+            tallies: The counts by name, with numbers kept.
+            choices: Arguments of :meth:`infer` by name: ``kinds``, ``transforms``, ``levels``, ``unseen`` and
+                ``drop``.
+            missing: The texts that stand for a missing cell.
+            train: As of :meth:`infer`.
+
+        Raises:
+            ArgumentError: As :meth:`infer` does.
+            DataError: Likewise.
+        """
+        kinds, levels = dict(choices["kinds"] or {}), dict(choices["levels"] or {})
+        transforms, unseen, drop = choices["transforms"], choices["unseen"], choices["drop"]
         own = {ALL: transforms} if isinstance(transforms, str) else dict(transforms)
         default = own.pop(ALL, MAPS[0])
         given: dict[str, Iterable[str]] = {"kinds": kinds, "transforms": own, "levels": levels}

@@ -65,7 +65,7 @@ _COUPLED = 128
 _LARGEST = 1 << 28
 _NODES = 7
 _PASSES = 30
-_UPDATES = 3000
+_UPDATES = 6000
 
 
 class Filled(NamedTuple):
@@ -107,7 +107,7 @@ class RBMImputer(TransformerMixin, Estimator):
         learning_rate: Of Adam.
         weight_decay: L2 penalty on the weights.
         batch_size: Rows in each update.
-        n_iter: Passes over the rows at most; by default as many as make 3,000 updates, at least 30. Of ten
+        n_iter: Passes over the rows at most; by default as many as make 6,000 updates, at least 30. Of ten
             models on the way, and the one without hidden units, that one is kept which tells most of known
             cells that were held out.
         options: More options of ``hm.fit``, by name.
