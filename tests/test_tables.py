@@ -132,7 +132,8 @@ def test_named_columns_make_a_table_unless_they_are_bits_or_an_array_is_asked_fo
     one = write(tmp_path / "o.csv", "a\n" + "1.5\n2.5\n" * 10)
     assert load(one).schema is None
     same = write(tmp_path / "s.csv", "a,b\n" + "0,1.5\n1,1.5\n" * 10)
-    with pytest.raises(DataError, match=r"'b': got 1.5 in all training rows.*table=False .--set data.table=false"):
+    words = r"'b': got 1.5 in all training rows.*table=False .--set data.table=false"
+    with pytest.raises(DataError, match=words):
         load(same)
     text = write(tmp_path / "u.csv", "a,b\n" + "x,1\ny,\nx,2\n" * 10)
     assert load(text).schema is not None
