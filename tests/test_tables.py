@@ -655,7 +655,7 @@ def test_rows_in_parts_are_those_drawn_at_once(run, model, tmp_path, monkeypatch
     with pytest.raises(ArgumentError, match="row: got -1"):
         hm.sample(model, row=-1)
     out = tmp_path / "none.csv"
-    assert "--n, --rows: got 0, expected at least 1" in refuse(2, "sample", run, "--rows", 0, "--out", out)
+    assert "n: got 0, expected at least 1" in refuse(2, "sample", run, "--rows", 0, "--out", out)
     assert not out.exists()
     for start in ("noise", "chains", "data"):
         made = {}

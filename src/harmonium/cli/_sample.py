@@ -50,7 +50,7 @@ def sample(
 ) -> None:
     """Draw samples and write them."""
     if n < 1:
-        raise invalid("--n, --rows", n, "at least 1")
+        raise invalid("n", n, "at least 1")
     _check(out, force)
     run = open_run(path, other_data(path, source, {}), same=start == "data")
     if not isinstance(run.model, GenerativeModel):
