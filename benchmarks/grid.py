@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--losses", nargs="+", choices=list(LOSSES), default=["relativistic"])
     parser.add_argument("--all", action="store_true", help="all losses")
     parser.add_argument("--rows", type=int, default=50_000)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--lr", type=float, default=0.004, help="the generator's")
     parser.add_argument("--judge-rate", type=float, default=0.5, help="the discriminator's, as a multiple")
