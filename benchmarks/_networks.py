@@ -77,9 +77,10 @@ def machine(run: str) -> tuple[hm.DBM, float]:
 
 
 def sizes(model: hm.DBN | hm.DBM) -> list[int]:
-    """Return the sizes of all layers, from the visible one up."""
-    above = [rbm.hidden for rbm in model.rbms] if isinstance(model, hm.DBN) else list(model.layers[1:])
-    return [model.visible.size, *(unit.size for unit in above)]
+    """Return the sizes of all layers, from the visible one up, a label's apart."""
+    if isinstance(model, hm.DBN):
+        return [model.visible.size, *(rbm.hidden.size for rbm in model.rbms)]
+    return [unit.size for unit in model.layers]
 
 
 def wrong(model: hm.MLP, rows: torch.Tensor) -> float:
