@@ -339,7 +339,7 @@ def test_numbers_and_words_in_one_column_are_named_by_their_rows(kind):
     cells = [*table["size"][:7], "tall", *table["size"][8:]]
     with pytest.raises(DataError, match=r"column 'size': got both numbers .row 0 .* and text .row 7: 'tall'"):
         RBMImputer(**QUICK).fit(as_kind(kind, {**table, "size": cells}))
-    with pytest.raises(DataError, match=r"text .row 7: 'tall'.; kinds=.'size': \.\.\.. states another kind"):
+    with pytest.raises(DataError, match=r"take all as text .*of an imputer kinds= likewise"):
         RBMImputer(**QUICK).fit(as_kind(kind, {**table, "size": cells}))
 
 
@@ -347,7 +347,7 @@ def test_numbers_and_words_in_one_column_are_named_by_their_rows(kind):
 def test_dates_are_refused_by_column(kind):
     table = with_gaps(mixed())
     days = [datetime(2026, 1, 1) + timedelta(days=row) for row in range(len(table["size"]))]
-    with pytest.raises(DataError, match=r"column 'day': row 0 .from 0.: got the .*leave it out of X"):
+    with pytest.raises(DataError, match=r"column 'day': row 0 .from 0.: got the .*leave it out"):
         RBMImputer(**QUICK).fit(as_kind(kind, {**table, "day": days}))
 
 

@@ -188,9 +188,9 @@ def train(
     (data.binarisation=none) unless told. So does a gan, whose two networks are of a family, as --set
     network=dcgan, and play for --set rule.loss=hinge.
 
-    A table with columns of several types, or with gaps, has visible units that fit its columns: see
-    harmonium describe. Aligned sequences (.fasta) have a unit for each site; --set data.reweight=0.8 weighs
-    those that have many relatives less.
+    A table whose first line names its columns has visible units that fit them: see harmonium describe. One of
+    0 and 1 alone is an array of bits unless --set data.table=true. Aligned sequences (.fasta) have a unit for
+    each site; --set data.reweight=0.8 weighs those that have many relatives less.
     """
     from ._train import train
 
@@ -310,7 +310,8 @@ def sample(
     With --clamp they are completions: of halves of images, of one kind of data given another, of whatever
     the rows of a file tell. One row is kept by all samples; of several each sample has the next one.
 
-    Of a model of tables a .csv, .tsv or .parquet file has cells by the names of columns, in their own units.
+    Of a model of tables a .csv, .tsv or .parquet file has cells by the names of columns, in their own units,
+    and may be of any length: rows are drawn and written in blocks.
     """
     from ._sample import sample
 
@@ -443,7 +444,8 @@ def describe(
     """Tell how each column of a table will be treated, its gaps, and what stands in the way.
 
     Columns of true and false or 0 and 1 are bits, other numbers real and standardised, text is categories;
-    --column changes it, here and in harmonium train. The table may be of any length.
+    --column changes it, here and in harmonium train. The table may be of any length. The last line is the
+    command that trains on it.
     """
     from ._tables import describe
 
@@ -471,7 +473,7 @@ def impute(
     """Fill in the gaps of a table by a run's model; all other cells stay as they came, byte for byte.
 
     The mean is that of draws, of bits and categories the most frequent one. The table may be of any length.
-    If it is interrupted, the same command goes on where it was.
+    If it is interrupted, or a row does not fit and is mended, the same command goes on where it was.
     """
     from ._tables import impute
 
@@ -515,7 +517,7 @@ def score(
 
     With --what free-energy it is minus the free energy, which is the log-likelihood up to log Z. Log Z is
     estimated once; its ends go into a .json file beside. The table may be of any length. If it is
-    interrupted, the same command goes on where it was.
+    interrupted, or a row does not fit and is mended, the same command goes on where it was.
     """
     from ._tables import score
 

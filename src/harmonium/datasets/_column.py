@@ -373,7 +373,7 @@ def usual(level: str) -> str:
 
 def dropping(name: str) -> str:
     """Return in words how a column is left out."""
-    return f"columns={{{name!r}: 'drop'}} (--column {name}=drop) leaves it out"
+    return f"leave it out (--column {name}=drop; of a data set columns={{{name!r}: 'drop'}})"
 
 
 def shorten(names: Iterable[str]) -> str:

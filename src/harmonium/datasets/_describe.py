@@ -130,7 +130,7 @@ class _Told(Tally):
             return None, str(error).removeprefix(f"column {name!r}: ")
 
     def _fault_of_numbers(self) -> str | None:
-        fault = self.word or self.infinite
+        fault = self.first.get("word") or self.first.get("infinite")
         if fault is not None:
             return f"row {fault[0]} (from 0): {fault[1]!r} is no finite number"
         if not math.isfinite(self.sum * self.sum):

@@ -49,10 +49,8 @@ class Tally:
         self.rows = self.gaps = self.numbers = 0
         self.texts: set[str] = set()
         """The texts of its cells, each once, until there are more than ``LEVELS``."""
-        self.number: tuple[int, Any] | None = None
-        """The row and the cell of a number in it, if there is one."""
-        self.word: tuple[int, Any] | None = None
-        self.infinite: tuple[int, Any] | None = None
+        self.first: dict[str, tuple[int, Any]] = {}
+        """The row and the cell of the first finite ``number``, ``infinite`` number, and other ``word``."""
         self.low, self.high, self.sum = math.inf, -math.inf, 0.0
         self.kept: list[Floats] = []
 
@@ -70,13 +68,13 @@ class Tally:
             number = as_number(cell)
             found[key] = math.nan if number is None else number
             name = "word" if number is None else "number" if math.isfinite(number) else "infinite"
-            if getattr(self, name) is None:
+            if name not in self.first:
                 row = keys.index(key)
-                setattr(self, name, (first + row, cells[row]))
+                self.first[name] = first + row, cells[row]
             if number is not None and math.isfinite(number):
                 self.low, self.high = min(self.low, number), max(self.high, number)
                 self.sum, self.numbers = self.sum + number * count, self.numbers + count
-        if self.word is not None:
+        if "word" in self.first:
             self.keep, self.kept = False, []
         if self.keep:
             self.kept.append(np.fromiter(map(found.__getitem__, keys), np.float64, len(cells)))
@@ -87,7 +85,8 @@ class Tally:
         Raises:
             DataError: There are both numbers and text, or there is a date.
         """
-        said, number, word = {*map(usual, self.texts)}, self.number, self.word
+        said = {*map(usual, self.texts)}
+        number, word = self.first.get("number"), self.first.get("word")
         if said <= {*_BITS} or said == {"0", "1"}:
             return "bernoulli"
         if word is not None and isinstance(word[1], (*_TIMES, *_NESTED)):
@@ -100,9 +99,10 @@ class Tally:
             return "gaussian" if word is None else "categorical"
         raise DataError(
             f"column {self.name!r}: got both numbers (row {number[0]} from 0: {show(number[1])}) and text "
-            f"(row {word[0]}: {show(word[1])}); expected one of them: "
-            f"columns={{{self.name!r}: 'categorical'}} (--column {self.name}=categorical) takes all as text, "
-            "missing= (--set data.missing=[...], of describe --missing) says which texts are gaps"
+            f"(row {word[0]}: {show(word[1])}); expected one of them: take all as text "
+            f"(--column {self.name}=categorical; of a data set columns={{{self.name!r}: 'categorical'}}, of "
+            "an imputer kinds= likewise), or state which texts are gaps (--set data.missing=[...], of "
+            "describe --missing; of a data set missing=)"
         )
 
     def levels(self, kind: str) -> list[str]:
@@ -164,7 +164,7 @@ class Tally:
         return Column(name, kind, own, unseen)
 
     def _check_finite(self) -> None:
-        faults = [fault for fault in (self.word, self.infinite) if fault is not None]
+        faults = [self.first[name] for name in ("word", "infinite") if name in self.first]
         if faults:
             row, cell = min(faults, key=lambda fault: fault[0])
             raise DataError(

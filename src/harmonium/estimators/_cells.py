@@ -18,7 +18,6 @@ __all__ = [
     "table_columns",
 ]
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,8 +33,6 @@ Floats = NDArray[np.float64]
 Cells = Floats | list[Any]
 """A column: numbers with NaN for gaps, or cells with None for them."""
 _MISSING = frozenset(MISSING)
-_ADVICE = re.compile(r"; (?=expected one of them|columns=)")
-"""Where an error begins to tell what helps, of data sets and on the command line."""
 
 
 class Gap:
@@ -134,13 +131,7 @@ def as_field(name: str, cells: Cells, kind: str | None, transform: str) -> Field
     if len(first) < 2:
         return Gap(there[0] if there else None)
     kinds = {} if kind is None else {name: kind}
-    try:
-        column = Schema.infer({name: _with_none(cells)}, kinds=kinds, transforms=transform).columns[0]
-    except DataError as error:
-        told = _ADVICE.split(str(error))[0]
-        raise DataError(
-            f"{told}; kinds={{{name!r}: ...}} states another kind, or leave it out of X"
-        ) from error
+    column = Schema.infer({name: _with_none(cells)}, kinds=kinds, transforms=transform).columns[0]
     return Field(column, first, all(isinstance(cell, str) for cell in there))
 
 
