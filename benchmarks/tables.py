@@ -1,17 +1,21 @@
-"""How many rows of a table a second are described, scored and filled in, on one thread, and in what memory.
+"""How many rows of a table a second are learnt from, described, scored and filled in, and in what memory.
 
-The table has ten columns, five of numbers, and lacks one cell in a hundred; the model has 50 hidden units.
-With ``--kills`` the command line then scores the table again, in processes that are killed so many times on
-the way, and what it has written must be the same to the byte.
+The table has ten columns, five of numbers, and lacks one cell in a hundred; the model has 50 hidden
+units, and there is one thread. Training is one epoch by the command line, with ``--memory`` under a limit
+of what the process has for itself: what it maps from the disk does not count. With ``--kills`` the
+command line scores the table once more, in processes that are killed so many times on the way, and what
+it has written must be the same to the byte.
 
     python benchmarks/tables.py
     python benchmarks/tables.py --rows 5000000 --only score --kills 3
+    python benchmarks/tables.py --rows 20000000 --only train --memory 1024
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import os
 import resource
 import subprocess
 import sys
@@ -25,7 +29,7 @@ import torch
 import harmonium as hm
 
 BLOCK = 20_000
-WORK = ("describe", "score", "impute")
+WORK = ("train", "describe", "score", "impute")
 
 
 def write(path: Path, rows: int) -> None:
@@ -54,6 +58,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--hidden", type=int, default=50)
     parser.add_argument("--only", nargs="+", choices=WORK, default=list(WORK))
+    parser.add_argument("--memory", type=int, help="the most MiB that training may have")
     parser.add_argument("--kills", type=int, default=0, help="of processes that score the table once more")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -67,6 +72,7 @@ def main() -> None:
         rbm = hm.RBM(data.schema.layer, args.hidden)
         hm.fit(rbm, data, epochs=1, batch_size=500, out=run)
         work = {
+            "train": lambda: learnt(path, Path(folder, "learnt"), args.hidden, args.memory),
             "describe": lambda: hm.datasets.describe_table(path),
             "score": lambda: hm.tables.score(rbm, path, scores),
             "impute": lambda: hm.tables.impute(rbm, path, Path(folder, "filled.csv"), how="draw", draws=1),
@@ -87,6 +93,16 @@ def main() -> None:
             print(
                 f"killed {args.kills} times: {'the same bytes' if same else 'OTHER BYTES'}, {most:,.0f} MiB"
             )
+
+
+def learnt(table: Path, out: Path, hidden: int, memory: int | None) -> None:
+    """Train on a table by the command line, in a process of so many MiB at most."""
+    limit = [] if memory is None else ["prlimit", f"--data={memory << 20}"]
+    command = [*limit, sys.executable, "-m", "harmonium", "train", "rbm", "--data", str(table)]
+    settings = {"hidden": hidden, "epochs": 1, "batch_size": 500}
+    pairs = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    one = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, "--out", str(out), *pairs], check=True, stdout=subprocess.DEVNULL, env=one)
 
 
 def killed(run: Path, table: Path, out: Path, times: int, seconds: float) -> None:

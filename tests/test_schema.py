@@ -50,7 +50,7 @@ def write(path, text):
 @pytest.mark.parametrize("transform", ["standardise", "log-standardise", "quantile"])
 def test_numbers_go_there_and_back_in_order(transform):
     x = np.exp(np.random.default_rng(1).normal(0, 2, 400)) - 3
-    column = _column.fit_numbers("x", x, transform)
+    column = _column.fit_numbers("x", np.sort(x), transform)
     y = column.forward(x)
     assert np.allclose(column.backward(y), x, rtol=1e-9, atol=1e-9)
     assert (np.diff(y[np.argsort(x)]) > 0).all()
@@ -61,7 +61,7 @@ def test_numbers_go_there_and_back_in_order(transform):
 @pytest.mark.parametrize("transform", ["standardise", "log-standardise"])
 def test_a_density_in_the_tables_units_integrates_to_1(transform):
     rng = np.random.default_rng(2)
-    column = _column.fit_numbers("x", rng.gamma(2, 30, 300) - 10, transform)
+    column = _column.fit_numbers("x", np.sort(rng.gamma(2, 30, 300) - 10), transform)
     y = np.linspace(-9, 9, 40001)
     x = column.backward(y)
     density = np.exp(norm.logpdf(y) + column.log_slope(y))
@@ -72,14 +72,53 @@ def test_a_density_in_the_tables_units_integrates_to_1(transform):
 
 
 def test_quantiles_are_normal_and_of_middle_ranks():
-    column = _column.fit_numbers("x", np.array([5.0, 1.0, 1.0, 2.0, np.nan]), "quantile")
+    column = _column.fit_numbers("x", np.array([1.0, 1.0, 2.0, 5.0]), "quantile")
     expected = norm.ppf([0.25, 0.625, 0.875])
     assert np.allclose(column.forward(np.array([1.0, 2.0, 5.0])), expected)
     assert np.allclose(column.forward(np.array([-99.0, 99.0])), expected[[0, 2]])
     assert not column.has_density
     assert column.log_slope(expected).tolist() == [0, 0, 0]
-    many = _column.fit_numbers("x", np.random.default_rng(0).normal(size=5000), "quantile")
+    many = _column.fit_numbers("x", np.sort(np.random.default_rng(0).normal(size=5000)), "quantile")
     assert len(many.numbers) == 2 * _column.KNOTS
+
+
+@pytest.mark.parametrize("transform", ["standardise", "log-standardise", "quantile"])
+@pytest.mark.parametrize("values", [7, 4000])
+def test_a_column_is_fitted_part_by_part(monkeypatch, transform, values):
+    x = np.sort(np.random.default_rng(4).integers(0, values, 3000) / 4)
+    monkeypatch.setattr(_column, "_PART", 64)
+    found = _column.fit_numbers("x", x, transform)
+    own, counts = np.unique(x, return_counts=True)
+    u = np.arcsinh((x - np.median(x)) / np.abs(x - np.median(x)).mean())
+    if transform == "quantile":
+        index = np.linspace(0, len(own) - 1, min(len(own), 1000)).round().astype(int)
+        ranks = norm.ppf((np.cumsum(counts) - counts / 2) / len(x))
+        expected = np.concatenate((own[index], ranks[index]))
+    elif transform == "standardise":
+        expected = x.mean(), x.std()
+    else:
+        expected = np.median(x), np.abs(x - np.median(x)).mean(), u.mean(), u.std()
+    assert np.allclose(found.numbers, expected, rtol=1e-12)
+
+
+def test_a_floor_is_that_of_each_column_by_itself(monkeypatch, table):
+    monkeypatch.setattr("harmonium.datasets._floor._ROWS", 7)
+    gaps = np.random.default_rng(5).random((len(table), ROWS)) < 0.2
+    for gone, cells in zip(gaps, table.values(), strict=True):
+        cells[:] = [None if gap else cell for gap, cell in zip(gone, cells, strict=True)]
+    schema = Schema.infer(table)
+    rows = schema.encode(table).double()
+    train, test = rows[:40], rows[40:]
+    expected = torch.zeros(20, dtype=torch.float64)
+    for number, column in enumerate(schema.blocks):
+        own, there = train[:, number], ~test[:, number].isnan()
+        own, seen = own[~own.isnan()], test[there, number]
+        if column.kind == "gaussian":
+            expected[there] += torch.from_numpy(norm.logpdf(seen, own.mean(), own.std(correction=0)))
+        else:
+            counts = own.long().bincount(minlength=len(column.levels)) + 1
+            expected[there] += (counts / counts.sum()).log()[seen.long()]
+    assert torch.allclose(schema.baseline(train, test), expected, rtol=1e-6)
 
 
 # --- schemas --------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
 import re
@@ -77,8 +78,7 @@ def model(run):
 @pytest.fixture
 def short(monkeypatch):
     """Make blocks of few rows."""
-    monkeypatch.setattr("harmonium.tables._score.BLOCK", SHORT)
-    monkeypatch.setattr("harmonium.tables._impute.BLOCK", SHORT)
+    monkeypatch.setattr("harmonium.datasets._tables.BLOCK", SHORT)
 
 
 def write(path, text):
@@ -206,6 +206,57 @@ def test_a_file_is_the_table_in_it_however_long_its_blocks(wine, tmp_path, monke
         load(path)
     with pytest.raises(DataError, match=r"'alcohol': row 100 .from 0.: got 'x"):
         load(path, columns={"alcohol": "standardise"})
+
+
+@pytest.mark.parametrize("sizes", [{}, {"validation": 0, "test": 0}, {"validation": 5, "test": 0.5}])
+def test_a_table_on_the_disk_is_the_one_in_memory(wine, tmp_path, monkeypatch, sizes):
+    monkeypatch.setenv("HARMONIUM_CACHE", str(tmp_path / "cache"))
+    columns = {"malic": "quantile", "ash": "log-standardise", "id": "drop"}
+    whole = load(wine, columns=columns, **sizes)
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.setattr("harmonium.datasets._spare.LIMIT", 1000)
+    monkeypatch.setattr("harmonium.datasets._tables.BLOCK", 50)
+    data = load(wine, columns=columns, **sizes)
+    assert (tmp_path / "cache").is_dir()
+    assert not list((tmp_path / "cache").iterdir())
+    assert data.schema == whole.schema
+    for split in ("train", "validation", "test"):
+        assert torch.equal(data.fixed(split).nan_to_num(9), whole.fixed(split).nan_to_num(9))
+    assert summary(data) == summary(whole)
+    models = [hm.RBM(each.schema.layer, 5) for each in (whole, data)]
+    for model, each in zip(models, (whole, data), strict=True):
+        hm.fit(model, each, hm.PCD(chains=10), epochs=2, batch_size=20)
+    assert torch.equal(models[0].weight, models[1].weight)
+
+
+def test_a_disk_without_room_for_a_table_is_told_of(wine, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("harmonium.datasets._spare.LIMIT", 4000)
+    monkeypatch.setenv("HARMONIUM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("os.posix_fallocate", full, raising=False)
+    with pytest.raises(FileError, match=r"cache: No space left on device; expected .* room for 4,272 bytes"):
+        load(wine, columns={"id": "drop"})
+    monkeypatch.setenv("HARMONIUM_CACHE", str(wine))
+    with pytest.raises(FileError, match=r"wine\.csv: File exists; .* \$HARMONIUM_CACHE names another"):
+        load(wine, columns={"id": "drop"})
+
+
+def test_what_is_no_array_is_found_out_without_reading_on(tmp_path):
+    path = write(tmp_path / "t.csv", "a,b\n" + "0,2\n" * 3 + "0,1,1\n")
+    with pytest.raises(DataError, match=r"line 5: got 3 cells, expected 2; read as a table"):
+        load(path)
+    with pytest.raises(DataError, match=r"line 5: got 3 cells, expected 2$"):
+        load(path, table=False)
+
+
+def test_wide_tables_have_shorter_blocks(tmp_path):
+    path = write(
+        tmp_path / "t.csv", ",".join(f"c{i}" for i in range(3000)) + ("\n" + "1," * 2999 + "1") * 400
+    )
+    sizes = [len(block.lines) for block in read_blocks(path)]
+    assert sizes == [349, 51]
 
 
 def test_the_memory_of_a_file_is_that_of_its_numbers(tmp_path, monkeypatch):
@@ -513,7 +564,7 @@ def test_only_the_same_work_goes_on(wine, model, tmp_path, short, monkeypatch):
 
 
 def test_memory_does_not_grow_with_the_table(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("harmonium.tables._score.BLOCK", 500)
+    monkeypatch.setattr("harmonium.datasets._tables.BLOCK", 500)
     line = "w,13.2,1.78,2.14,100,class_0,yes\n".replace("class_0", '"class_0, red"')
     estimate = hm.log_partition(model)
     peaks = []
@@ -660,7 +711,7 @@ def test_rows_in_parts_are_those_drawn_at_once(run, model, tmp_path, monkeypatch
     for start in ("noise", "chains", "data"):
         made = {}
         for size in (30, 8):
-            monkeypatch.setattr("harmonium.cli._sample.BLOCK", size)
+            monkeypatch.setattr("harmonium.datasets._tables.BLOCK", size)
             out = tmp_path / f"{start}{size}.csv"
             told = succeed("sample", run, "--rows", 30, "--steps", 5, "--from", start, "--out", out)
             assert (told["rows"], told["columns"]) == (30, 6)

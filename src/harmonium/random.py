@@ -12,6 +12,7 @@ __all__ = ["Stream"]
 
 from hashlib import blake2b
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -100,7 +101,7 @@ class Stream:
             rows = torch.arange(first, min(first + _PART, n))
             words = bits(address, self.row + rows, 2)
             keys[rows] = (words[:, 0] << 31) ^ words[:, 1]
-        return torch.argsort(keys, stable=True)
+        return torch.from_numpy(np.argsort(keys.numpy(), kind="stable"))
 
     def state_dict(self) -> dict[str, int | str]:
         """Return the seed, the name and the step."""

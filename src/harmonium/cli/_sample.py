@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..datasets import BLOCK, delimiter_of, write_table
+from ..datasets import block_rows, delimiter_of, write_table
 from ..errors import DataError, FileError, invalid
 from ..files import replacing, write_bytes
 from ..models import GenerativeModel
@@ -106,7 +106,8 @@ def _blocks(run: OpenRun, out: Path, n: int) -> list[tuple[int, int]]:
     """Return the first rows and the sizes of the parts in which rows are drawn: a table's not all at once."""
     if run.data.schema is None or out.suffix.lower() == ".npy":
         return [(0, n)]
-    return [(row, min(BLOCK, n - row)) for row in range(0, n, BLOCK)]
+    size = block_rows(run.data.columns)
+    return [(row, min(size, n - row)) for row in range(0, n, size)]
 
 
 def _check(out: Path, force: bool) -> None:

@@ -1,6 +1,6 @@
 """Data sets: what comes in, as rows of the smallest type that holds them.
 
-A :class:`Dataset` holds three splits of rows in memory: bits, integer codes, reals, or grey levels at one
+A :class:`Dataset` holds three splits of rows: bits, integer codes, reals, or grey levels at one
 byte a pixel; an image in colour is a row of its three channels, one after the other. Grey values are no
 states of a Bernoulli unit; how they become some must be stated, because the likelihoods of ``sampled``
 bits, of ``threshold`` bits and of means (``none``) are three different numbers. :func:`load` takes a name
@@ -22,7 +22,6 @@ from __future__ import annotations
 __all__ = [
     "ALPHABETS",
     "BINARISATIONS",
-    "BLOCK",
     "DATASETS",
     "MIRRORS",
     "MISSING",
@@ -36,6 +35,7 @@ __all__ = [
     "Mixture",
     "Schema",
     "Transform",
+    "block_rows",
     "cache_folder",
     "delimiter_of",
     "describe_table",
@@ -66,9 +66,9 @@ from ._pack import pack
 from ._schema import MISSING, Schema
 from ._sequences import ALPHABETS, read_fasta, sequence_weights
 from ._tables import (
-    BLOCK,
     Block,
     Form,
+    block_rows,
     delimiter_of,
     open_table,
     read_blocks,

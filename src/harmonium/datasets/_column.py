@@ -20,7 +20,7 @@ __all__ = ["ALL", "COLUMNS", "MAPS", "Column"]
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,8 +29,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError, DataError, choose, invalid, show
-
-Floats = NDArray[np.float64]
+from ._spare import Floats
 
 COLUMNS = ("bernoulli", "categorical", "gaussian")
 """The kinds of columns, in the order of a row's blocks."""
@@ -41,6 +40,7 @@ _FLAT = ("quantile",)
 ALL = "*"
 """The name that stands for all columns of numbers."""
 KNOTS = 1000
+_PART = 1 << 20
 FALSE, TRUE = "false", "true"
 _BITS = {FALSE: "0", TRUE: "1"}
 _PLAIN = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d*)?")
@@ -210,22 +210,6 @@ class Column:
             slope = np.full_like(y, -math.log(self.numbers[1]))
         return np.where(np.isnan(y), 0.0, slope)
 
-    def baseline(self, train: Floats, values: Floats) -> Floats:
-        """Return log-likelihoods of values under what training values say of this column alone; 0 at gaps.
-
-        Numbers that do not vary say nothing, so that those of the transform's own fit count, 0 and 1.
-        """
-        own, there = train[~np.isnan(train)], ~np.isnan(values)
-        out = np.zeros_like(values)
-        if self.kind != "gaussian":
-            counts = np.bincount(own.astype(int), minlength=len(self.levels)) + 1
-            out[there] = np.log(counts / counts.sum())[values[there].astype(int)]
-            return out
-        varies = len(own) > 1 and own.min() < own.max()
-        mean, variance = (own.mean(), own.var()) if varies else (0.0, 1.0)
-        out[there] = -0.5 * ((values[there] - mean) ** 2 / variance + np.log(2 * np.pi * variance))
-        return out
-
     def config(self) -> dict[str, Any]:
         """Return the column as values that JSON can hold."""
         found = asdict(self)
@@ -266,11 +250,11 @@ def in_words(transform: str | None) -> str:
 
 
 def fit_numbers(name: str, x: Floats, transform: str, rows: str = "rows") -> Column:
-    """Fit a column of numbers, shape (rows), to those that are there.
+    """Fit a column of numbers, shape (numbers), to those that are there.
 
     Arguments:
         name: The name of the column.
-        x: The numbers, NaN where one is missing.
+        x: The numbers in increasing order, none of them missing.
         transform: That of the numbers.
         rows: What rows these are, for errors.
 
@@ -279,7 +263,6 @@ def fit_numbers(name: str, x: Floats, transform: str, rows: str = "rows") -> Col
         DataError: All numbers are the same.
     """
     choose(f"transforms: of column {name!r}", transform, MAPS)
-    x = np.sort(x[~np.isnan(x)])
     if not len(x):
         raise DataError(
             f"column {name!r}: all cells of the {rows} are missing, expected numbers; {dropping(name)}"
@@ -288,16 +271,16 @@ def fit_numbers(name: str, x: Floats, transform: str, rows: str = "rows") -> Col
         raise DataError(
             f"column {name!r}: got {x[0]:g} in all {rows}, expected numbers that vary; {dropping(name)}"
         )
-    integral = bool((x == np.trunc(x)).all()) and bool(np.abs(x).max() < 2**53)
+    integral = max(-x[0], x[-1]) < 2**53 and all(bool((part == np.trunc(part)).all()) for part in _parts(x))
     if transform == "quantile":
         numbers = _knots(x)
     elif transform == "log-standardise":
-        centre = float(np.median(x))
-        width = float(np.abs(x - centre).mean())
-        u = np.arcsinh((x - centre) / width)
-        numbers = (centre, width, float(u.mean()), float(u.std()))
+        centre = float(x[(len(x) - 1) // 2] + x[len(x) // 2]) / 2
+        width = _mean(x, lambda part: np.abs(part - centre))
+        mean, scale = _moments(x, lambda part: np.arcsinh((part - centre) / width))
+        numbers = (centre, width, mean, scale)
     else:
-        numbers = (float(x.mean()), float(x.std()))
+        numbers = _moments(x, lambda part: part)
     try:
         return Column(name, "gaussian", transform=transform, integral=integral, numbers=numbers)
     except ArgumentError as error:
@@ -382,12 +365,41 @@ def shorten(names: Iterable[str]) -> str:
     return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
+def _parts(x: Floats) -> Iterator[Floats]:
+    """Yield numbers in parts that take little memory."""
+    for first in range(0, len(x), _PART):
+        yield x[first : first + _PART]
+
+
+def _mean(x: Floats, of: Callable[[Floats], Floats]) -> float:
+    """Return the mean of a function of numbers."""
+    return float(sum(of(part).sum() for part in _parts(x)) / len(x))
+
+
+def _moments(x: Floats, of: Callable[[Floats], Floats]) -> tuple[float, float]:
+    """Return the mean and the standard deviation of a function of numbers."""
+    mean = _mean(x, of)
+    return mean, math.sqrt(_mean(x, lambda part: np.square(of(part) - mean)))
+
+
 def _knots(x: Floats) -> tuple[float, ...]:
     """Return values in increasing order, and the normal quantiles of their middle ranks."""
-    values, counts = np.unique(x, return_counts=True)
-    ranks = (np.cumsum(counts) - counts / 2) / len(x)
-    if len(values) > KNOTS:
-        index = np.linspace(0, len(values) - 1, KNOTS).round().astype(int)
-        values, ranks = values[index], ranks[index]
-    normal = torch.special.ndtri(torch.from_numpy(ranks)).numpy()
-    return (*values.tolist(), *normal.tolist())
+    count = sum(map(len, _starts(x)))
+    own = np.linspace(0, count - 1, min(count, KNOTS)).round().astype(int)
+    edges, seen = np.stack((own, own + 1)), 0
+    places = np.full(edges.shape, len(x))
+    for starts in _starts(x):
+        here = (edges >= seen) & (edges < seen + len(starts))
+        places[here] = starts[edges[here] - seen]
+        seen += len(starts)
+    normal = torch.special.ndtri(torch.from_numpy(places.sum(0) / (2 * len(x)))).numpy()
+    return (*x[places[0]].tolist(), *normal.tolist())
+
+
+def _starts(x: Floats) -> Iterator[NDArray[np.int64]]:
+    """Yield where, in increasing numbers, each begins that is larger than the one before, part by part."""
+    first = 0
+    for part in _parts(x):
+        new = np.append(first == 0 or part[0] != x[first - 1], part[1:] != part[:-1])
+        yield first + np.flatnonzero(new)
+        first += len(part)

@@ -217,7 +217,9 @@ def summary(dataset: Dataset) -> dict[str, object]:
 def _table(dataset: Dataset, schema: Schema) -> dict[str, object]:
     """Return what there is to tell of the columns of a table."""
     parts = [rows for rows in dataset._splits().values() if len(rows)]
-    gaps = torch.stack([rows.isnan().sum(0) for rows in parts]).sum(0) / sum(map(len, parts))
+    blocks = (block for rows in parts for block in rows.split(BLOCK))
+    none = torch.zeros(len(schema.columns), dtype=torch.int64)
+    gaps = sum((block.isnan().sum(0) for block in blocks), none) / sum(map(len, parts))
     shares = {column.name: float(gaps[i]) for i, column in enumerate(schema.blocks)}
     columns = [{**column, "gaps": shares[column["name"]]} for column in schema.describe()]
     return {"columns": columns, "gaps": float(gaps.mean()), "own_units": schema.has_density}

@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = [
     "KEYS",
     "SUFFIXES",
-    "NoNumber",
+    "NoArray",
     "Record",
     "opened",
     "plain",
@@ -124,7 +124,9 @@ def read_npz(path: Path) -> Rows:
     return Rows(parts, labels, str(path))
 
 
-def read_csv(path: Path, delimiter: str, header: bool | None, label: str | int | None) -> Rows:
+def read_csv(
+    path: Path, delimiter: str, header: bool | None, label: str | int | None, plain: bool = True
+) -> Rows:
     """Read a table of numbers, one row a line.
 
     Arguments:
@@ -133,8 +135,10 @@ def read_csv(path: Path, delimiter: str, header: bool | None, label: str | int |
         header: Whether the first line names the columns; None to take it as names if no cell of
             it is a number.
         label: The name or the number (from 0) of the column of labels.
+        plain: Whether columns that have names may hold other numbers than 0 and 1.
 
     Raises:
+        NoArray: They do, and are several, or a cell of several is no number; it need not be read further.
         DataError: A line has too many or too few cells, or a cell is no finite number.
         FileError: The file cannot be read.
         ArgumentError: There is no such column, or ``delimiter`` is not one character.
@@ -151,12 +155,15 @@ def read_csv(path: Path, delimiter: str, header: bool | None, label: str | int |
                 continue
         if len(cells) != width:
             raise DataError(f"{path}: line {line}: got {len(cells)} cells, expected {width}")
-        values.extend(_numbers(cells, names, f"{path}: line {line}"))
+        numbers = _numbers(cells, names, f"{path}: line {line}")
+        if not plain and names is not None and width > 1 and not {*numbers} <= {0.0, 1.0}:
+            raise NoArray("its first line names columns; table=False (--set data.table=false) takes an array")
+        values.extend(numbers)
     if not values:
         raise DataError(f"{path}: got no rows of numbers, expected at least one")
     table = np.frombuffer(values, np.float64).reshape(-1, width)
     if label is None:
-        return Rows({"train": table}, {}, str(path), titled=names is not None and width > 1)
+        return Rows({"train": table}, {}, str(path))
     column = _column(label, names, width)
     rows = np.delete(table, column, axis=1)
     return Rows({"train": rows}, {"train": table[:, column]}, str(path))
@@ -206,8 +213,8 @@ def _check_keys(names: list[str], path: Path) -> None:
         )
 
 
-class NoNumber(DataError):
-    """A cell of one of several columns with names holds a text or nothing where a number is due."""
+class NoArray(DataError):
+    """Several columns have names, and a cell holds what makes them a table and no array."""
 
 
 class Record(NamedTuple):
@@ -290,7 +297,7 @@ def _numbers(cells: list[str], names: list[str] | None, where: str) -> list[floa
             got = repr(cell) if cell.strip() else "an empty cell"
             message = f"{where}, column {column + 1}{name}: got {got}, expected a finite number"
             gap = names is not None and len(names) > 1 and (not _is_number(cell) or math.isnan(float(cell)))
-            raise (NoNumber if gap else DataError)(message)
+            raise (NoArray if gap else DataError)(message)
     return numbers
 
 

@@ -22,7 +22,7 @@ from ._album import Look, read_album
 from ._albums import open_album
 from ._change import Change
 from ._dataset import BINARISATIONS, Dataset, score
-from ._files import SUFFIXES, NoNumber, read_csv, read_npy, read_npz
+from ._files import SUFFIXES, NoArray, read_csv, read_npy, read_npz
 from ._mixed_table import check_table, load_table
 from ._named import DATASETS
 from ._pack import is_packed, read_packed
@@ -176,18 +176,12 @@ def load(
         _check_mixed(table, header, arrays, look)
         return as_mixed()
     plain = table is False or any(value is not None for value in arrays.values())
-    rows = why = None
     try:
-        rows = _read(path, {**cells, **family}, look, seed)
-        if rows.titled and not plain and not _are_bits(rows.parts["train"]):
-            why = "its first line names columns; table=False (--set data.table=false) takes an array"
-    except NoNumber as error:
+        rows = _read(path, {**cells, **family, "plain": plain}, look, seed)
+    except NoArray as error:
         if plain:
             raise
-        why = str(error)
-    if rows is None or why is not None:
-        rows = None
-        return _tried(as_mixed, why)
+        return _tried(as_mixed, str(error))
     if path.is_dir() and binarisation is not None:
         levels = levels or BYTE
     lacking = {k: 0 if rows.whole else v for k, v in TENTH.items() if k not in rows.parts}
@@ -221,17 +215,12 @@ def _check_mixed(table: bool | None, header: bool | None, arrays: Mapping[str, A
     look.refuse("None: it is only for folders of images")
 
 
-def _tried(load: Callable[[], Dataset], why: str | None) -> Dataset:
+def _tried(load: Callable[[], Dataset], why: str) -> Dataset:
     """Load what need not be one as a table, or tell why it was taken for one."""
     try:
         return load()
     except DataError as error:
         raise DataError(f"{error}; read as a table with columns of several types, since {why}") from error
-
-
-def _are_bits(values: NDArray[Any]) -> bool:
-    """Return whether there is nothing but 0 and 1."""
-    return bool(((values == 0) | (values == 1)).all())
 
 
 def from_array(
@@ -440,7 +429,7 @@ def _read(path: Path, table: Mapping[str, Any], look: Look, seed: int) -> Rows:
         refuse(own, "None: it is only for .csv and .tsv")
         return read_npy(path) if name.endswith(".npy") else read_npz(path)
     comma = "\t" if name.endswith((".tsv", ".tsv.gz")) else ","
-    return read_csv(path, table["delimiter"] or comma, table["header"], table["label"])
+    return read_csv(path, table["delimiter"] or comma, table["header"], table["label"], table["plain"])
 
 
 def _numpy(name: str, values: object) -> NDArray[Any]:

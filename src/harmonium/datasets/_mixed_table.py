@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from ._column import ALL
 from ._dataset import Dataset
 from ._rows import TENTH, Size, check_size, refuse, shares
 from ._schema import MISSING, Schema, gaps
+from ._spare import Store, spare
 from ._tables import as_table, open_table, read_blocks
 from ._tally import Tally
 from ._treatment import understand
@@ -74,8 +76,10 @@ def from_table(
     train = index.get("train")
     choices, absent = _choices(list(own), columns), MISSING if missing is None else tuple(missing)
     fitted = schema or Schema.infer(own, **choices, missing=absent, train=_rows_of(train))
-    extra = {split: fitted.encode(other) for split, other in others.items()}
-    return _assembled(fitted.encode(own), index, extra, fitted, name, source, seed)
+    rows = fitted.encode(own)
+    parts = {"train": rows, **{split: rows[where] for split, where in index.items()}}
+    parts |= {split: fitted.encode(other) for split, other in others.items()}
+    return _assembled(parts, fitted, name, source, seed)
 
 
 def load_table(
@@ -89,29 +93,33 @@ def load_table(
 ) -> Dataset:
     """Read a table from a file into a data set; see :func:`from_table`.
 
-    The file is read twice, in blocks, so that only rows for the model and numbers are held in memory.
+    The file is read twice, in blocks, and each block goes to the rows of its splits, which are in a file of
+    their own where they are many.
     """
     form, sizes = open_table(path, delimiter), {**TENTH, **sizes}
     for split, size in sizes.items():
         check_size(split, size)
     choices, absent = _choices(list(form.names), columns), MISSING if missing is None else tuple(missing)
-    tallies = {name: Tally(name, keep=True) for name in form.names}
     n = 0
-    for block in read_blocks(path, delimiter=delimiter):
-        n += len(next(iter(block.table.values())))
-        if schema is None:
-            for name in tallies.keys() - choices["drop"]:
-                tallies[name].add(gaps(block.table[name], absent), block.first)
-    if not n:
-        raise DataError(f"{path.name}: got 0 rows, expected at least one below the names of the columns")
-    index = shares(n, sizes, seed, shuffled=True)
-    fitted = schema or Schema.of_tallies(tallies, choices, absent, _rows_of(index.get("train")))
-    tallies.clear()
-    rows = torch.empty(n, len(fitted.columns))
+    with Store() as store:
+        tallies = {name: Tally(name, store) for name in form.names}
+        for block in read_blocks(path, delimiter=delimiter):
+            n += len(next(iter(block.table.values())))
+            if schema is None:
+                for name in tallies.keys() - choices["drop"]:
+                    tallies[name].add(gaps(block.table[name], absent), block.first)
+        if not n:
+            raise DataError(f"{path.name}: got 0 rows, expected at least one below the names of the columns")
+        index = shares(n, sizes, seed, shuffled=True)
+        fitted = schema or Schema.of_tallies(tallies, choices, absent, _rows_of(index.get("train")))
+        del tallies
+    places, counts = _places(index, n)
+    rows = torch.from_numpy(spare((n, len(fitted.columns)), np.float32))
     for block in read_blocks(path, delimiter=delimiter):
         part = fitted.encode(block.table, block.first)
-        rows[block.first : block.first + len(part)] = part
-    return _assembled(rows, index, {}, fitted, path.absolute().name, f"The file {path}.", seed)
+        rows[places[block.first : block.first + len(part)]] = part
+    parts = dict(zip(counts, rows.split([*counts.values()]), strict=True))
+    return _assembled(parts, fitted, path.absolute().name, f"The file {path}.", seed)
 
 
 def check_table(
@@ -146,35 +154,35 @@ def _rows_of(share: Any) -> Tensor | None:
     return share if isinstance(share, Tensor) else None
 
 
-def _assembled(
-    rows: Tensor,
-    index: Mapping[str, Any],
-    others: Mapping[str, Tensor],
-    schema: Schema,
-    name: str,
-    source: str,
-    seed: int,
-) -> Dataset:
+def _places(index: Mapping[str, Any], n: int) -> tuple[Tensor, dict[str, int]]:
+    """Return where each of n rows goes, shape (n), if split lies behind split, and the splits' lengths."""
+    if _rows_of(index.get("train")) is None:
+        return torch.arange(n), {"train": n}
+    places, counts, first = torch.empty(n, dtype=torch.int64), {}, 0
+    for split, where in index.items():
+        places[where] = torch.arange(first, first + len(where))
+        counts[split], first = len(where), first + len(where)
+    return places, counts
+
+
+def _assembled(parts: Mapping[str, Tensor], schema: Schema, name: str, source: str, seed: int) -> Dataset:
     """Return rows as a data set.
 
     Arguments:
-        rows: Of the table.
-        index: Which of them each split has.
-        others: Splits that are tables of their own.
+        parts: The rows of each split that there is.
         schema: What made the rows.
         name: The data set's name.
         source: Where they came from.
         seed: That of the permutation.
     """
-    parts = {"train": rows, **{split: rows[where] for split, where in index.items()}, **others}
-    none = rows[:0]
+    none = parts["train"][:0]
     return Dataset(
         name=name,
         train=parts["train"],
         validation=parts.get("validation", none),
         test=parts.get("test", none),
         labels={},
-        shape=(rows.shape[1],),
+        shape=(len(schema.columns),),
         binarisation=None,
         levels=None,
         source=source,

@@ -45,8 +45,7 @@ class Rows(NamedTuple):
 
     ``parts`` have shape (rows, ...), ``labels`` (rows); ``names`` are those of the labels 0, 1, ... where
     they have some, ``alphabet`` has the symbols of sequences, and ``note`` is what else there is to say of
-    the source. Where it is ``whole``, splits that it lacks are empty, unless sizes are given for them; it is
-    ``titled`` where several columns have names.
+    the source. Where it is ``whole``, splits that it lacks are empty, unless sizes are given for them.
     """
 
     parts: dict[str, NDArray[Any]]
@@ -56,7 +55,6 @@ class Rows(NamedTuple):
     note: str = ""
     whole: bool = False
     alphabet: str | None = None
-    titled: bool = False
 
 
 def narrow(rows: Rows) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

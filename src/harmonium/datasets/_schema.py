@@ -22,6 +22,8 @@ from torch import Tensor
 
 from ..errors import ArgumentTypeError, DataError, choose, invalid
 from ._column import ALL, COLUMNS, FALSE, MAPS, TRUE, Column, is_text, shorten
+from ._floor import floor
+from ._spare import Store
 from ._tables import as_table
 from ._tally import Tally
 
@@ -90,12 +92,13 @@ class Schema:
         if not table or not len(next(iter(table.values()))):
             raise DataError("table: got 0 rows, expected at least one below the names of the columns")
         cells = {name: gaps(raw, missing) for name, raw in table.items()}
-        tallies = {name: Tally(name, keep=True) for name in table}
-        for name, tally in tallies.items():
-            if name not in drop:
-                tally.add(cells[name])
         choices = {"kinds": kinds, "transforms": transforms, "levels": levels, "unseen": unseen, "drop": drop}
-        schema = cls.of_tallies(tallies, choices, missing, train)
+        with Store() as store:
+            tallies = {name: Tally(name, store) for name in table}
+            for name, tally in tallies.items():
+                if name not in drop:
+                    tally.add(cells[name])
+            schema = cls.of_tallies(tallies, choices, missing, train)
         for column in schema.columns:
             if column.name in (levels or {}):
                 column.encode(cells[column.name])
@@ -112,7 +115,7 @@ class Schema:
         """Infer how columns are treated by the counts of their cells.
 
         Arguments:
-            tallies: The counts by name, with numbers kept.
+            tallies: The counts by name, with numbers stored.
             choices: Arguments of :meth:`infer` by name: ``kinds``, ``transforms``, ``levels``, ``unseen`` and
                 ``drop``.
             missing: The texts that stand for a missing cell.
@@ -131,6 +134,10 @@ class Schema:
         for argument, names in given.items():
             for name in names:
                 choose(argument, name, list(tallies))
+        which = None
+        if train is not None:
+            which = np.zeros(max(tally.rows for tally in tallies.values()), bool)
+            which[train.numpy()] = True
         columns, faults = [], []
         for name, tally in tallies.items():
             if name in drop:
@@ -138,7 +145,7 @@ class Schema:
             kind = kinds.get(name) or ("categorical" if name in levels or name in unseen else None)
             transform = own.get(name, default)
             try:
-                columns.append(tally.fit(kind, transform, levels.get(name), name in unseen, train))
+                columns.append(tally.fit(kind, transform, levels.get(name), name in unseen, which))
             except DataError as error:
                 faults.append(error)
         if faults:
@@ -250,9 +257,9 @@ class Schema:
             train: Values to fit the columns to, shape (rows, columns).
             rows: Values, shape (rows, columns).
         """
-        own, given = self._values(train), self._values(rows)
-        terms = [column.baseline(own[:, i], given[:, i]) for i, column in enumerate(self.blocks)]
-        return torch.from_numpy(np.sum(terms, 0))
+        for values in (train, rows):
+            self._check(values)
+        return floor(self.blocks, train, rows)
 
     def config(self) -> dict[str, Any]:
         """Return the schema as values that JSON can hold."""
@@ -291,11 +298,14 @@ class Schema:
             )
 
     def _values(self, rows: Tensor) -> Any:
+        self._check(rows)
+        return rows.detach().cpu().double().numpy()
+
+    def _check(self, rows: Tensor) -> None:
         if not isinstance(rows, Tensor):
             raise ArgumentTypeError(f"rows: got {type(rows).__name__}, expected a tensor")
         if rows.ndim != 2 or rows.shape[1] != len(self.columns):
             raise invalid("rows", tuple(rows.shape), f"shape (rows, {len(self.columns)})")
-        return rows.detach().cpu().double().numpy()
 
 
 def _together(faults: Sequence[DataError]) -> str:

@@ -9,6 +9,7 @@ __all__ = [
     "Block",
     "Form",
     "as_table",
+    "block_rows",
     "delimiter_of",
     "open_table",
     "read_blocks",
@@ -34,7 +35,9 @@ from ._files import Record, records
 PARQUET = ".parquet"
 TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", PARQUET)
 BLOCK = 16384
-"""The rows of a block, by default."""
+"""The most rows of a block, by default."""
+_CELLS = 1 << 20
+"""The most cells of a block, by default, if it has more than one row."""
 
 
 class Block(NamedTuple):
@@ -106,13 +109,13 @@ def open_table(path: str | os.PathLike[str], delimiter: str | None = None) -> Fo
 
 
 def read_blocks(
-    path: str | os.PathLike[str], *, rows: int = BLOCK, first: int = 0, delimiter: str | None = None
+    path: str | os.PathLike[str], *, rows: int | None = None, first: int = 0, delimiter: str | None = None
 ) -> Iterator[Block]:
     """Yield a table in blocks of rows, so that it need not fit into memory.
 
     Arguments:
         path: A .csv, .tsv (also .gz) or .parquet file; the last needs pyarrow.
-        rows: Of each block; the last one may have fewer.
+        rows: Of each block; the last one may have fewer. By default what :func:`block_rows` says.
         first: How many rows to pass over.
         delimiter: The character between cells, by default a comma, or a tab in .tsv.
 
@@ -121,11 +124,17 @@ def read_blocks(
         FileError: The file cannot be read, or pyarrow is not installed.
         ArgumentError: ``rows`` or ``first`` is out of range, or ``delimiter`` is not one character.
     """
-    for name, value, least in (("rows", rows, 1), ("first", first, 0)):
+    for name, value, least in (("rows", 1 if rows is None else rows, 1), ("first", first, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise invalid(name, value, f"an integer of at least {least}")
     form = open_table(path, delimiter)
+    rows = rows or block_rows(len(form.names))
     return _text_blocks(form, rows, first) if form.is_text else _parquet_blocks(form, rows, first)
+
+
+def block_rows(columns: int) -> int:
+    """Return how many rows of so many columns make a block that takes little memory."""
+    return max(1, min(BLOCK, _CELLS // columns))
 
 
 def read_table(path: str | os.PathLike[str], *, delimiter: str | None = None) -> dict[str, list[Any]]:

@@ -11,7 +11,7 @@ from datetime import date, time, timedelta
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from numpy.typing import NDArray
 
 from ..errors import DataError, choose, invalid, show
 from ._column import (
@@ -19,7 +19,6 @@ from ._column import (
     FALSE,
     TRUE,
     Column,
-    Floats,
     as_number,
     dropping,
     fit_numbers,
@@ -27,6 +26,7 @@ from ._column import (
     text,
     usual,
 )
+from ._spare import Floats, Kept, Store, spare
 
 LEVELS = 256
 """The most levels that a column has unless they are stated."""
@@ -41,18 +41,18 @@ class Tally:
 
     Arguments:
         name: The name of the column.
-        keep: Whether to keep its numbers, for :meth:`fit`.
+        store: Where to keep its numbers, for :meth:`fit`; by default nowhere.
     """
 
-    def __init__(self, name: str, *, keep: bool = False) -> None:
-        self.name, self.keep = name, keep
+    def __init__(self, name: str, store: Store | None = None) -> None:
+        self.name, self.store = name, store
         self.rows = self.gaps = self.numbers = 0
         self.texts: set[str] = set()
         """The texts of its cells, each once, until there are more than ``LEVELS``."""
         self.first: dict[str, tuple[int, Any]] = {}
         """The row and the cell of the first finite ``number``, ``infinite`` number, and other ``word``."""
         self.low, self.high, self.sum = math.inf, -math.inf, 0.0
-        self.kept: list[Floats] = []
+        self.kept: list[Kept] = []
 
     def add(self, cells: Sequence[Any], first: int = 0) -> None:
         """Count cells, the first of which is in row ``first``; None is a gap."""
@@ -75,9 +75,10 @@ class Tally:
                 self.low, self.high = min(self.low, number), max(self.high, number)
                 self.sum, self.numbers = self.sum + number * count, self.numbers + count
         if "word" in self.first:
-            self.keep, self.kept = False, []
-        if self.keep:
-            self.kept.append(np.fromiter(map(found.__getitem__, keys), np.float64, len(cells)))
+            self.store, self.kept = None, []
+        if self.store is not None:
+            numbers = np.fromiter(map(found.__getitem__, keys), np.float64, len(cells))
+            self.kept.append(self.store.put(numbers))
 
     def kind(self) -> str:
         """Return the kind of the column.
@@ -117,7 +118,7 @@ class Tally:
         transform: str,
         levels: Sequence[str] | None,
         unseen: bool,
-        train: Tensor | None,
+        train: NDArray[np.bool_] | None,
     ) -> Column:
         """Return how the column is treated, a transform as fitted to numbers of training rows.
 
@@ -126,7 +127,7 @@ class Tally:
             transform: Of numbers.
             levels: The levels, if they are stated.
             unseen: Whether there is one more level, for what is none of the others.
-            train: The numbers of the rows to fit to; by default all.
+            train: Which rows to fit to, shape (rows); by default all.
 
         Raises:
             ArgumentError: The kind is unknown, or does not go with the levels.
@@ -145,10 +146,8 @@ class Tally:
                     f"levels, unseen: of column {name!r}", kind, "a bernoulli or categorical column"
                 )
             self._check_finite()
-            x = np.concatenate(self.kept)
-            if train is None:
-                return fit_numbers(name, x, transform)
-            return fit_numbers(name, x[train.numpy()], transform, "training rows")
+            x = self._in_order(train)
+            return fit_numbers(name, x, transform, "rows" if train is None else "training rows")
         own = tuple(self.levels(kind) if levels is None else levels)
         if unseen:
             own = (*(level for level in own if level != UNSEEN), UNSEEN)
@@ -162,6 +161,19 @@ class Tally:
                 "or state levels"
             )
         return Column(name, kind, own, unseen)
+
+    def _in_order(self, train: NDArray[np.bool_] | None) -> Floats:
+        """Return the numbers of the rows to fit to in increasing order."""
+        assert self.store is not None
+        x, n, first = spare((self.numbers,), np.float64), 0, 0
+        for kept in self.kept:
+            block = self.store.get(kept)
+            own = block if train is None else block[train[first : first + len(block)]]
+            own = own[~np.isnan(own)]
+            x[n : n + len(own)] = own
+            n, first = n + len(own), first + len(block)
+        x[:n].sort()
+        return x[:n]
 
     def _check_finite(self) -> None:
         faults = [self.first[name] for name in ("word", "infinite") if name in self.first]

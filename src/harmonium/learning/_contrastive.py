@@ -16,6 +16,7 @@ from __future__ import annotations
 
 __all__ = ["CD", "PCD", "ChainRule", "GibbsRule", "chain_rows", "seen_by_chains"]
 
+from collections.abc import Iterable
 from typing import Annotated, ClassVar
 
 import torch
@@ -78,7 +79,7 @@ class GibbsRule(ChainRule):
         if self.dropout:
             check_dropout(model, self.dropout)
 
-    def check_gaps(self, model: Model, patterns: Tensor) -> None:
+    def check_gaps(self, model: Model, patterns: Iterable[Tensor]) -> None:
         super().check_gaps(model, patterns)
         if self.dropout:
             raise invalid("dropout", self.dropout, "0, as values of the data are missing")

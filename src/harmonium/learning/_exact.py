@@ -18,6 +18,7 @@ from __future__ import annotations
 __all__ = ["ExactLikelihood"]
 
 import math
+from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
@@ -79,12 +80,12 @@ class ExactLikelihood(MomentRule):
                     "rule", self.name, f"a rule that samples, such as 'pcd': there are {got} {where}"
                 )
 
-    def check_gaps(self, model: Model, patterns: Tensor) -> None:
+    def check_gaps(self, model: Model, patterns: Iterable[Tensor]) -> None:
         assert isinstance(model, PairwiseModel)
         check_completes(self.name, model, "gibbs")
         width = sum(model.layer(block).width for block in model.blocks())
         most = _MOST // (width * _ROWS)
-        for known in patterns[~patterns.all(1)].to(model.device):
+        for known in (one for some in patterns for one in some[~some.all(1)].to(model.device)):
             states = min(_count_missing(model, known), _count_hidden(model))
             if states > most:
                 got = f"{states:.3g} states of what a row lacks, or of the hidden units, for each row"

@@ -18,6 +18,7 @@ from __future__ import annotations
 __all__ = ["PRESENT", "MomentRule", "named", "part"]
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -81,7 +82,7 @@ class MomentRule(Rule):
         if self.sparsity_target is not None:
             check_target(model, self.sparsity_target)
 
-    def check_gaps(self, model: Model, patterns: Tensor) -> None:
+    def check_gaps(self, model: Model, patterns: Iterable[Tensor]) -> None:
         assert isinstance(model, PairwiseModel)
         check_completes(self.name, model, self.gaps)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Apply", "Batch", "Metrics", "Rule", "check_sums_out"]
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from torch import Tensor
@@ -62,12 +62,13 @@ class Rule(Settings, ABC):
     def check(self, model: Model) -> None:
         """Refuse a model that the rule does not fit, with an ArgumentError."""
 
-    def check_gaps(self, model: Model, patterns: Tensor) -> None:
+    def check_gaps(self, model: Model, patterns: Iterable[Tensor]) -> None:
         """Refuse a model, with an ArgumentError, whose missing values the rule cannot integrate over.
 
         Arguments:
             model: The model, which the rule fits.
-            patterns: Truth values of shape (patterns, size): which values are known, as it occurs in rows.
+            patterns: Truth values of shape (patterns, size): which values are known, as it occurs in some
+                rows after the other.
         """
 
     @abstractmethod

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..datasets import BLOCK, Block, Column, Form, open_table, write_cell
+from ..datasets import Block, Column, Form, block_rows, open_table, write_cell
 from ..errors import ArgumentError, DataError, choose, invalid
 from ..models import PairwiseModel
 from ..random import Stream
@@ -108,7 +108,7 @@ def impute(
     filler = _Filler(model, form, Settings(how, draws, steps, seed, share), places)
     about = told_of(path, model, "impute", settings)
     with closing(Output(places, about, filler.heads(), force, form)) as output:
-        rows = stream(output, BLOCK, filler, progress)
+        rows = stream(output, block_rows(len(form.names)), filler, progress)
         if not rows:
             raise DataError(f"{path}: got 0 rows, expected at least one below the names of the columns")
         sums = output.sums

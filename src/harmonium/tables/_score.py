@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets import BLOCK, Block, Schema, open_table
+from ..datasets import Block, Schema, block_rows, open_table
 from ..errors import DataError, choose, invalid
 from ..files import write_json
 from ..likelihood import LogPartition, known_log_sums, log_partition
@@ -98,7 +98,7 @@ def score(
             log_z = output.keep("log_partition", lambda: _told(estimate or log_partition(model, seed=seed)))
         base = 0.0 if log_z is None else log_z["value"]
         scorer = _Scorer(model, schema, base, (runs, betas, "adaptive", seed), mark)
-        rows = stream(output, BLOCK, scorer, progress)
+        rows = stream(output, block_rows(len(form.names)), scorer, progress)
         if not rows:
             raise DataError(f"{path}: got 0 rows, expected at least one below the names of the columns")
         sums = output.sums

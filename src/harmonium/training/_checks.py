@@ -36,7 +36,7 @@ from ..models import GenerativeModel, Model, PairwiseModel
 from ..units import Gaussian, Mixed, Unit, as_rows
 from ._events import require
 from ._options import Options
-from ._source import Source
+from ._source import Source, first_gap
 from .checkpoint import RunFolder
 
 _LOGGER = logging.getLogger("harmonium")
@@ -81,9 +81,9 @@ def check_missing(rule: Rule, model: Model, data: Any) -> None:
     rows = data.train if isinstance(data, Dataset) else data
     if rule.integrates or not isinstance(rows, Tensor | np.ndarray) or rows.ndim != 2:
         return
-    rows = as_rows("data", rows)
-    if rows.is_floating_point() and bool(rows.isnan().any()):
-        row, column = rows.isnan().nonzero()[0].tolist()
+    gap = first_gap(as_rows("data", rows))
+    if gap is not None:
+        row, column = gap
         able = ", ".join(repr(name) for name, kind in RULES.items() if kind.integrates)
         expected = f"one that integrates over missing values ({able}): row {row} has none in column {column}"
         raise invalid("rule", rule.name, expected)
@@ -98,9 +98,9 @@ def check_complete(data: Any) -> None:
     rows = data.train if isinstance(data, Dataset) else data
     if not isinstance(rows, Tensor | np.ndarray) or rows.ndim != 2:
         return
-    rows = as_rows("data", rows)
-    if rows.is_floating_point() and bool(rows.isnan().any()):
-        row, column = rows.isnan().nonzero()[0].tolist()
+    gap = first_gap(as_rows("data", rows))
+    if gap is not None:
+        row, column = gap
         schema = getattr(data, "schema", None)
         name = column if schema is None else repr(schema.blocks[column].name)
         raise ArgumentError(

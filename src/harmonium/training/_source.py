@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Opened", "Source", "changed_splits", "fingerprint", "fingerprints", "open_source"]
+__all__ = ["Opened", "Source", "changed_splits", "fingerprint", "fingerprints", "first_gap", "open_source"]
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -69,7 +69,7 @@ class Source:
         self.coins = stream.child("flips")
         self.flips = flips
         self._check(gaps)
-        self.gaps = gaps and levels is None and _lacks(rows)
+        self.gaps = gaps and levels is None and first_gap(rows) is not None
         if self.gaps:
             _check_gaps(rows)
         self.weights = None if weights is None else _relative(weights, len(rows))
@@ -95,9 +95,10 @@ class Source:
             values, known = self.unit.known_statistics(rows)
             yield Batch(values, self._shares(index), index, known)
 
-    def patterns(self) -> Tensor:
-        """Return which values are known, as it occurs in rows, shape (patterns, size)."""
-        return (~self.rows.isnan()).unique(dim=0)
+    def patterns(self) -> Iterator[Tensor]:
+        """Yield which values are known, as it occurs in some rows after the other, shape (patterns, size)."""
+        for block in self.rows.split(_ROWS):
+            yield (~block.isnan()).unique(dim=0)
 
     def present(self, index: Tensor, epoch: int) -> Tensor:
         """Return the statistics of rows as they are shown in an epoch."""
@@ -324,19 +325,33 @@ def _differing(noted: dict[str, str], data: Dataset) -> list[str]:
     return [split for split in now if noted.get(split, now[split]) != now[split]]
 
 
-def _lacks(rows: Tensor) -> bool:
-    """Return whether there is a value that is missing."""
-    return rows.is_floating_point() and any(bool(block.isnan().any()) for block in rows.split(_ROWS))
+def first_gap(rows: Tensor) -> tuple[int, int] | None:
+    """Return the row and the column of the first value that is missing, or None if there is none."""
+    first = 0
+    for block in rows.split(_ROWS) if rows.is_floating_point() else ():
+        gaps = block.isnan()
+        if bool(gaps.any()):
+            row, column = gaps.nonzero()[0].tolist()
+            return first + row, column
+        first += len(block)
+    return None
 
 
 def _check_gaps(rows: Tensor) -> None:
     """Check that each row and each column has a value."""
-    there = ~rows.isnan()
-    for axis, (name, remedy) in enumerate((("column", "train without it"), ("row", "leave it out"))):
-        empty = ~there.any(axis)
-        if bool(empty.any()):
-            number = int(empty.nonzero()[0])
-            raise DataError(f"data: got no value in {name} {number}, expected one at least; {remedy}")
+    columns, empty = torch.zeros(rows.shape[1], dtype=torch.bool, device=rows.device), None
+    for number, block in enumerate(rows.split(_ROWS)):
+        there = ~block.isnan()
+        columns |= there.any(0)
+        if empty is None and not bool(there.any(1).all()):
+            empty = number * _ROWS + int((~there.any(1)).nonzero()[0])
+    if not bool(columns.all()):
+        number, name, remedy = int((~columns).nonzero()[0]), "column", "train without it"
+    elif empty is not None:
+        number, name, remedy = empty, "row", "leave it out"
+    else:
+        return
+    raise DataError(f"data: got no value in {name} {number}, expected one at least; {remedy}")
 
 
 def _relative(weights: Tensor, n: int) -> Tensor:
