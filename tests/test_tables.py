@@ -243,6 +243,24 @@ def test_a_disk_without_room_for_a_table_is_told_of(wine, tmp_path, monkeypatch)
         load(wine, columns={"id": "drop"})
 
 
+@pytest.mark.parametrize("change", ["w998,13,2,2,99,a,no", None])
+def test_a_file_that_changes_while_it_is_read_is_refused(wine, tmp_path, monkeypatch, change):
+    path, times = tmp_path / "t.csv", []
+
+    def reading(path, **settings):
+        lines = wine.read_text().splitlines()
+        if times:
+            lines = lines[:-1] if change is None else [*lines, change]
+        path.write_text("\n".join(lines) + "\n")
+        times.append(path)
+        return read_blocks(path, **settings)
+
+    monkeypatch.setattr("harmonium.datasets._mixed_table.read_blocks", reading)
+    path.write_bytes(wine.read_bytes())
+    with pytest.raises(FileError, match=r"got 17[79] rows when it was read again, expected 178"):
+        load(path, columns={"id": "drop", "cultivar": "unseen"})
+
+
 def test_what_is_no_array_is_found_out_without_reading_on(tmp_path):
     path = write(tmp_path / "t.csv", "a,b\n" + "0,2\n" * 3 + "0,1,1\n")
     with pytest.raises(DataError, match=r"line 5: got 3 cells, expected 2; read as a table"):

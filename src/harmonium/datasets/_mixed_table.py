@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ArgumentTypeError, DataError, choose, invalid, show
+from ..errors import ArgumentTypeError, DataError, FileError, choose, invalid, show
 from ._column import ALL
 from ._dataset import Dataset
 from ._rows import TENTH, Size, check_size, refuse, shares
@@ -115,9 +115,16 @@ def load_table(
         del tallies
     places, counts = _places(index, n)
     rows = torch.from_numpy(spare((n, len(fitted.columns)), np.float32))
+    done = 0
     for block in read_blocks(path, delimiter=delimiter):
         part = fitted.encode(block.table, block.first)
-        rows[places[block.first : block.first + len(part)]] = part
+        done += len(part)
+        if done <= n:
+            rows[places[block.first : done]] = part
+    if done != n:
+        raise FileError(
+            f"{path}: got {done} rows when it was read again, expected {n} as before; has it changed?"
+        )
     parts = dict(zip(counts, rows.split([*counts.values()]), strict=True))
     return _assembled(parts, fitted, path.absolute().name, f"The file {path}.", seed)
 
