@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _runs import begun, begun_with, seconds_of
+from _runs import begun, seconds_before, seconds_of
 
 import harmonium as hm
 from harmonium.models import error_rate
@@ -71,9 +71,7 @@ def machine(run: str) -> tuple[hm.DBM, float]:
     model = hm.load(place / "model.safetensors")
     if not isinstance(model, hm.DBM):
         raise SystemExit(f"{run}: got a {model.kind}, expected a run of mnist_dbm.py")
-    before = begun_with(run)
-    parts = [path.parent for path in folder.rglob("metrics.jsonl")]
-    return model, sum(map(seconds_of, [*parts, *([] if before is None else [before])]))
+    return model, seconds_before(run) + seconds_of(run)
 
 
 def sizes(model: hm.DBN | hm.DBM) -> list[int]:

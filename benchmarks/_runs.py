@@ -14,15 +14,17 @@ def settings_of(args: argparse.Namespace, *but: str) -> dict[str, Any]:
 
 
 def seconds_of(run: str | Path) -> float:
-    """Return how long the training of a run folder without parts took, resumed or not."""
-    return float(json.loads((Path(run) / "metrics.jsonl").read_text().splitlines()[-1])["seconds"])
+    """Return how long the training of a run folder took, that of all its parts, resumed or not."""
+    logs = [path.read_text().splitlines() for path in Path(run).rglob("metrics.jsonl")]
+    return sum(float(json.loads(lines[-1])["seconds"]) for lines in logs)
 
 
-def begun_with(out: str | Path) -> str | None:
-    """Return the run folder whose model a run began with, if the note beside it names one."""
+def seconds_before(out: str | Path) -> float:
+    """Return how long the trainings took that a run began with, as the note beside it names them."""
     note = Path(f"{out}.settings.json")
-    found: str | None = json.loads(note.read_text()).get("rbm") if note.exists() else None
-    return found
+    settings = json.loads(note.read_text()) if note.exists() else {}
+    runs = [settings[name] for name in ("rbm", "dbm") if settings.get(name)]
+    return sum(seconds_of(run) + seconds_before(run) for run in runs)
 
 
 def begun(out: str | Path, **settings: Any) -> bool:

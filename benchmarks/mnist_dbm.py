@@ -4,7 +4,8 @@ It begins with a stack of two RBMs, the first with its visible layer twice, the 
 twice and upside down at first, and goes on with all layers together, at a rate that decays, by mean field
 and persistent chains; the parameters are averaged over the last updates. ``--pretrain rbm`` trains the first
 RBM alone, as an ordinary one, and ``none`` nothing before all layers together; ``--rbm`` takes that RBM, and
-the seconds of its training, from a run of mnist_rbm.py. With ``--sparsity`` hidden units are pulled to being
+the seconds of its training, from a run of mnist_rbm.py, and ``--dbm`` a machine and its seconds from a run of
+this script, which learns on with other settings. With ``--sparsity`` hidden units are pulled to being
 on for such a share of the time, and nothing is centred, and with ``--cd`` the RBMs learn as those of
 mnist_classifier.py's belief networks do: a machine for that script. log Z comes from
 annealing in both directions, where the chains of the training begin the way down; the bound of mean field is
@@ -15,6 +16,8 @@ MNIST files (see docs/data.md).
 
     python benchmarks/mnist_dbm.py --out RUN
     python benchmarks/mnist_dbm.py --out RUN --rbm RUN_OF_RBM --epochs 100 --lr 0.01 --steps 5
+    python benchmarks/mnist_dbm.py --out RUN --pretrain none --epochs 200 --lr 0.05 --steps 1 --data-steps 8
+    python benchmarks/mnist_dbm.py --out RUN2 --dbm RUN --epochs 60 --lr 0.01 --steps 5 --burn-in 2000
     python benchmarks/mnist_dbm.py --out RUN --sparsity 0.1 --cd --batch 100 --epochs 50 50 20 --steps 1 1 1
 """
 
@@ -25,7 +28,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _runs import begun, seconds_of, settings_of
+from _networks import machine
+from _runs import begun, seconds_before, seconds_of, settings_of
 from _table import keep
 
 import harmonium as hm
@@ -42,7 +46,6 @@ def main() -> None:
     model = history.model
     assert isinstance(model, hm.DBM)
     last = {record.get("layer", "joint"): record for record in history.records}
-    before = 0.0 if args.rbm is None else seconds_of(args.rbm)
 
     began = time.monotonic()
     log_z = hm.log_partition(
@@ -56,9 +59,9 @@ def main() -> None:
     everything = hm.log_likelihood(model, data, log_partition=log_z, samples=1)
     some = hm.log_likelihood(model, data.test[: args.rows], log_partition=log_z, samples=args.samples)
     row = {
-        "pretraining": args.pretrain if args.rbm is None else "an RBM's run",
+        "begun with": "an RBM" if args.rbm else "a DBM" if args.dbm else args.pretrain,
         "epochs": "-".join(str(record["epoch"]) for record in last.values()),
-        "training s": before + sum(record["seconds"] for record in last.values()),
+        "training s": seconds_before(args.out) + seconds_of(args.out),
         "bound": everything.bound,
         "± bound": everything.bound_standard_error,
         "± rows": everything.data_standard_error,
@@ -89,6 +92,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--layers", type=int, nargs=3, default=[784, 500, 1000])
     parser.add_argument("--pretrain", choices=list(STAGES), default="greedy")
     parser.add_argument("--rbm", help="the run folder of an RBM to begin with, in place of --pretrain")
+    parser.add_argument("--dbm", help="likewise of a whole machine, which goes on from there")
     parser.add_argument("--epochs", type=int, nargs="+", default=[50, 50, 200], help="of each stage")
     parser.add_argument("--lr", type=float, nargs="+", default=[0.05, 0.05, 0.02], help="of each stage")
     parser.add_argument("--schedule", default="linear", help="how the rate of all layers together decays")
@@ -113,7 +117,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--equilibrate", type=int, default=2000)
     parser.add_argument("--table", help="write the table to this Markdown file")
     args = parser.parse_args()
-    stages = STAGES[args.pretrain] if args.rbm is None else 1
+    stages = 1 if args.rbm or args.dbm else STAGES[args.pretrain]
     for name in ("epochs", "lr", "steps"):
         if len(getattr(args, name)) != stages:
             parser.error(f"--{name}: expected {stages} values, one for each stage")
@@ -146,7 +150,9 @@ def train(args: argparse.Namespace, data: hm.Dataset) -> hm.History:
         rbm = hm.load(Path(args.rbm) / "model.safetensors")
         assert isinstance(rbm, hm.RBM)
         model.compose([rbm])
-    if args.rbm is not None or args.pretrain == "none":
+    if args.dbm is not None:
+        model, _ = machine(args.dbm)
+    if args.rbm or args.dbm or args.pretrain == "none":
         own = {"epochs": args.epochs[0], "lr": args.lr[0], "schedule": args.schedule}
         return hm.fit(model, data, whole, likelihood_every=args.every, **own, **options)
     options |= {name: [stage[name] for stage in stages] for name in usual}
