@@ -119,6 +119,9 @@ def test_a_floor_is_that_of_each_column_by_itself(monkeypatch, table):
             counts = own.long().bincount(minlength=len(column.levels)) + 1
             expected[there] += (counts / counts.sum()).log()[seen.long()]
     assert torch.allclose(schema.baseline(train, test), expected, rtol=1e-6)
+    few = Schema.infer({"x": [1.0, 3.0], "b": ["no", "yes"]})
+    flat = few.baseline(few.encode({"x": [1.0], "b": ["no"]})[:0], torch.tensor([[1.0, 0.5]]))
+    assert math.isclose(float(flat), math.log(0.5) + norm.logpdf(0.5), rel_tol=1e-6)
 
 
 # --- schemas --------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import math
 import re
 import tracemalloc
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from test_cli import harmonium, refuse, sets, succeed
 import harmonium as hm
 from harmonium.datasets import (
     Schema,
+    _spare,
     describe_table,
     from_table,
     load,
@@ -236,11 +238,53 @@ def test_a_disk_without_room_for_a_table_is_told_of(wine, tmp_path, monkeypatch)
     monkeypatch.setattr("harmonium.datasets._spare.LIMIT", 4000)
     monkeypatch.setenv("HARMONIUM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("os.posix_fallocate", full, raising=False)
-    with pytest.raises(FileError, match=r"cache: No space left on device; expected .* room for 4,272 bytes"):
+    with pytest.raises(FileError, match=r"cache: No space left on device; expected room for 4,272 bytes"):
         load(wine, columns={"id": "drop"})
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is full is one of Linux's devices")
+@pytest.mark.parametrize("rows", [5, 500])
+def test_a_disk_without_room_for_numbers_is_told_of(wine, tmp_path, monkeypatch, rows):
+    monkeypatch.setattr("harmonium.datasets._spare.LIMIT", 1)
+    monkeypatch.setattr("harmonium.datasets._tables.BLOCK", rows)
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: Path("/dev/full").open("r+b"))  # noqa: SIM115
+    monkeypatch.setenv("HARMONIUM_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(FileError, match=r"cache: No space left on device; expected room for [\d,]+ bytes"):
+        load(wine, columns={"id": "drop"})
+
+
+def test_without_a_cache_the_folder_of_temporary_files_is_taken(wine, tmp_path, monkeypatch):
+    monkeypatch.setattr("harmonium.datasets._spare.LIMIT", 1000)
     monkeypatch.setenv("HARMONIUM_CACHE", str(wine))
-    with pytest.raises(FileError, match=r"wine\.csv: File exists; .* \$HARMONIUM_CACHE names another"):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.delattr("os.posix_fallocate", raising=False)
+    assert len(load(wine, columns={"id": "drop"}).train) == 142
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(
+        FileError, match=r"none: No such file .*; \$HARMONIUM_CACHE names another|none: No such"
+    ):
         load(wine, columns={"id": "drop"})
+
+
+def test_a_table_of_dropped_columns_is_refused(tmp_path):
+    path = write(tmp_path / "t.csv", "a,b\n" + "1,x\n2,y\n" * 10)
+    for sizes in ({}, {"validation": 0, "test": 0}):
+        with pytest.raises(ArgumentError, match=r"columns: got \[\], expected at least one"):
+            load(path, columns={"a": "drop", "b": "drop"}, **sizes)
+
+
+def test_columns_that_are_no_numbers_are_not_stored(tmp_path, monkeypatch):
+    stored = set()
+
+    class Noting(_spare.Store):
+        def put(self, name, block):
+            stored.add(name)
+            super().put(name, block)
+
+    monkeypatch.setattr("harmonium.datasets._mixed_table.Store", Noting)
+    path = write(tmp_path / "t.csv", "a,b,c,d\n" + "1,0,7,x\n2,1,8,y\n" * 10)
+    load(path, columns={"a": "categorical", "b": "levels:0|1|2"})
+    assert stored == {"c"}
 
 
 @pytest.mark.parametrize("change", ["w998,13,2,2,99,a,no", None])

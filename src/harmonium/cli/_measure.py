@@ -15,6 +15,7 @@ from ..features import Inception
 from ..files import write_json
 from ..measures import MEASURES, Measures, measure_samples
 from ..report import MEASURED, draw, open_run, write_report
+from ..units import first_gap
 from ._console import plain, print_json, print_table, quiet_steps, say
 from ._data import other_data
 from ._settings import data_keys, read, under
@@ -103,8 +104,7 @@ def _named(source: str | None, arguments: dict[str, Any]) -> Dataset:
 def _check_complete(data: Dataset, remedy: str) -> None:
     """Refuse rows with gaps, between which and samples there are no distances."""
     for split in ("train", "test"):
-        rows = data.fixed(split)
-        if rows.is_floating_point() and bool(rows.isnan().any()):
+        if first_gap(data.fixed(split)) is not None:
             raise DataError(f"data: got missing values in the {split} rows of {data.name}; {remedy}")
 
 

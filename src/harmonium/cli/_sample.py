@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["HALVES", "sample"]
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from ..models import GenerativeModel
 from ..plots import save_grid
 from ..random import Stream
 from ..report import SEQUENCES, OpenRun, draw, open_run, scored, write_fasta
+from ..units import complete
 from ._console import Meter, print_json, say
 from ._data import other_data
 
@@ -90,13 +91,14 @@ def _drawn(
     run: OpenRun, blocks: list[tuple[int, int]], from_data: bool, meter: Meter, how: dict[str, Any]
 ) -> Iterator[Tensor]:
     """Yield blocks of rows, and tell how many steps are taken."""
+    start = _starting(run, how["seed"]) if from_data else None
     for number, (row, size) in enumerate(blocks):
         before = how["steps"] * number
         yield draw(
             run,
             size,
             row=row,
-            start=_rows(run, row, size, how["seed"]) if from_data else None,
+            start=None if start is None else start(row, size),
             progress=lambda done, before=before: meter.step(before + done),
             **how,
         )
@@ -218,17 +220,16 @@ def _cell(text: str) -> float:
     return float(text.strip() or "nan")
 
 
-def _rows(run: OpenRun, first: int, n: int, seed: int) -> Tensor:
-    """Return the training rows that chains from the first one on start from, each as often as the others."""
+def _starting(run: OpenRun, seed: int) -> Callable[[int, int], Tensor]:
+    """Return what gives the training rows that so many chains from the first one on start from."""
     rows = run.data.fixed("train")
-    if rows.is_floating_point():
-        rows = rows[~rows.isnan().any(1)]
-    if not len(rows):
+    whole = complete(rows)
+    if not len(whole):
         raise DataError(
             f"--from: got data, expected noise or chains, as all rows of {run.data.name} have gaps"
         )
-    order = Stream(seed, "start").permutation(len(rows))
-    return rows[order[torch.arange(first, first + n) % len(rows)]]
+    order = whole[Stream(seed, "start").permutation(len(whole))]
+    return lambda first, n: rows[order[torch.arange(first, first + n) % len(order)]]
 
 
 def _write(run: OpenRun, rows: Tensor, out: Path) -> None:

@@ -61,7 +61,8 @@ def _moments(train: Tensor) -> tuple[Floats, Floats]:
         values = _floats(block)
         n += (~np.isnan(values)).sum(0)
         total += np.nansum(values, 0)
-        low, high = np.fmin(low, np.fmin.reduce(values)), np.fmax(high, np.fmax.reduce(values))
+        low = np.fmin(low, np.fmin.reduce(values, initial=np.inf))
+        high = np.fmax(high, np.fmax.reduce(values, initial=-np.inf))
     mean = total / np.maximum(n, 1)
     for block in blocks:
         off += np.nansum((_floats(block) - mean) ** 2, 0)

@@ -177,11 +177,13 @@ def load(
         return as_mixed()
     plain = table is False or any(value is not None for value in arrays.values())
     try:
-        rows = _read(path, {**cells, **family, "plain": plain}, look, seed)
+        rows, why = _read(path, {**cells, **family, "plain": plain}, look, seed), ""
     except NoArray as error:
         if plain:
             raise
-        return _tried(as_mixed, str(error))
+        rows, why = None, str(error)
+    if rows is None:
+        return _tried(as_mixed, why)
     if path.is_dir() and binarisation is not None:
         levels = levels or BYTE
     lacking = {k: 0 if rows.whole else v for k, v in TENTH.items() if k not in rows.parts}

@@ -102,7 +102,9 @@ def load_table(
     choices, absent = _choices(list(form.names), columns), MISSING if missing is None else tuple(missing)
     n = 0
     with Store() as store:
-        tallies = {name: Tally(name, store) for name in form.names}
+        coded = {name for name, kind in choices["kinds"].items() if kind != "gaussian"}
+        coded |= {*choices["levels"], *choices["unseen"]}
+        tallies = {name: Tally(name, None if name in coded else store) for name in form.names}
         for block in read_blocks(path, delimiter=delimiter):
             n += len(next(iter(block.table.values())))
             if schema is None:

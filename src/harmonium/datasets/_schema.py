@@ -30,6 +30,7 @@ from ._tally import Tally
 MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null")
 """The texts that stand for a missing cell."""
 _FAULTS = 5
+_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,9 @@ class Schema:
             for name in names:
                 choose(argument, name, list(tallies))
         which = None
-        if train is not None:
-            which = np.zeros(max(tally.rows for tally in tallies.values()), bool)
+        rows = max((tally.rows for tally in tallies.values()), default=0)
+        if train is not None and rows:
+            which = np.zeros(rows, bool)
             which[train.numpy()] = True
         columns, faults = [], []
         for name, tally in tallies.items():
@@ -242,9 +244,12 @@ class Schema:
         Arguments:
             rows: Values, shape (rows, columns).
         """
-        values = self._values(rows)
-        slopes = [column.log_slope(values[:, i]) for i, column in enumerate(self.blocks)]
-        return torch.from_numpy(np.sum(slopes, 0))
+        out = torch.empty(len(rows), dtype=torch.float64)
+        for block, found in zip(rows.split(_ROWS), out.split(_ROWS), strict=True):
+            values = self._values(block)
+            slopes = [column.log_slope(values[:, i]) for i, column in enumerate(self.blocks)]
+            found.copy_(torch.from_numpy(np.sum(slopes, 0)))
+        return out
 
     def baseline(self, train: Tensor, rows: Tensor) -> Tensor:
         """Return the log-likelihoods of rows under independent columns, shape (rows), float64, nats.

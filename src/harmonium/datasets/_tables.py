@@ -95,6 +95,8 @@ def open_table(path: str | os.PathLike[str], delimiter: str | None = None) -> Fo
     if path.name.lower().endswith(PARQUET):
         with _parquet(path) as file:
             names = list(file.schema_arrow.names)
+        if not names:
+            raise DataError(f"{path}: got no columns, expected at least one")
         _check_names(names, str(path))
         return Form(path, tuple(names), "", "")
     delimiter = delimiter or delimiter_of(path)
@@ -134,7 +136,7 @@ def read_blocks(
 
 def block_rows(columns: int) -> int:
     """Return how many rows of so many columns make a block that takes little memory."""
-    return max(1, min(BLOCK, _CELLS // columns))
+    return max(1, min(BLOCK, _CELLS // max(columns, 1)))
 
 
 def read_table(path: str | os.PathLike[str], *, delimiter: str | None = None) -> dict[str, list[Any]]:

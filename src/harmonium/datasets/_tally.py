@@ -26,7 +26,7 @@ from ._column import (
     text,
     usual,
 )
-from ._spare import Floats, Kept, Store, spare
+from ._spare import Floats, Store, spare
 
 LEVELS = 256
 """The most levels that a column has unless they are stated."""
@@ -52,7 +52,6 @@ class Tally:
         self.first: dict[str, tuple[int, Any]] = {}
         """The row and the cell of the first finite ``number``, ``infinite`` number, and other ``word``."""
         self.low, self.high, self.sum = math.inf, -math.inf, 0.0
-        self.kept: list[Kept] = []
 
     def add(self, cells: Sequence[Any], first: int = 0) -> None:
         """Count cells, the first of which is in row ``first``; None is a gap."""
@@ -75,10 +74,9 @@ class Tally:
                 self.low, self.high = min(self.low, number), max(self.high, number)
                 self.sum, self.numbers = self.sum + number * count, self.numbers + count
         if "word" in self.first:
-            self.store, self.kept = None, []
+            self._forget()
         if self.store is not None:
-            numbers = np.fromiter(map(found.__getitem__, keys), np.float64, len(cells))
-            self.kept.append(self.store.put(numbers))
+            self.store.put(self.name, np.fromiter(map(found.__getitem__, keys), np.float64, len(cells)))
 
     def kind(self) -> str:
         """Return the kind of the column.
@@ -166,14 +164,18 @@ class Tally:
         """Return the numbers of the rows to fit to in increasing order."""
         assert self.store is not None
         x, n, first = spare((self.numbers,), np.float64), 0, 0
-        for kept in self.kept:
-            block = self.store.get(kept)
+        for block in self.store.blocks(self.name):
             own = block if train is None else block[train[first : first + len(block)]]
             own = own[~np.isnan(own)]
             x[n : n + len(own)] = own
             n, first = n + len(own), first + len(block)
         x[:n].sort()
         return x[:n]
+
+    def _forget(self) -> None:
+        if self.store is not None:
+            self.store.drop(self.name)
+            self.store = None
 
     def _check_finite(self) -> None:
         faults = [self.first[name] for name in ("word", "infinite") if name in self.first]

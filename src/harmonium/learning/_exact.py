@@ -85,8 +85,14 @@ class ExactLikelihood(MomentRule):
         check_completes(self.name, model, "gibbs")
         width = sum(model.layer(block).width for block in model.blocks())
         most = _MOST // (width * _ROWS)
-        for known in (one for some in patterns for one in some[~some.all(1)].to(model.device)):
-            states = min(_count_missing(model, known), _count_hidden(model))
+        hidden = _count_hidden(model)
+        if hidden <= most:
+            return
+        seen: set[bytes] = set()
+        for known in (one for some in patterns for one in some[~some.all(1)]):
+            name = bytes(known.cpu().numpy())
+            states = 1.0 if name in seen else min(_count_missing(model, known.to(model.device)), hidden)
+            seen.add(name)
             if states > most:
                 got = f"{states:.3g} states of what a row lacks, or of the hidden units, for each row"
                 raise invalid(

@@ -58,34 +58,36 @@ def known_log_sums(
         splits: Where the visible units are kept, split by what rows lack, from one call to the next.
     """
     double = copy.deepcopy(model).double()
-    s, known = double.visible.known_statistics(rows.to(model.device))
-    if known is None:
-        known = torch.ones_like(s, dtype=torch.bool)
-    there = ~rows.isnan().to(model.device)
-    values = s.new_zeros(len(s))
+    there = ~rows.isnan()
+    values = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
     groups = list(by_pattern(there))
+
+    def statistics(index: Tensor) -> Tensor:
+        return double.visible.known_statistics(rows[index].to(model.device))[0]
+
     annealed = []
     for index, pattern in groups:
         if bool(pattern.all()):
             for part in index.split(_ROWS):
-                values[part] = double.log_sum(double.observed(s[part]))
+                values[part] = double.log_sum(double.observed(statistics(part))).to(values)
             continue
         name = bytes(pattern.cpu().numpy())
         split = splits.get(name) if splits is not None else None
-        split = split or Split.of(double.visible, pattern)
+        split = split or Split.of(double.visible, pattern.to(model.device))
         if splits is not None and len(splits) < _SPLITS:
             splits[name] = split
         cost, log_sum = cheapest(double, split, len(index))
         if cost <= (LIMIT / len(groups) if limit is None else limit * max(len(index), _FEW)):
             for part in index.split(_ROWS):
-                values[part] = log_sum(double, s[part], split)
+                values[part] = log_sum(double, statistics(part), split).to(values)
         else:
             annealed.append((index, split))
     errors, worst = torch.zeros_like(values), torch.inf
     if annealed:
         index = torch.cat([own for own, _ in annealed])
-        base, above, found, worst = anneal_rows(model, s[index], known[index], settings)
-        errors[index], values[index] = found.to(values), above
+        known = double.visible.expand(there[index]).to(model.device)
+        base, above, found, worst = anneal_rows(model, statistics(index), known, settings)
+        errors[index], values[index] = found.to(values), above.to(values)
         for own, split in annealed:
-            values[own] += start_sum(model, base, s[own], split)
+            values[own] += start_sum(model, base, statistics(own), split).to(values)
     return KnownSums(values, errors, worst)

@@ -17,7 +17,7 @@ from ..datasets import Dataset, Schema, Transform
 from ..errors import ArgumentTypeError, invalid, show
 from ..models import DBN, GenerativeModel, PairwiseModel, check_transform, choose_side
 from ..random import Stream
-from ..units import as_rows
+from ..units import as_rows, first_gap
 from ._exact import LIMIT
 from ._gaps import known_log_sums
 from ._log_partition import log_partition as estimate_log_partition
@@ -110,7 +110,7 @@ def log_likelihood(
         log_determinant=_to_own_units(transform, schema, rows),
     )
     if isinstance(model, PairwiseModel) and model.hidden_sums_out():
-        if model.visible.known(rows) is None:
+        if not _lacks(model, rows):
             return _around(result, _log_sums(model, rows))
         return _around_known(result, model, rows, seed, options)
     paths = _paths(model, rows, samples, Stream(seed, "importance"))
@@ -160,10 +160,14 @@ def _shortfall(effective: Tensor, samples: int) -> tuple[float, str]:
     )
 
 
+def _lacks(model: PairwiseModel, rows: Tensor) -> bool:
+    """Return whether rows of values, not of statistics, lack some."""
+    return rows.shape[-1] == model.visible.size and first_gap(rows) is not None
+
+
 def _check_rows(model: DBN | PairwiseModel, rows: Tensor, means: bool) -> None:
     if isinstance(model, PairwiseModel):
-        gaps = model.hidden_sums_out() and model.visible.known(rows) is not None
-        if gaps:
+        if model.hidden_sums_out() and _lacks(model, rows):
             model.visible.validate(rows, means=means, gaps=True)
         else:
             model.validate(rows, means=means)

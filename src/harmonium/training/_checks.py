@@ -33,10 +33,10 @@ from ..datasets import Dataset
 from ..errors import ArgumentError, ArgumentTypeError, FileError, choose, invalid, show
 from ..learning import RULES, Rule
 from ..models import GenerativeModel, Model, PairwiseModel
-from ..units import Gaussian, Mixed, Unit, as_rows
+from ..units import Gaussian, Mixed, Unit, as_rows, first_gap
 from ._events import require
 from ._options import Options
-from ._source import Source, first_gap
+from ._source import Source
 from .checkpoint import RunFolder
 
 _LOGGER = logging.getLogger("harmonium")

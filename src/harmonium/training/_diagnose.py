@@ -25,7 +25,7 @@ from ..errors import invalid
 from ..models import DBM, DBN, GAN, MLP, Autoencoder, Model, PairwiseModel, check_model, mean_field
 from ..random import Stream
 from ..samplers import Gibbs, autocorrelation_time, effective_sample_size, split_rhat
-from ..units import Unit
+from ..units import Unit, complete
 from ._source import open_source
 from .fit import History
 
@@ -102,7 +102,7 @@ def diagnose(
         data = data.with_labels()
     opened = open_source(model.visible, data, Stream(seed), 1, _PROBE, validation=validation, gaps=True)
     _, train, held_out, states = opened
-    train, held_out = _complete(train), _complete(held_out[:_PROBE])
+    train, held_out = train[complete(train)], held_out[:_PROBE][complete(held_out[:_PROBE])]
     last = history.records[-1] if history.records else {}
     if isinstance(model, MLP | Autoencoder):
         return [*_of_weights(last), *_of_scores(model, last, len(held_out))]
@@ -123,11 +123,6 @@ def diagnose(
         *(_of_gain(model, train, found) if states and isinstance(model, PairwiseModel) else ()),
         _of_likelihood(found),
     ]
-
-
-def _complete(rows: Tensor) -> Tensor:
-    """Return the rows that lack no value."""
-    return rows[~rows.isnan().any(1)] if rows.is_floating_point() else rows
 
 
 def _run_chains(model: PairwiseModel, values: Tensor | None, steps: int, seed: int) -> Diagnostics:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Opened", "Source", "changed_splits", "fingerprint", "fingerprints", "first_gap", "open_source"]
+__all__ = ["Opened", "Source", "changed_splits", "fingerprint", "fingerprints", "open_source"]
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -16,7 +16,7 @@ from ..datasets import Dataset, flip
 from ..errors import DataError, show
 from ..learning import Batch
 from ..random import Stream
-from ..units import Mixed, Unit, as_rows
+from ..units import Mixed, Unit, as_rows, first_gap
 
 _ROWS = 512
 _ELEMENTS = 1 << 22
@@ -323,18 +323,6 @@ def changed_splits(config: dict[str, Any], data: Dataset) -> list[str]:
 def _differing(noted: dict[str, str], data: Dataset) -> list[str]:
     now = fingerprints(data)
     return [split for split in now if noted.get(split, now[split]) != now[split]]
-
-
-def first_gap(rows: Tensor) -> tuple[int, int] | None:
-    """Return the row and the column of the first value that is missing, or None if there is none."""
-    first = 0
-    for block in rows.split(_ROWS) if rows.is_floating_point() else ():
-        gaps = block.isnan()
-        if bool(gaps.any()):
-            row, column = gaps.nonzero()[0].tolist()
-            return first + row, column
-        first += len(block)
-    return None
 
 
 def _check_gaps(rows: Tensor) -> None:

@@ -23,7 +23,7 @@ from ._discrete import Bernoulli, Categorical, Spin
 from ._gaussian import Gaussian
 from ._mixed import Mixed
 from ._relu import ReLU
-from ._rows import as_rows, by_pattern
+from ._rows import as_rows, by_pattern, complete, first_gap
 from ._unit import Unit
 
 UNITS: dict[str, type[Unit]] = {
@@ -42,6 +42,8 @@ __all__ = [
     "Unit",
     "as_rows",
     "by_pattern",
+    "complete",
+    "first_gap",
     "unit_from_config",
 ]
 
