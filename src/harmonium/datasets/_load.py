@@ -176,12 +176,13 @@ def load(
         _check_mixed(table, header, arrays, look)
         return as_mixed()
     plain = table is False or any(value is not None for value in arrays.values())
+    rows, why = None, ""
     try:
-        rows, why = _read(path, {**cells, **family, "plain": plain}, look, seed), ""
+        rows = _read(path, {**cells, **family, "plain": plain}, look, seed)
     except NoArray as error:
         if plain:
             raise
-        rows, why = None, str(error)
+        why = str(error)
     if rows is None:
         return _tried(as_mixed, why)
     if path.is_dir() and binarisation is not None:
