@@ -1,16 +1,20 @@
 """A deep Boltzmann machine 784-500-1000 that classifies MNIST, trained by multi-prediction alone.
 
-One machine, from random weights, without a layer that is trained first: each update predicts a random part of
-the rows, pixels and label, from the rest, and back-propagates through mean field. The machine learns from all
-60,000 rows for a number of epochs that is set beforehand, and the test set is read once, at the end: by mean
-field, by multi-inference, and with half of its pixels missing, at random. ``--validate`` is for choosing
-settings: it leaves the last 10,000 rows out of training and reads them in place of the test set. A network
-of the same layers from random weights, ReLU units with dropout on inputs and hidden units, is beside it;
-where pixels are missing it is given what dropout gave it, zeros among pixels that count twice, and a second
-such network has learnt with half of its pixels left out. After Goodfellow, Mirza, Courville & Bengio (2013),
-who report 0.88 % for larger layers. Needs the MNIST files (see docs/data.md).
+One machine, from random weights, without a layer that is trained first: each update predicts a random
+part of the rows, pixels and label, from the rest, and back-propagates through mean field. The machine
+learns from all 60,000 rows for a number of epochs that is set beforehand, and the test set is read once,
+at the end: by mean field, by multi-inference, and with half of its pixels missing, at random.
+``--validate`` is for choosing settings: it leaves the last 10,000 rows out of training and reads them in
+place of the test set. ``--dbm`` begins with the machine of such a run, so that a second one can be its
+fine-tuning: with more pixels given, and a label that never is. A network of the same layers from random
+weights, ReLU units with dropout on inputs and hidden units, is beside it; where pixels are missing it is
+given what dropout gave it, zeros among pixels that count twice, and a second such network has learnt with
+half of its pixels left out. After Goodfellow, Mirza, Courville & Bengio (2013), who report 0.88 % for
+larger layers. Needs the MNIST files (see docs/data.md).
 
-    python benchmarks/mnist_multi_prediction.py --out RUN --table multi.md
+    python benchmarks/mnist_multi_prediction.py --out RUN --epochs 70 --network 40
+    python benchmarks/mnist_multi_prediction.py --out FINE --dbm RUN --epochs 20 --lr 0.01 --known 0.8 \\
+        --label-known 0 --label-cost 20
 """
 
 from __future__ import annotations
@@ -21,8 +25,9 @@ import math
 from typing import Any
 
 import torch
+from _networks import machine as before
 from _networks import wrong
-from _runs import begun, settings_of
+from _runs import begun, seconds_before, seconds_of, settings_of
 from _table import keep
 from torch import Tensor
 
@@ -38,6 +43,7 @@ NETWORK: dict[str, Any] = {"lr": 0.02, "momentum": 0.9, "max_norm": 3.0, "averag
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", required=True, help="the run folder; resumed if it exists")
+    parser.add_argument("--dbm", help="the run folder of a machine to begin with")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--lr", type=float, default=0.03)
     parser.add_argument("--momentum", type=float, default=0.9)
@@ -45,6 +51,7 @@ def main() -> None:
     parser.add_argument("--weight-decay", type=float, default=0.0)
     parser.add_argument("--sweeps", type=int, default=6, help="of mean field, in training and after it")
     parser.add_argument("--known", type=float, default=0.5, help="probability that a unit is given")
+    parser.add_argument("--label-known", type=float, help="that of the label; as a unit by default")
     parser.add_argument("--label-cost", type=float, default=5.0, help="factor of the label's loss")
     parser.add_argument("--initial", type=float, default=0.05, help="deviation of the first weights")
     parser.add_argument("--batch-size", type=int, default=100)
@@ -75,11 +82,13 @@ def machine(args: argparse.Namespace, data: hm.Dataset, judged: Tensor, gaps: Te
     if begun(args.out, **settings_of(args, "network")):
         history = hm.resume(args.out, data, callback=show)
     else:
+        names = ("sweeps", "known", "label_known", "label_cost")
+        rule = hm.MultiPrediction(**{name: getattr(args, name) for name in names})
         names = ("epochs", "lr", "momentum", "max_norm", "weight_decay", "batch_size", "averaging", "seed")
         history = hm.fit(
             first(args),
             data,
-            hm.MultiPrediction(sweeps=args.sweeps, known=args.known, label_cost=args.label_cost),
+            rule,
             out=args.out,
             callback=show,
             **{name: getattr(args, name) for name in names},
@@ -96,13 +105,15 @@ def machine(args: argparse.Namespace, data: hm.Dataset, judged: Tensor, gaps: Te
             "by mean field %": inferred(model, judged, args.sweeps),
             "half, by mean field %": inferred(model, gaps, args.sweeps),
             "epochs": history.records[-1]["epoch"],
-            "training s": history.records[-1]["seconds"],
+            "training s": seconds_before(args.out) + seconds_of(args.out),
         },
     )
 
 
 def first(args: argparse.Namespace) -> hm.DBM:
-    """Return the machine before all training."""
+    """Return the machine before the run's training."""
+    if args.dbm is not None:
+        return before(args.dbm)[0]
     model = hm.DBM(LAYERS, classes=CLASSES, seed=args.seed)
     with torch.no_grad():
         for weight in (*model.weights, model.label_weight):

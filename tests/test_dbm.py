@@ -15,7 +15,7 @@ from harmonium import Stream
 from harmonium.errors import ArgumentError, ArgumentTypeError, DataError, TrainingError
 from harmonium.learning import RULES, Batch
 from harmonium.likelihood import LogPartition, _ais, _posterior
-from harmonium.models import error_rate, mean_field
+from harmonium.models import error_rate, inferred_fields, mean_field
 from harmonium.samplers import Gibbs, Tempering
 
 SHAPES = {
@@ -772,12 +772,11 @@ def test_a_label_is_predicted_as_multi_prediction_learned_to(label):
     """Where the label is all that a row lacks, the loss is that of the prediction."""
     model = machine(label)
     rows = some_rows(model)
-    blocks = {block: model.layer(block) for block in model.observed_blocks()}
 
     class Pixels(hm.MultiPrediction):
-        def _given(self, unit, rows, stream):
+        def _given(self, block, unit, rows, stream):
             given = torch.ones(rows, unit.size, dtype=torch.bool)
-            given[:, -1] = model.label is not None and unit is not blocks["label"]
+            given[:, -1] = model.label is not None and block != "label"
             return given
 
     weights = torch.from_numpy(np.random.default_rng(1).random(6))
@@ -1103,8 +1102,8 @@ def test_multi_prediction_goes_back_through_all_sweeps(label):
     given = {b: torch.from_numpy(generator.random((5, model.layer(b).size)) < 0.5) for b in data}
 
     class Given(hm.MultiPrediction):
-        def _given(self, unit, rows, stream):
-            return given["visible" if unit is model.layer("visible") else "label"]
+        def _given(self, block, unit, rows, stream):
+            return given[block]
 
     own, places = dict(model.named_parameters()), chain(model)
     fields = {block: own[f"{place}.bias"].repeat(5, 1) for block, place in places.items()}
@@ -1143,10 +1142,25 @@ def test_multi_prediction_goes_back_through_all_sweeps(label):
         torch.testing.assert_close(p.grad, gradient, rtol=1e-8, atol=1e-10, msg=name)
 
 
-def test_a_label_cost_asks_for_a_label_layer():
+def test_labels_that_are_never_given_are_predicted_from_all_else():
+    model, sweeps = machine("label"), 4
+    rows = some_rows(model, 6, seed=3)
+    data = model.states(rows)
+    known = {"visible": torch.ones_like(data["visible"], dtype=torch.bool)}
+    known["label"] = torch.zeros_like(data["label"], dtype=torch.bool)
+    fields = inferred_fields(model, data, known, sweeps)
+    surprise = -fields["label"].log_softmax(-1)[data["label"] > 0].sum()
+    rule = hm.MultiPrediction(sweeps=sweeps, known=1 - 1e-15, label_known=0, label_cost=3.0)
+    batch = Batch(rows, torch.ones(6, dtype=torch.float64), torch.arange(6))
+    _, told = rule.update(model, batch, {}, Stream(0), nothing)
+    torch.testing.assert_close(told["loss"], 3 * surprise.detach(), rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize(("name", "value", "usual"), [("label_cost", 2.0, "1"), ("label_known", 0.0, "None")])
+def test_what_concerns_a_label_asks_for_a_label_layer(name, value, usual):
     model = hm.DBM([4, 3, 2])
-    with pytest.raises(ArgumentError, match=r"label_cost: got 2\.0, expected 1 for a dbm without"):
-        hm.fit(model, torch.zeros(4, 4), hm.MultiPrediction(label_cost=2.0), epochs=1)
+    with pytest.raises(ArgumentError, match=rf"{name}: got {value}, expected {usual} for a dbm without"):
+        hm.fit(model, torch.zeros(4, 4), hm.MultiPrediction(**{name: value}), epochs=1)
 
 
 def log_densities(layer, x, field):

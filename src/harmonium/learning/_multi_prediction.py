@@ -39,6 +39,8 @@ class MultiPrediction(LossRule):
     Arguments:
         sweeps: Of mean field, in each update.
         known: The probability that a unit of a row is given; a label counts as one unit.
+        label_known: That of a label layer, by default ``known``; with 0 labels are always predicted, as they
+            are in use: for the last epochs of a classifier, with more of the other units given.
         label_cost: By what the surprise of a label layer is multiplied: one label says little among hundreds
             of pixels, and more than 1 makes the better classifier.
 
@@ -49,6 +51,10 @@ class MultiPrediction(LossRule):
     name: ClassVar[str] = "multi-prediction"
     sweeps: Annotated[int, Field(ge=1, description="sweeps of mean field in each update")] = 6
     known: Annotated[float, Field(ge=0, lt=1, description="probability that a unit of a row is given")] = 0.5
+    label_known: Annotated[
+        float | None,
+        Field(ge=0, lt=1, description="probability that a label layer is given"),
+    ] = None
     label_cost: Annotated[float, Field(gt=0, description="factor of the loss of a label layer")] = 1.0
 
     def check(self, model: Model) -> None:
@@ -58,13 +64,15 @@ class MultiPrediction(LossRule):
             raise invalid("rule", self.name, f"a rule that fits a {model.kind} without hidden units")
         if any(model.lateral(block) is not None for block in model.blocks()):
             raise invalid("rule", self.name, "a rule that fits units coupled within a layer, such as 'pcd'")
-        if self.label_cost != 1 and _LABEL not in model.observed_blocks():
-            raise invalid("label_cost", self.label_cost, f"1 for a {model.kind} without a label layer")
+        for name, usual in (("label_known", None), ("label_cost", 1)):
+            if getattr(self, name) != usual and _LABEL not in model.observed_blocks():
+                expected = f"{usual} for a {model.kind} without a label layer"
+                raise invalid(name, getattr(self, name), expected)
 
     def loss(self, model: Model, batch: Batch, state: State, stream: Stream) -> Tensor:
         assert isinstance(model, PairwiseModel)
         data = model.observed(batch.values)
-        given = {block: self._given(model.layer(block), len(x), stream) for block, x in data.items()}
+        given = {block: self._given(block, model.layer(block), len(x), stream) for block, x in data.items()}
         known = {block: model.layer(block).expand(units) for block, units in given.items()}
         fields = inferred_fields(model, data, known, self.sweeps)
         losses = [
@@ -73,9 +81,10 @@ class MultiPrediction(LossRule):
         ]
         return batch.weights @ torch.stack(losses).sum(0).to(batch.weights)
 
-    def _given(self, unit: Unit, rows: int, stream: Stream) -> Tensor:
-        """Draw which units are given, truth values of shape (rows, size)."""
-        return stream.uniform(rows, unit.size, device=unit.bias.device) < self.known
+    def _given(self, block: str, unit: Unit, rows: int, stream: Stream) -> Tensor:
+        """Draw which units of a block are given, truth values of shape (rows, size)."""
+        known = self.known if block != _LABEL or self.label_known is None else self.label_known
+        return stream.uniform(rows, unit.size, device=unit.bias.device) < known
 
 
 def _surprise(unit: Unit, x: Tensor, field: Tensor, given: Tensor) -> Tensor:
