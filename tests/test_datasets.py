@@ -582,7 +582,7 @@ def test_table_options(tmp_path):
         ("1,2\n\n3,4\n", "line 2: got a blank line"),
         ("a,2\n1,2\n", "line 1, column 1: got 'a'"),
         ("", "no rows"),
-        ("a,b\n", "no rows"),
+        ("a,b\n", "got 0 rows, expected at least one below the names of the columns"),
         (",\n1,2\n", "line 1, column 1: got an empty cell"),
         ('1,2\n"3\n\n",x\n', "line 4, column 2: got 'x'"),
         ("1,2\n1e39,0.5\n", r"row 1, column 0 .*got 1e\+39"),

@@ -256,6 +256,10 @@ def test_a_disk_without_room_for_numbers_is_told_of(wine, tmp_path, monkeypatch,
 def test_without_a_cache_the_folder_of_temporary_files_is_taken(wine, tmp_path, monkeypatch):
     monkeypatch.setattr("harmonium.datasets._spare.LIMIT", 1000)
     monkeypatch.setenv("HARMONIUM_CACHE", str(wine))
+    with pytest.raises(FileError, match=r"wine\.csv: File exists; .* \$HARMONIUM_CACHE names another folder"):
+        load(wine, columns={"id": "drop"})
+    monkeypatch.delenv("HARMONIUM_CACHE")
+    monkeypatch.setenv("HOME", str(wine))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.delattr("os.posix_fallocate", raising=False)
     assert len(load(wine, columns={"id": "drop"}).train) == 142

@@ -444,8 +444,8 @@ def describe(
     """Tell how each column of a table will be treated, its gaps, and what stands in the way.
 
     Columns of true and false or 0 and 1 are bits, other numbers real and standardised, text is categories;
-    --column changes it, here and in harmonium train. The table may be of any length. The last line is the
-    command that trains on it.
+    --column changes it, here and in harmonium train. The table may be of any length. If nothing is wrong, the
+    last line is the command that trains on it.
     """
     from ._tables import describe
 

@@ -47,15 +47,17 @@ def describe(
         if column["problem"]:
             say(f"Problem: {column['name']}: {column['problem']}")
     if not told["empty_rows"] and not any(column["problem"] for column in told["columns"]):
-        say(f"Train on it: {_training(table, columns, missing, delimiter)}")
+        bits = all(column["kind"] == "bernoulli" for column in told["columns"])
+        array = table.suffix.lower() != ".parquet" and (bits or len(told["columns"]) == 1)
+        say(f"Train on it: {_training(table, columns, missing, delimiter, array)}")
 
 
-def _training(table: Path, columns: list[str], missing: list[str], delimiter: str | None) -> str:
-    """Return the command that trains on a table as it was described."""
+def _training(table: Path, columns: list[str], missing: list[str], delimiter: str | None, array: bool) -> str:
+    """Return the command that trains on a table as it was described, if need be in place of an array."""
     words = ["harmonium", "train", "rbm", "--data", str(table), "--out", "RUN", "--set", "hidden=50"]
     words += [word for column in columns for word in ("--column", column)]
     words += ["--set", f"data.missing={json.dumps(missing)}"] if missing else []
-    if not (columns or missing) and table.suffix.lower() != ".parquet":
+    if array and not (columns or missing):
         words += ["--set", "data.table=true"]
     command = shlex.join(words)
     if delimiter:

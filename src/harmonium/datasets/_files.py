@@ -159,6 +159,8 @@ def read_csv(
         if not plain and names is not None and width > 1 and not {*numbers} <= {0.0, 1.0}:
             raise NoArray("its first line names columns; table=False (--set data.table=false) takes an array")
         values.extend(numbers)
+    if not values and not plain and names is not None and width > 1:
+        raise NoArray("its first line names columns")
     if not values:
         raise DataError(f"{path}: got no rows of numbers, expected at least one")
     table = np.frombuffer(values, np.float64).reshape(-1, width)

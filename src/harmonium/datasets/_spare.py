@@ -1,8 +1,8 @@
 """Arrays that are in memory while they are small, and beyond that in a file without a name.
 
-The file is in the folder of the cache, or in that of temporary files where the cache cannot be written. It is
-gone once the array is, or the process, however it ends. It is mapped, so that the system holds as much of it
-in memory as there is room for.
+The file is in the folder of the cache, or in that of temporary files where the usual cache cannot be written.
+It is gone once the array is, or the process, however it ends. It is mapped, so that the system holds as much
+of it in memory as there is room for.
 """
 
 from __future__ import annotations
@@ -121,12 +121,15 @@ class Store:
 def _nameless(size: int) -> tuple[IO[bytes], Path]:
     """Open a file without a name that is to have so many bytes, and return the folder that it is in."""
     folder = cache_folder()
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryFile(dir=folder), folder
-    folder = Path(tempfile.gettempdir())
     try:
-        return tempfile.TemporaryFile(dir=folder), folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return tempfile.TemporaryFile(dir=folder), folder
+        except OSError:
+            if os.environ.get("HARMONIUM_CACHE"):
+                raise
+            folder = Path(tempfile.gettempdir())
+            return tempfile.TemporaryFile(dir=folder), folder
     except OSError as error:
         raise _full(folder, size, error) from error
 

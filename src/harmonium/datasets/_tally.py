@@ -91,7 +91,7 @@ class Tally:
         if word is not None and isinstance(word[1], (*_TIMES, *_NESTED)):
             raise DataError(
                 f"column {self.name!r}: row {word[0]} (from 0): got the {type(word[1]).__name__} "
-                f"{show(word[1])}, expected numbers, text or booleans; {dropping(self.name)}, and a number "
+                f"{word[1]}, expected numbers, text or booleans; {dropping(self.name)}, and a number "
                 "of days or seconds can stand for a time"
             )
         if number is None or word is None:
