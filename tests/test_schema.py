@@ -300,7 +300,7 @@ def test_cells_come_in_any_sequence_and_of_any_type():
         (
             {"visits": [date(2026, 1, 1 + i % 28) for i in range(ROWS)]},
             {},
-            "'visits': row 0 .* got the date datetime.date.2026.*leave it out .--column visits=drop",
+            "'visits': row 0 .* got the date 2026-01-01.*leave it out .--column visits=drop",
         ),
         (
             {"visits": [4] * ROWS, "city": ["Bonn"] * ROWS},
