@@ -28,11 +28,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from _networks import machine
 from _runs import begun, seconds_before, seconds_of, settings_of
 from _table import keep
+from torch import Tensor
 
 import harmonium as hm
+from harmonium.models import mean_field
 
 QUICK = {"method": "bridge", "runs": 100, "betas": 1000, "equilibrate": 100}
 DECAYING = {"momentum": 0.9, "weight_decay": 2e-4}
@@ -78,11 +81,23 @@ def main() -> None:
         "effective": some.importance_ess,
         "low by": some.importance_bias,
         "trusted": some.trusted,
+        "still units": still(model, data.test),
         "evaluation s": time.monotonic() - began,
     }
     print(some.reason)
     layers = "-".join(map(str, args.layers))
     keep(args.table, f"DBM {layers} on MNIST, test set, nats per row", [row])
+
+
+def still(model: hm.DBM, rows: Tensor) -> str:
+    """Return how many units of each hidden layer are on in under 1 % or over 99 % of rows, by mean field.
+
+    A layer of such units tells nothing of a row: its machine is no deeper than one without it.
+    """
+    found = [mean_field(model, model.given(part), steps=50).means for part in rows.split(1000)]
+    blocks = [f"hidden{number}" for number in range(1, model.depth + 1)]
+    means = [torch.cat([means[block] for means in found]).mean(0) for block in blocks]
+    return ", ".join(f"{int(((mean < 0.01) | (mean > 0.99)).sum())} of {len(mean)}" for mean in means)
 
 
 def arguments() -> argparse.Namespace:
@@ -91,8 +106,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", required=True, help="the run folder; resumed if it exists")
     parser.add_argument("--layers", type=int, nargs=3, default=[784, 500, 1000])
     parser.add_argument("--pretrain", choices=list(STAGES), default="greedy")
-    parser.add_argument("--rbm", help="the run folder of an RBM to begin with, in place of --pretrain")
-    parser.add_argument("--dbm", help="likewise of a whole machine, which goes on from there")
+    first = parser.add_mutually_exclusive_group()
+    first.add_argument("--rbm", help="the run folder of an RBM to begin with, in place of --pretrain")
+    first.add_argument("--dbm", help="likewise of a whole machine, which goes on from there")
     parser.add_argument("--epochs", type=int, nargs="+", default=[50, 50, 200], help="of each stage")
     parser.add_argument("--lr", type=float, nargs="+", default=[0.05, 0.05, 0.02], help="of each stage")
     parser.add_argument("--schedule", default="linear", help="how the rate of all layers together decays")

@@ -8,7 +8,7 @@ it has written must be the same to the byte.
 
     python benchmarks/tables.py
     python benchmarks/tables.py --rows 5000000 --only score --kills 3
-    python benchmarks/tables.py --rows 20000000 --only train --memory 1024
+    python benchmarks/tables.py --rows 20000000 --only train --memory 1200
 """
 
 from __future__ import annotations

@@ -188,9 +188,9 @@ def train(
     (data.binarisation=none) unless told. So does a gan, whose two networks are of a family, as --set
     network=dcgan, and play for --set rule.loss=hinge.
 
-    A table whose first line names its columns has visible units that fit them: see harmonium describe. One of
-    0 and 1 alone is an array of bits unless --set data.table=true. Aligned sequences (.fasta) have a unit for
-    each site; --set data.reweight=0.8 weighs those that have many relatives less.
+    A table whose first line names its columns has visible units that fit them: see harmonium describe. It may
+    be larger than memory. One of 0 and 1 alone is an array of bits unless --set data.table=true. Aligned
+    sequences (.fasta) have a unit for each site; --set data.reweight=0.8 weighs those with many relatives less.
     """
     from ._train import train
 
