@@ -190,7 +190,7 @@ def train(
 
     A table whose first line names its columns has visible units that fit them: see harmonium describe. It may
     be larger than memory. One of 0 and 1 alone is an array of bits unless --set data.table=true. Aligned
-    sequences (.fasta) have a unit for each site; --set data.reweight=0.8 weighs those with many relatives less.
+    sequences (.fasta) have a unit for each site; --set data.reweight=0.8 weighs those with relatives less.
     """
     from ._train import train
 
