@@ -16,7 +16,7 @@ MNIST files (see docs/data.md).
 
     python benchmarks/mnist_dbm.py --out RUN
     python benchmarks/mnist_dbm.py --out RUN --rbm RUN_OF_RBM --epochs 100 --lr 0.01 --steps 5
-    python benchmarks/mnist_dbm.py --out RUN --pretrain none --epochs 200 --lr 0.05 --steps 1 --data-steps 8
+    python benchmarks/mnist_dbm.py --out RUN --pretrain none --epochs 300 --lr 0.1 --hidden-pace 0.2 --steps 1
     python benchmarks/mnist_dbm.py --out RUN2 --dbm RUN --epochs 60 --lr 0.01 --steps 5 --burn-in 2000
     python benchmarks/mnist_dbm.py --out RUN --sparsity 0.1 --cd --batch 100 --epochs 50 50 20 --steps 1 1 1
 """
@@ -119,6 +119,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 1, 5], help="Gibbs steps of each stage")
     parser.add_argument("--data-steps", type=int, default=10, help="the most sweeps of mean field")
+    parser.add_argument(
+        "--hidden-pace", type=float, default=1.0, help="share of the rate at which the second coupling learns"
+    )
     parser.add_argument("--sparsity", type=float, help="share of the time that hidden units are to be on")
     parser.add_argument(
         "--cd", action="store_true", help="train RBMs by CD, with more momentum and weight decay"
@@ -152,7 +155,13 @@ def train(args: argparse.Namespace, data: hm.Dataset) -> hm.History:
     rules = [hm.CD(steps=own, **chainless) if args.cd else hm.PCD(steps=own, **common) for own in below]
     usual = {"momentum": 0.5, "weight_decay": 0.0}
     stages = [DECAYING if args.cd else usual] * len(rules) + [usual]
-    whole = hm.VariationalPCD(steps=steps, data_steps=args.data_steps, burn_in=args.burn_in, **common)
+    whole = hm.VariationalPCD(
+        steps=steps,
+        data_steps=args.data_steps,
+        burn_in=args.burn_in,
+        hidden_pace=args.hidden_pace,
+        **common,
+    )
     options: dict[str, Any] = {
         "out": args.out,
         "batch_size": args.batch,

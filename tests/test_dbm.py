@@ -993,11 +993,11 @@ def log_normaliser(model, parameters):
     return torch.logsumexp(log_f, 0)
 
 
-def recentred(model, label, gradients, offsets):
+def recentred(model, label, gradients, offsets, pace):
     """Return what plain gradients become when the step is taken in centred coordinates.
 
     The biases of a model in s - mu are b + W mu; the plain parameters are a linear function J of them, so
-    that the step which follows their gradient is J J' times the plain gradient.
+    that the step which follows their gradient is J D J' times the plain gradient, where D slows couplings.
     """
 
     def plain(own):
@@ -1010,7 +1010,13 @@ def recentred(model, label, gradients, offsets):
         return own
 
     _, back = torch.func.vjp(plain, {name: p.detach() for name, p in model.named_parameters()})
-    return plain(back(gradients)[0])
+    return plain(slowed(model, back(gradients)[0], pace))
+
+
+def slowed(model, gradients, pace):
+    """Return gradients of which those of couplings between hidden layers are multiplied by a number."""
+    slow = {name for a, b, name in couplings(model) if a.startswith("hidden") and b.startswith("hidden")}
+    return {name: gradient * (pace if name in slow else 1) for name, gradient in gradients.items()}
 
 
 def check_exact_gradient(label, rule, states=weighted_joint):
@@ -1042,7 +1048,9 @@ def check_exact_gradient(label, rule, states=weighted_joint):
     offsets = {name.removeprefix("offset."): x for name, x in state.items() if "offset" in name}
     assert bool(offsets) == bool(rule.centred)
     if offsets:
-        expected = recentred(model, label, expected, offsets)
+        expected = recentred(model, label, expected, offsets, rule.hidden_pace)
+    else:
+        expected = slowed(model, expected, rule.hidden_pace)
     for (_, _, name), mask in zip(couplings(model), masks(label), strict=True):
         expected[name] = expected[name] * torch.from_numpy(mask)
     for name, p in model.named_parameters():
@@ -1076,6 +1084,12 @@ def of_the_mean_field(model):
 @pytest.mark.parametrize("label", SHAPES)
 def test_the_gradient_is_that_of_the_bound(label, centred):
     check_exact_gradient(label, hm.VariationalPCD(centred=centred, offset_rate=0.3))
+
+
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("label", SHAPES)
+def test_couplings_between_hidden_layers_learn_at_their_pace(label, centred):
+    check_exact_gradient(label, hm.VariationalPCD(centred=centred, offset_rate=0.3, hidden_pace=0.2))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ brings the step back to the model's own parameters,
 (a bias loses the sum over all the couplings of its layer; copies of a layer, which share a bias, have the
 same offsets and a part each of its gradient), so that learning no longer depends on which value of a unit is
 called zero. The offsets
-:math:`\mu, \lambda` follow the average of data and model means (the enhanced gradient).
+:math:`\mu, \lambda` follow the average of data and model means (the enhanced gradient). A coupling that is to
+learn at a share of the rate has that share of :math:`\nabla_W`, before the biases make up for it.
 
 References:
     | Enhanced gradient for training restricted Boltzmann machines (Cho, Raiko & Ilin, 2013)
@@ -25,7 +26,9 @@ References:
 
 from __future__ import annotations
 
-__all__ = ["centre", "follow_offsets", "likelihood_gradient"]
+__all__ = ["centre", "follow_offsets", "likelihood_gradient", "slow"]
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -59,8 +62,14 @@ def follow_offsets(offsets: State, both: State, shares: Tensor, rate: float) -> 
     return {name: torch.lerp(offset, half @ both[name], rate) for name, offset in offsets.items()}
 
 
-def centre(model: PairwiseModel, offsets: State) -> None:
-    """Replace the model's gradients by the centred ones."""
+def centre(model: PairwiseModel, offsets: State, paces: Mapping[str, float]) -> None:
+    """Replace the model's gradients by the centred ones.
+
+    Arguments:
+        model: The model.
+        offsets: The offset of each block.
+        paces: What the centred gradient of couplings is multiplied by, by name; 1 where nothing is said.
+    """
     copies: dict[str, list[str]] = {}
     for block in offsets:
         copies.setdefault(model.place(block), []).append(block)
@@ -77,6 +86,7 @@ def centre(model: PairwiseModel, offsets: State) -> None:
         mask = model.mask(coupling)
         if mask is not None:
             weight *= mask
+    slow(model, paces)
     for a, b, name in model.couplings():
         weight = _gradient(model.get_parameter(name))
         inputs[a] += weight @ offsets[b]
@@ -84,6 +94,14 @@ def centre(model: PairwiseModel, offsets: State) -> None:
     for block, *_ in copies.values():
         gradient = _gradient(model.layer(block).bias)
         gradient -= inputs[block]
+
+
+def slow(model: PairwiseModel, paces: Mapping[str, float]) -> None:
+    """Multiply the gradients of couplings, by name."""
+    for name, pace in paces.items():
+        gradient = model.get_parameter(name).grad
+        if gradient is not None:
+            gradient *= pace
 
 
 def _gradient(parameter: Tensor) -> Tensor:

@@ -8,6 +8,11 @@ takes the likelihood's place. Mean field finds q; with it held, the bound's grad
 moments, under data and q less those under the model. The model's side comes from chains, and must not be
 approximated in the same way: there the bound would turn round.
 
+A layer far from the data can collapse: at first its units are much alike and hear the same of the layer
+below, so that they move as one. At a high rate this common part of the couplings between hidden layers feeds
+itself until units are always on or always off, and these learn no more. With ``hidden_pace`` such couplings
+learn at a share of the rate, and the first layer as quickly as before.
+
 References:
     | Deep Boltzmann machines (Salakhutdinov & Hinton, 2009)
     | Deep Boltzmann machines and the centering trick (Montavon & Mueller, 2012)
@@ -50,6 +55,7 @@ class VariationalPCD(PCD):
         data_steps: The most sweeps of mean field.
         tolerance: Mean field ends where no mean moved by more in a sweep.
         damping: The share of its old field that a layer keeps in a sweep.
+        hidden_pace: The share of the rate at which couplings among hidden units learn.
         unsettled: What to do where mean field moves by more than ``most_residual`` after all sweeps:
             ``go-on``, ``warn`` once, or ``stop`` the training.
         most_residual: See there.
@@ -80,6 +86,9 @@ class VariationalPCD(PCD):
     damping: Annotated[
         float, Field(ge=0, lt=1, description="share of its old field that a layer keeps in a sweep")
     ] = 0.0
+    hidden_pace: Annotated[
+        float, Field(gt=0, le=1, description="share of the rate at which couplings among hidden units learn")
+    ] = 1.0
     most_residual: Annotated[
         float, Field(gt=0, description="what a mean may move by in the last sweep before it is unsettled")
     ] = 0.1
@@ -104,6 +113,12 @@ class VariationalPCD(PCD):
             before = state.get(_SETTLED + "unsettled", torch.zeros(()))
             told["unsettled"] = before + self._judge(float(told["residual"]), bool(before > 0))
         return sample, {**kept, **named(_SETTLED, told)}
+
+    def paces(self, model: PairwiseModel) -> dict[str, float]:
+        if self.hidden_pace == 1:
+            return {}
+        hidden = set(model.hidden_blocks())
+        return {c.name: self.hidden_pace for c in model.couplings() if hidden.issuperset(c[:2])}
 
     @torch.no_grad()
     def update(
