@@ -286,6 +286,67 @@ def test_the_gradient_is_that_of_the_cross_entropy_in_each_batch():
     assert sizes == [16, 16, 8]
 
 
+def slope_by_differences(model, x, codes, step=1e-6):
+    """Return the slope of each row's cross-entropy in each of its inputs."""
+    slope = torch.zeros_like(x)
+    for i in range(x.shape[1]):
+        ends = []
+        for sign in (-1, 1):
+            moved = x.clone()
+            moved[:, i] += sign * step
+            ends.append(cross_entropy(model(moved), codes, reduction="none"))
+        slope[:, i] = ((ends[1] - ends[0]) / (2 * step)).detach()
+    return slope
+
+
+@pytest.mark.parametrize("kind", ["bernoulli", "gaussian"])
+def test_adversarial_steps_go_against_the_label(kind):
+    """Inputs that are probabilities stay such."""
+    inputs = hm.Gaussian(6) if kind == "gaussian" else 6
+    model = shaken(perceptron((inputs, 5, 4), activation=["tanh", "relu"]).double())
+    (batch,) = batches(model, labelled().double(), batch_size=40)
+    x, codes = batch.values[:, :6], batch.values[:, 6:].argmax(1)
+    moved = x + 0.3 * slope_by_differences(model, x, codes).sign()
+    if kind == "bernoulli":
+        moved = moved.clamp(0, 1)
+        assert not torch.equal(moved, x)
+    else:
+        assert float(moved.max()) > 1
+    loss = 0.5 * (cross_entropy(model(x), codes) + cross_entropy(model(moved), codes))
+    check_gradients(gradients(CrossEntropy(adversarial=0.3), model, batch), model, loss)
+
+
+def test_a_step_of_nothing_leaves_the_loss():
+    model = shaken(perceptron())
+    (batch,) = batches(model, labelled(), batch_size=40)
+    plain, same = (gradients(CrossEntropy(adversarial=step), model, batch) for step in (0.0, 1e-30))
+    for name in plain:
+        torch.testing.assert_close(same[name], plain[name], rtol=1e-5, atol=1e-7)
+
+
+def test_adversarial_examples_are_learnt():
+    """The network that has seen them errs less on those that are made against itself."""
+    wrong = []
+    for step in (0.0, 0.2):
+        model = perceptron((64, 50), 10)
+        data = hm.datasets.load("digits", binarisation="none", with_labels=True)
+        hm.finetune(model, data, CrossEntropy(adversarial=step), epochs=15, batch_size=50, seed=0)
+        x, codes = model.split(data.test)
+        x.requires_grad_()
+        (slope,) = torch.autograd.grad(cross_entropy(model(x), codes), x)
+        moved = (x.detach() + 0.2 * slope.sign()).clamp(0, 1)
+        wrong.append(float((model(moved).argmax(1) != codes).float().mean()))
+    assert wrong[1] < 0.7 * wrong[0]
+
+
+def test_inputs_that_cannot_move_are_refused():
+    model = perceptron((hm.Categorical(3, 2), 4))
+    with pytest.raises(ArgumentError, match=r"adversarial: got 0.1, expected 0, as categorical inputs"):
+        finetune(model, rule=CrossEntropy(adversarial=0.1))
+    with pytest.raises(ArgumentError, match="adversarial"):
+        CrossEntropy(adversarial=-0.1)
+
+
 def test_weights_are_repeated_rows():
     model, rows = shaken(perceptron()), labelled(12)
     weights = torch.arange(12) % 4

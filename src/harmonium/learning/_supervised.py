@@ -7,18 +7,29 @@ the second for probabilities, the third for real numbers. Inputs and hidden unit
 the network has dropout, by the rule's own random bits; those left are scaled up, so that the expected inputs
 of each unit are those of the whole network, and pretrained weights can be taken as they are.
 
+A classifier may learn from adversarial examples as well, of each row the one that a step against its label
+makes, with the sign of the gradient in each input:
+
+.. math:: \tfrac12 L(v) + \tfrac12 L(v + \epsilon \operatorname{sign} \nabla_v L(v)), \qquad
+    L(v) = -\log p(y \mid v)
+
+The step is held while the gradient of the second term is taken, inputs that are probabilities stay between 0
+and 1, and each term leaves out units of its own.
+
 References:
     | Learning representations by back-propagating errors (Rumelhart, Hinton & Williams, 1986)
     | Dropout: a simple way to prevent neural networks from overfitting (Srivastava et al., 2014)
+    | Explaining and harnessing adversarial examples (Goodfellow, Shlens & Szegedy, 2015)
 """
 
 from __future__ import annotations
 
 __all__ = ["CrossEntropy", "Reconstruction", "reconstruction_errors"]
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
@@ -29,25 +40,53 @@ from ._loss_rule import LossRule
 from ._own_bits import own_bits
 from ._rule import Batch
 
+_MOVABLE = ("bernoulli", "gaussian")
+"""The kinds of inputs between whose values there are others."""
+
 
 class CrossEntropy(LossRule):
-    """Creates the rule that descends the cross-entropy of a classifier's labels."""
+    """Creates the rule that descends the cross-entropy of a classifier's labels.
+
+    Arguments:
+        adversarial: The step against the label in each input, for half of the loss; 0 for the rows alone.
+
+    Raises:
+        ArgumentError: The step is negative.
+    """
 
     name: ClassVar[str] = "cross-entropy"
     supervised: ClassVar[bool] = True
     fits: ClassVar[type[Model]] = MLP
+    adversarial: Annotated[
+        float, Field(ge=0, description="step of inputs against the label, for half of the loss; 0: none")
+    ] = 0.0
 
     def check(self, model: Model) -> None:
         if not isinstance(model, MLP):
             raise invalid("rule", self.name, f"a rule that fits a {model.kind}")
+        if self.adversarial and model.inputs.kind not in _MOVABLE:
+            expected = f"0, as {model.inputs.kind} inputs cannot move a little"
+            raise invalid("adversarial", self.adversarial, expected)
 
     def loss(self, model: Model, batch: Batch, state: State, stream: Stream) -> Tensor:
         assert isinstance(model, MLP)
         x, target = batch.values[:, : -model.classes], batch.values[:, -model.classes :].argmax(1)
         model.train()
+        beside = model.beside(x) if batch.beside is None else batch.beside
+
+        def of(x: Tensor) -> Tensor:
+            return (cross_entropy(model(x, beside), target, reduction="none") * batch.weights).sum()
+
         with own_bits(model, stream):
-            out = model(x, batch.beside)
-        return (cross_entropy(out, target, reduction="none") * batch.weights).sum()
+            if not self.adversarial:
+                return of(x)
+            x = x.detach().requires_grad_()
+            own = of(x)
+            (slope,) = torch.autograd.grad(own, x, retain_graph=True)
+            moved = x.detach() + self.adversarial * slope.sign()
+            if model.inputs.kind == "bernoulli":
+                moved.clamp_(0, 1)
+            return 0.5 * (own + of(moved))
 
 
 class Reconstruction(LossRule):

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..datasets import Dataset
 from ..errors import ArgumentTypeError, DataError, show
-from ..learning import CrossEntropy, Reconstruction
+from ..learning import CrossEntropy, Reconstruction, Rule
 from ..models import MLP, Autoencoder, Model
 from ..units import as_rows
 from .fit import Callback, History, fit
@@ -21,6 +21,7 @@ FINE: dict[str, Any] = {"lr": 0.1, "momentum": 0.9, "averaging": 0.0}
 def finetune(
     model: Model,
     data: Any,
+    rule: Rule | None = None,
     *,
     out: str | Path | None = None,
     weights: Any = None,
@@ -39,6 +40,8 @@ def finetune(
         data: For a classifier a :class:`harmonium.datasets.Dataset` with labels, or rows that end in the code
             of the label, shape (rows, inputs + 1); for an autoencoder rows without labels. Grey values are
             best taken as they are, with binarisation ``none``.
+        rule: The learning rule; by default :class:`harmonium.CrossEntropy` for a classifier, and
+            :class:`harmonium.Reconstruction` for an autoencoder.
         out: A new folder for the run: configuration, log and checkpoints.
         weights: The rows' weights, shape (rows).
         validation: Rows to judge the network by, where ``data`` brings none.
@@ -61,7 +64,8 @@ def finetune(
         if len(data.classes or ()) < model.classes:
             got = f"labels {', '.join(map(str, data.classes or ()))}"
             raise DataError(f"data: got {got}, expected {model.classes} classes as the network has")
-    rule = CrossEntropy() if isinstance(model, MLP) else Reconstruction()
+    if rule is None:
+        rule = CrossEntropy() if isinstance(model, MLP) else Reconstruction()
     held_out = validation if validation is not None or not isinstance(data, Dataset) else data.validation
     if held_out is not None:
         options.setdefault("probe", max(len(as_rows("validation", held_out)), 1000))
