@@ -21,7 +21,7 @@ Srivastava et al. (2014), 1.18 % plain and 0.92 % with dropout. Needs the MNIST 
 
     python benchmarks/mnist_classifier.py --out RUN --refit --bits --weight-decay 3e-5 --epochs 50
     python benchmarks/mnist_classifier.py --out RUN --sparsity 0.1 --refit --dropout 0.4 0.2 --epochs 60
-    python benchmarks/mnist_classifier.py --dbm RUN --whole --dropout --adversarial 0.1 --epochs 80
+    python benchmarks/mnist_classifier.py --dbm RUN --whole --adversarial 0.1 --epochs 50 --minutes 150
 """
 
 from __future__ import annotations
@@ -95,6 +95,8 @@ def main() -> None:
         if len(args.dropout) not in (0, 2):
             parser.error(f"--dropout: got {len(args.dropout)} numbers, expected none or two")
         args.dropout = args.dropout or LEFT_OUT
+    if args.adversarial < 0:
+        parser.error(f"--adversarial: got {args.adversarial}, expected 0 or more")
     if (args.out is None) == (args.dbm is None):
         parser.error("give either --out or --dbm")
     if args.dbm is None:

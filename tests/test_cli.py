@@ -754,8 +754,10 @@ def test_a_device_is_that_of_the_model(monkeypatch):
 
 
 def test_the_same_network_from_random_weights_stands_beside(trained_deep, tmp_path):
-    run, pairs = tmp_path / "classes", ["epochs=2", "batch_size=200", "dropout=0.2", "seed=3"]
+    run, rule = tmp_path / "classes", hm.CrossEntropy(adversarial=0.1)
+    pairs = ["epochs=2", "batch_size=200", "dropout=0.2", "seed=3", "rule.adversarial=0.1"]
     succeed("finetune", trained_deep[0], "--out", run, "--beside", *sets(pairs))
+    assert RunFolder(run).config()["rule"]["adversarial"] == 0.1
     data = hm.datasets.load("digits", binarisation="none", with_labels=True)
     sizes = hm.load(run / "model.safetensors").sizes
     succeed("evaluate", run)
@@ -764,7 +766,7 @@ def test_the_same_network_from_random_weights_stands_beside(trained_deep, tmp_pa
     for name in ("sigmoid", "relu"):
         model = hm.MLP([64, *sizes], 10, activation=name, dropout=0.2, seed=3)
         options = {"epochs": 2, "batch_size": 200, "seed": 3, "patience": 2}
-        hm.finetune(model, data, **options)
+        hm.finetune(model, data, rule, **options)
         for key, value in model_of(run / "beside" / name).items():
             assert torch.equal(value, model.state_dict()[key])
         error = json.loads((run / "beside" / name / "evaluation.json").read_text())["test"]["error"]

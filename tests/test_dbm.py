@@ -1020,7 +1020,7 @@ def slowed(model, gradients, pace):
 
 
 def check_exact_gradient(label, rule, states=weighted_joint):
-    """Check that with exact states a rule's gradient is that of minus the bound, q held, centred if it is.
+    """Check that with exact states a rule's step is down minus the bound, q held, centred if it is.
 
     Arguments:
         label: Of the machine.
@@ -1054,7 +1054,8 @@ def check_exact_gradient(label, rule, states=weighted_joint):
     for (_, _, name), mask in zip(couplings(model), masks(label), strict=True):
         expected[name] = expected[name] * torch.from_numpy(mask)
     for name, p in model.named_parameters():
-        torch.testing.assert_close(p.grad, expected[name], rtol=1e-9, atol=1e-10, msg=name)
+        step = rule.paces(model).get(name, 1.0) * p.grad
+        torch.testing.assert_close(step, expected[name], rtol=1e-9, atol=1e-10, msg=name)
 
 
 def check_chain_gradient(label, draws=40, chains=200, scale=1.0):

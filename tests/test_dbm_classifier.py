@@ -172,7 +172,9 @@ def looked_up(monkeypatch, data, **options):
 
     monkeypatch.setattr(DBMClassifier, "beside", counted)
     classifier = machine().to_mlp(2, dropout=0.3, input_dropout=0.2)
-    hm.finetune(classifier, data, epochs=3, batch_size=16, seed=1, **options)
+    hm.finetune(
+        classifier, data, hm.CrossEntropy(adversarial=0.1), epochs=3, batch_size=16, seed=1, **options
+    )
     monkeypatch.undo()
     return classifier, sum(counts)
 

@@ -1,6 +1,7 @@
 """Deep Boltzmann machines are pretrained as a stack of RBMs, composed, and trained as a whole."""
 
 import copy
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -521,3 +522,36 @@ def test_a_label_that_is_missing_is_missed_before_any_work(tmp_path):
 def test_only_deep_networks_are_pretrained():
     with pytest.raises(ArgumentTypeError, match=r"^model: got RBM.*or a deep Boltzmann machine \(hm.DBM\)"):
         hm.pretrain(hm.RBM(6, 4), bits())
+
+
+# --- couplings that learn at a pace of their own ---------------------------------------------
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("optimizer", ["sgd", "Adam", "of the user"])
+def test_couplings_among_hidden_units_move_at_their_pace(optimizer, decay):
+    """By whatever optimiser, and weight decay with them; all else as if nothing had been said."""
+    if optimizer == "of the user":
+        optimizer = partial(torch.optim.RMSprop, lr=0.01)
+    moved = []
+    for pace in (1.0, 0.25):
+        model = hm.DBM([6, 5, 4, 3], seed=1)
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        rule = hm.VariationalPCD(chains=20, centred=False, hidden_pace=pace)
+        options = {"epochs": 1, "batch_size": 30, "weight_decay": decay, "averaging": 0.0, "seed": 2}
+        lr = {} if callable(optimizer) else {"lr": 0.01}
+        hm.fit(model, bits(30), rule, optimizer=optimizer, **lr, **options)
+        moved.append({name: p.detach() - before[name] for name, p in model.named_parameters()})
+    for name, step in moved[0].items():
+        assert float(step.abs().sum()) > 0
+        pace = 0.25 if name in ("weights.1", "weights.2") else 1.0
+        torch.testing.assert_close(moved[1][name], pace * step, rtol=1e-3, atol=1e-7, msg=name)
+
+
+def test_a_pace_needs_groups_of_its_own():
+    def flat(groups):
+        return torch.optim.SGD([p for group in groups for p in group["params"]], lr=0.01)
+
+    rule = hm.VariationalPCD(hidden_pace=0.5)
+    with pytest.raises(ArgumentError, match=r"optimizer: got .* expected one that keeps the groups apart"):
+        hm.fit(hm.DBM([6, 5, 4]), bits(30), rule, optimizer=flat, epochs=1)

@@ -316,6 +316,29 @@ def test_adversarial_steps_go_against_the_label(kind):
     check_gradients(gradients(CrossEntropy(adversarial=0.3), model, batch), model, loss)
 
 
+def test_adversarial_rows_have_their_own_weights_and_leave_out_units_of_their_own():
+    model = shaken(perceptron((6, 5, 4), dropout=0.5, input_dropout=0.3).double())
+    (batch,) = batches(model, labelled().double(), weights=torch.arange(40) % 3, batch_size=40)
+    x, codes, stream = batch.values[:, :6].clone().requires_grad_(), batch.values[:, 6:].argmax(1), Stream(0)
+    with own_bits(model.train(), stream):
+        own = (cross_entropy(model(x), codes, reduction="none") * batch.weights).sum()
+        (slope,) = torch.autograd.grad(own, x, retain_graph=True)
+        moved = (x + 0.3 * slope.sign()).detach().clamp(0, 1)
+        other = (cross_entropy(model(moved), codes, reduction="none") * batch.weights).sum()
+    with own_bits(model, Stream(0)):
+        alike = (cross_entropy(model(moved), codes, reduction="none") * batch.weights).sum()
+    assert not torch.allclose(alike, other)
+    found = gradients(CrossEntropy(adversarial=0.3), model, batch)
+    check_gradients(found, model, 0.5 * (own + other))
+
+
+def test_rules_that_do_not_fit_are_refused():
+    with pytest.raises(ArgumentError, match="rule"):
+        finetune(rule=hm.PCD())
+    with pytest.raises(ArgumentTypeError, match="rule"):
+        finetune(rule="cross-entropy")
+
+
 def test_a_step_of_nothing_leaves_the_loss():
     model = shaken(perceptron())
     (batch,) = batches(model, labelled(), batch_size=40)
@@ -341,7 +364,7 @@ def test_adversarial_examples_are_learnt():
 
 def test_inputs_that_cannot_move_are_refused():
     model = perceptron((hm.Categorical(3, 2), 4))
-    with pytest.raises(ArgumentError, match=r"adversarial: got 0.1, expected 0, as categorical inputs"):
+    with pytest.raises(ArgumentError, match=r"got 0.1, expected 0, as the inputs are categorical"):
         finetune(model, rule=CrossEntropy(adversarial=0.1))
     with pytest.raises(ArgumentError, match="adversarial"):
         CrossEntropy(adversarial=-0.1)
@@ -507,7 +530,7 @@ def test_early_stopping_keeps_the_best_by_accuracy():
     assert 1 - error_rate(model, held_out) == pytest.approx(best)
 
 
-@pytest.mark.parametrize("kind", ["dropout", "adam", "masks", "autoencoder"])
+@pytest.mark.parametrize("kind", ["dropout", "adam", "masks", "adversarial", "autoencoder"])
 def test_a_run_that_was_killed_goes_on_bit_for_bit(tmp_path, kind):
     data, options = labelled(), {"optimizer": "Adam", "lr": 0.01} if kind == "adam" else {}
 
@@ -519,6 +542,8 @@ def test_a_run_that_was_killed_goes_on_bit_for_bit(tmp_path, kind):
 
     if kind == "autoencoder":
         data = data[:, :6]
+    if kind == "adversarial":
+        options["rule"] = CrossEntropy(adversarial=0.2)
     whole = finetune(model(), data, out=tmp_path / "run", checkpoint_every=1e-9, keep=50, **options)
     for updates in (7, 6, 4, 0):
         back_to(tmp_path / "run", updates)

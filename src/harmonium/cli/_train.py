@@ -151,7 +151,7 @@ def start(wish: Wish, out: Path) -> History:
         if wish.stages and isinstance(model, DBN | DBM):
             return pretrain(model, wish.data, wish.rule, callback=show, **given, **wish.layered)
         if isinstance(model, MLP | Autoencoder):
-            return finetune(model, wish.data, callback=show, **given)
+            return finetune(model, wish.data, wish.rule, callback=show, **given)
         return fit(model, wish.data, wish.rule, callback=show, **given)
 
 

@@ -30,7 +30,7 @@ from ..models import Model, PairwiseModel, State, mean_field
 from ..random import Stream
 from ..samplers import Gibbs
 from ._gaps import check_completes, complete
-from ._moments import centre, follow_offsets, likelihood_gradient, slow
+from ._moments import centre, follow_offsets, likelihood_gradient
 from ._rule import Apply, Batch, Metrics, Rule
 from ._sparsity import check_target, first_activity, pull
 
@@ -172,18 +172,12 @@ class MomentRule(Rule):
         shares = self.shares(batch, sample)
         both = self.gradient(model, data, sample, shares)
         activity = self._pull(model, data, -shares[: len(data["visible"])], part(state, _ACTIVITY))
-        offsets, paces = part(state, _OFFSET), self.paces(model)
+        offsets = part(state, _OFFSET)
         if offsets:
             offsets = follow_offsets(offsets, both, shares, self.offset_rate)
-            centre(model, offsets, paces)
-        else:
-            slow(model, paces)
+            centre(model, offsets, self.paces(model))
         apply("model")
         return {**kept, **named(_OFFSET, offsets), **named(_ACTIVITY, activity)}, {}
-
-    def paces(self, model: PairwiseModel) -> dict[str, float]:
-        """Return what the rate of couplings is multiplied by, by name; 1 where nothing is said."""
-        return {}
 
     def _pull(self, model: PairwiseModel, data: State, weight: Tensor, activity: State) -> State:
         """Pull the hidden units to their target; return their mean activity."""

@@ -14,8 +14,8 @@ brings the step back to the model's own parameters,
 (a bias loses the sum over all the couplings of its layer; copies of a layer, which share a bias, have the
 same offsets and a part each of its gradient), so that learning no longer depends on which value of a unit is
 called zero. The offsets
-:math:`\mu, \lambda` follow the average of data and model means (the enhanced gradient). A coupling that is to
-learn at a share of the rate has that share of :math:`\nabla_W`, before the biases make up for it.
+:math:`\mu, \lambda` follow the average of data and model means (the enhanced gradient). Where a coupling
+learns at a share of the rate, the biases make up for that share of :math:`\nabla_W`.
 
 References:
     | Enhanced gradient for training restricted Boltzmann machines (Cho, Raiko & Ilin, 2013)
@@ -26,7 +26,7 @@ References:
 
 from __future__ import annotations
 
-__all__ = ["centre", "follow_offsets", "likelihood_gradient", "slow"]
+__all__ = ["centre", "follow_offsets", "likelihood_gradient"]
 
 from collections.abc import Mapping
 
@@ -68,7 +68,7 @@ def centre(model: PairwiseModel, offsets: State, paces: Mapping[str, float]) -> 
     Arguments:
         model: The model.
         offsets: The offset of each block.
-        paces: What the centred gradient of couplings is multiplied by, by name; 1 where nothing is said.
+        paces: The rates of couplings as multiples of the biases', by name; 1 of those left out.
     """
     copies: dict[str, list[str]] = {}
     for block in offsets:
@@ -86,22 +86,13 @@ def centre(model: PairwiseModel, offsets: State, paces: Mapping[str, float]) -> 
         mask = model.mask(coupling)
         if mask is not None:
             weight *= mask
-    slow(model, paces)
     for a, b, name in model.couplings():
-        weight = _gradient(model.get_parameter(name))
-        inputs[a] += weight @ offsets[b]
-        inputs[b] += offsets[a] @ weight
+        weight, pace = _gradient(model.get_parameter(name)), paces.get(name, 1.0)
+        inputs[a] += pace * (weight @ offsets[b])
+        inputs[b] += pace * (offsets[a] @ weight)
     for block, *_ in copies.values():
         gradient = _gradient(model.layer(block).bias)
         gradient -= inputs[block]
-
-
-def slow(model: PairwiseModel, paces: Mapping[str, float]) -> None:
-    """Multiply the gradients of couplings, by name."""
-    for name, pace in paces.items():
-        gradient = model.get_parameter(name).grad
-        if gradient is not None:
-            gradient *= pace
 
 
 def _gradient(parameter: Tensor) -> Tensor:

@@ -99,6 +99,14 @@ class Rule(Settings, ABC):
         """Return the learning rates of groups as multiples of the fit's, by name; 1 of those left out."""
         return {}
 
+    def paces(self, model: Model) -> dict[str, float]:
+        """Return the rates of parameters as multiples of their group's, by name; 1 of those left out.
+
+        Arguments:
+            model: The model.
+        """
+        return {}
+
     def averaged(self, model: Model, state: State | None = None) -> dict[str, Tensor]:
         """Return what evaluation takes the average of; by default all that is trained.
 

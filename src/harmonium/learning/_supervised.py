@@ -13,8 +13,9 @@ makes, with the sign of the gradient in each input:
 .. math:: \tfrac12 L(v) + \tfrac12 L(v + \epsilon \operatorname{sign} \nabla_v L(v)), \qquad
     L(v) = -\log p(y \mid v)
 
-The step is held while the gradient of the second term is taken, inputs that are probabilities stay between 0
-and 1, and each term leaves out units of its own.
+The step is held while the gradient of the second term is taken, and so is what the classifier of a deep
+Boltzmann machine sees beside its inputs; inputs that are probabilities stay between 0 and 1. With dropout
+each term leaves out units of its own, and the slope is that of the first: what it leaves out does not move.
 
 References:
     | Learning representations by back-propagating errors (Rumelhart, Hinton & Williams, 1986)
@@ -41,14 +42,15 @@ from ._own_bits import own_bits
 from ._rule import Batch
 
 _MOVABLE = ("bernoulli", "gaussian")
-"""The kinds of inputs between whose values there are others."""
+"""The kinds of inputs that an adversarial step may move."""
 
 
 class CrossEntropy(LossRule):
     """Creates the rule that descends the cross-entropy of a classifier's labels.
 
     Arguments:
-        adversarial: The step against the label in each input, for half of the loss; 0 for the rows alone.
+        adversarial: The step against the label in each input, in its own units, for half of the loss; 0 for
+            the rows alone.
 
     Raises:
         ArgumentError: The step is negative.
@@ -65,7 +67,7 @@ class CrossEntropy(LossRule):
         if not isinstance(model, MLP):
             raise invalid("rule", self.name, f"a rule that fits a {model.kind}")
         if self.adversarial and model.inputs.kind not in _MOVABLE:
-            expected = f"0, as {model.inputs.kind} inputs cannot move a little"
+            expected = f"0, as the inputs are {model.inputs.kind}, and neither all Bernoulli nor all Gaussian"
             raise invalid("adversarial", self.adversarial, expected)
 
     def loss(self, model: Model, batch: Batch, state: State, stream: Stream) -> Tensor:

@@ -8,10 +8,10 @@ takes the likelihood's place. Mean field finds q; with it held, the bound's grad
 moments, under data and q less those under the model. The model's side comes from chains, and must not be
 approximated in the same way: there the bound would turn round.
 
-A layer far from the data can collapse: at first its units are much alike and hear the same of the layer
-below, so that they move as one. At a high rate this common part of the couplings between hidden layers feeds
-itself until units are always on or always off, and these learn no more. With ``hidden_pace`` such couplings
-learn at a share of the rate, and the first layer as quickly as before.
+A layer far from the data can collapse at a high rate: its units, which are much alike at first, end up always
+on or always off, and learn no more; the likely cause is that the common part of the couplings between hidden
+layers feeds itself. With ``hidden_pace`` such couplings learn at a share of the rate, weight decay included,
+and the first layer as quickly as before.
 
 References:
     | Deep Boltzmann machines (Salakhutdinov & Hinton, 2009)
@@ -55,7 +55,8 @@ class VariationalPCD(PCD):
         data_steps: The most sweeps of mean field.
         tolerance: Mean field ends where no mean moved by more in a sweep.
         damping: The share of its old field that a layer keeps in a sweep.
-        hidden_pace: The share of the rate at which couplings among hidden units learn.
+        hidden_pace: The share of the rate at which couplings among hidden units learn; of no effect where
+            there are none.
         unsettled: What to do where mean field moves by more than ``most_residual`` after all sweeps:
             ``go-on``, ``warn`` once, or ``stop`` the training.
         most_residual: See there.
@@ -114,7 +115,8 @@ class VariationalPCD(PCD):
             told["unsettled"] = before + self._judge(float(told["residual"]), bool(before > 0))
         return sample, {**kept, **named(_SETTLED, told)}
 
-    def paces(self, model: PairwiseModel) -> dict[str, float]:
+    def paces(self, model: Model) -> dict[str, float]:
+        assert isinstance(model, PairwiseModel)
         if self.hidden_pace == 1:
             return {}
         hidden = set(model.hidden_blocks())

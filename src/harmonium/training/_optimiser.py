@@ -42,6 +42,7 @@ class Optimisers:
         project: Called after each step, to bring parameters back to where they belong.
         penalties: What is done to the couplings then.
         factors: What the rate is multiplied by, by group; 1 where nothing is said.
+        paces: Likewise of single parameters, by name, within their group.
 
     Raises:
         ArgumentError: The optimiser is unknown, needs a closure, or knows no weight decay or no betas.
@@ -55,26 +56,31 @@ class Optimisers:
         project: Callable[[], None] | None = None,
         penalties: Penalties | None = None,
         factors: dict[str, float] | None = None,
+        paces: dict[str, float] | None = None,
     ) -> None:
         self.groups: dict[str, dict[str, Tensor]] = {}
         self.project = project
         self.penalties = penalties
         self.options = options
         self.lr = lr
-        self.factors = factors or {}
+        self.factors, self.paces = factors or {}, paces or {}
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
         self.rates: dict[str, list[float]] = {}
         for name, group in groups.items():
             self.add(name, group)
         first, rates = next(iter(self.rates.items()))
-        self.lr = rates[0] / self.factors.get(first, 1.0)
+        start = self.optimisers[first].param_groups[0]
+        self.lr = rates[0] / (self.factors.get(first, 1.0) * self._pace(self.groups[first], start))
 
     def add(self, name: str, group: dict[str, Tensor]) -> None:
         """Take on another group, with an optimiser of its own."""
-        optimiser = self._make(list(group.values()))
+        optimiser = self._make(group)
         own_rates = callable(self.options.optimizer) and self.options.lr is None
         factor = self.factors.get(name, 1.0)
-        self.rates[name] = [factor * (g["lr"] if own_rates else self.lr) for g in optimiser.param_groups]
+        self.rates[name] = [
+            factor * self._pace(group, g) * (g["lr"] if own_rates else self.lr)
+            for g in optimiser.param_groups
+        ]
         self.groups[name], self.optimisers[name] = group, optimiser
 
     def set_rate(self, factor: float) -> None:
@@ -148,19 +154,31 @@ class Optimisers:
         rates = {id(p): float(g["lr"]) for g in self.optimisers[name].param_groups for p in g["params"]}
         return {key: rates[id(p)] for key, p in self.groups[name].items() if id(p) in rates}
 
-    def _make(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
-        matrices = [p for p in parameters if p.ndim > 1]
-        others = [p for p in parameters if p.ndim <= 1]
+    def _pace(self, group: dict[str, Tensor], part: dict[str, Any]) -> float:
+        """Return the pace of those parameters of a group that an optimiser has in one part of its own."""
+        paces = {id(p): self.paces.get(name, 1.0) for name, p in group.items()}
+        found = {paces.get(id(p), 1.0) for p in part["params"]}
+        if len(found) > 1:
+            expected = "one that keeps the groups apart that it is given, as their rates differ"
+            raise invalid("optimizer", self.options.optimizer, expected)
+        return found.pop()
+
+    def _make(self, group: dict[str, Tensor]) -> torch.optim.Optimizer:
+        parameters = list(group.values())
+        matrices = [p for name, p in group.items() if p.ndim > 1 and name not in self.paces]
+        others = [p for name, p in group.items() if p.ndim <= 1 and name not in self.paces]
+        apart = [p for name, p in group.items() if name in self.paces]
         decay, chosen = self.options.weight_decay, self.options.optimizer
         groups: list[dict[str, Any]] = [
             {"params": matrices, "weight_decay": decay},
             {"params": others, "weight_decay": 0.0},
         ]
-        groups = [group for group in groups if group["params"]]
+        if not decay and not callable(chosen):
+            groups = [{"params": matrices + others, "weight_decay": 0.0}]
+        groups += [{"params": [p], "weight_decay": decay if p.ndim > 1 else 0.0} for p in apart]
+        groups = [part for part in groups if part["params"]]
         if callable(chosen):
             return _checked(chosen(groups))
-        if not decay:
-            groups = [{"params": matrices + others, "weight_decay": 0.0}]
         if chosen.lower() == "sgd":
             momentum = self.options.momentum
             return torch.optim.SGD(groups, lr=self.lr, momentum=momentum, fused=_dense(parameters))

@@ -30,7 +30,7 @@ def finetune(
     config: dict[str, Any] | None = None,
     **options: Any,
 ) -> History:
-    """Train a classifier by back-propagation of its cross-entropy, or an autoencoder of its error.
+    """Train a network by back-propagation: a classifier of its cross-entropy, an autoencoder of its error.
 
     The network is left in evaluation mode. What the classifier of a deep Boltzmann machine sees beside its
     inputs is found once and kept, up to a gibibyte, where rows are shown alike in every epoch.
@@ -51,7 +51,8 @@ def finetune(
             ``averaging`` 0 by default, and all validation rows are scored.
 
     Raises:
-        ArgumentError: An option is unknown or out of range.
+        ArgumentError: An option is unknown or out of range, or the rule does not fit the network.
+        ArgumentTypeError: The model is no such network, or the rule is none.
         DataError: The data do not fit the network.
         FileError: ``out`` exists already or cannot be written.
         TrainingError: The gradient is no longer finite.
