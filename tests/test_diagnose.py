@@ -160,6 +160,17 @@ def test_a_categorical_unit_that_is_always_in_one_state_is_saturated():
     assert (findings["dead hidden units"].value, findings["saturated hidden units"].value) == (0, 1)
 
 
+@pytest.mark.parametrize("layers", [[6, 5], [6, 5, 4]])
+def test_a_collapsed_layer_is_found_in_any_depth(layers):
+    """And where hidden layers are coupled to each other, what keeps them from it is named."""
+    model = hm.DBM(layers)
+    with torch.no_grad():
+        model.layers[-1].bias.fill_(9.0)
+    finding = found(model, history(model))["saturated hidden units"]
+    assert (finding.value, finding.verdict) == (layers[-1], "bad")
+    assert ("hidden_pace=0.2" in finding.advice) == (len(layers) == 3)
+
+
 def test_real_hidden_units_are_not_judged():
     model = hm.RBM(6, hm.ReLU(4))
     assert verdicts(found(model, history(model)))["dead hidden units"] == "unknown"

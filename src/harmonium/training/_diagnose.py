@@ -117,7 +117,7 @@ def diagnose(
     return [
         *_of_chains(chains),
         *_of_swaps(last),
-        *_of_hidden_units(_activity(model, train)),
+        *_of_hidden_units(_activity(model, train), isinstance(model, DBM) and model.depth > 1),
         *_of_weights(last),
         *(_of_gap(model, train, held_out) if isinstance(model, PairwiseModel) else ()),
         *(_of_gain(model, train, found) if states and isinstance(model, PairwiseModel) else ()),
@@ -216,8 +216,13 @@ def _activity(model: DBN | PairwiseModel, rows: Tensor) -> list[tuple[Unit, Tens
     return found
 
 
-def _of_hidden_units(layers: list[tuple[Unit, Tensor]]) -> Iterator[Finding]:
-    """Count the units that are never, or always, in one state; of units without finitely many, none."""
+def _of_hidden_units(layers: list[tuple[Unit, Tensor]], coupled: bool) -> Iterator[Finding]:
+    """Count the units that are never, or always, in one state; of units without finitely many, none.
+
+    Arguments:
+        layers: What :func:`_activity` returned.
+        coupled: Whether hidden units are coupled among each other.
+    """
     if not layers:
         return
     if any(layer.support() is None for layer, _ in layers):
@@ -229,6 +234,8 @@ def _of_hidden_units(layers: list[tuple[Unit, Tensor]]) -> Iterator[Finding]:
         dead, saturated = dead + int((low < _DEAD).sum()), saturated + int((high > _SATURATED).sum())
     n = sum(layer.size for layer, _ in layers)
     remedy = "use fewer hidden units, lower lr, or set the rule's sparsity_target."
+    if coupled:
+        remedy = "use fewer hidden units, lower lr, or set hidden_pace=0.2 of the rule variational-pcd."
     for name, count, what in (("dead", dead, "never on"), ("saturated", saturated, "always on")):
         yield _judged(
             f"{name} hidden units",
