@@ -15,13 +15,13 @@ chooses nothing.
 protocol. ``--seeds`` repeats the fine-tuning; the first is ``--seed``. ``--minutes`` limits what one network
 takes, pretraining and refit included. ``--dbm`` fine-tunes the deep Boltzmann machine of a run, which
 ``mnist_dbm.py`` has trained, in place of a belief network: its classifier sees mean field's means of the
-second hidden layer beside the pixels. With ``--adversarial`` half of the loss is that of pixels which a step
-against the label has moved (Goodfellow et al., 2015). After Hinton & Salakhutdinov (2006), 1.2 %, and
+second hidden layer beside the pixels. With ``--adversarial`` a share of the loss is that of pixels which a
+step against the label has moved (Goodfellow et al., 2015). After Hinton & Salakhutdinov (2006), 1.2 %, and
 Srivastava et al. (2014), 1.18 % plain and 0.92 % with dropout. Needs the MNIST files (see docs/data.md).
 
     python benchmarks/mnist_classifier.py --out RUN --refit --bits --weight-decay 3e-5 --epochs 50
     python benchmarks/mnist_classifier.py --out RUN --sparsity 0.1 --refit --dropout 0.4 0.2 --epochs 60
-    python benchmarks/mnist_classifier.py --dbm RUN --whole --adversarial 0.1 --epochs 50 --minutes 150
+    python benchmarks/mnist_classifier.py --dbm RUN --whole --adversarial 0.1 0.7 --epochs 50 --minutes 150
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ import harmonium as hm
 KINDS = ("pretrained", "sigmoid", "relu")
 PLAIN: dict[str, Any] = {"epochs": 60, "lr": 0.1, "momentum": 0.9}
 DROPOUT: dict[str, Any] = {"epochs": 90, "lr": 1e-3, "optimizer": "Adam"}
+STEP = ("adversarial", "adversarial_share")
+"""The arguments of the rule."""
 LEFT_OUT = [0.5, 0.2]
 """The shares of hidden units and of inputs that dropout leaves out."""
 RELU: dict[str, Any] = {"lr": 0.02}
@@ -67,8 +69,10 @@ def main() -> None:
     parser.add_argument(
         "--adversarial",
         type=float,
-        default=0.0,
-        help="step of pixels against the label, for half of the loss",
+        nargs="+",
+        default=[0.0],
+        metavar="STEP",
+        help="step of pixels against the label, and the share of the loss after it, by default a half of it",
     )
     parser.add_argument("--epochs", type=int, help="of fine-tuning; 60, and 90 with dropout")
     parser.add_argument("--optimizer", help="sgd, and Adam with dropout")
@@ -95,8 +99,12 @@ def main() -> None:
         if len(args.dropout) not in (0, 2):
             parser.error(f"--dropout: got {len(args.dropout)} numbers, expected none or two")
         args.dropout = args.dropout or LEFT_OUT
-    if args.adversarial < 0:
-        parser.error(f"--adversarial: got {args.adversarial}, expected 0 or more")
+    if len(args.adversarial) > len(STEP):
+        parser.error(f"--adversarial: got {len(args.adversarial)} numbers, expected one or two")
+    try:
+        args.rule = hm.CrossEntropy(**dict(zip(STEP, args.adversarial, strict=False)))
+    except hm.errors.ArgumentError as error:
+        parser.error(str(error))
     if (args.out is None) == (args.dbm is None):
         parser.error("give either --out or --dbm")
     if args.dbm is None:
@@ -141,7 +149,7 @@ def trial(
 
     model = fresh(args, network, kind, seed)
     shown = bits_of(data) if args.bits else data
-    whole, rule = all_rows(data, shown), hm.CrossEntropy(adversarial=args.adversarial)
+    whole, rule = all_rows(data, shown), args.rule
     if args.whole:
         history = hm.finetune(model, whole, rule, callback=late, **options)
         epoch, rows, error = history.records[-1]["epoch"], len(whole.train), ""
@@ -157,7 +165,8 @@ def trial(
         "units": "relu" if kind == "relu" else "sigmoid",
         "learns from": "bits" if args.bits else "grey levels",
         "dropout": "none" if args.dropout is None else ", ".join(map(str, args.dropout)),
-        "adversarial step": args.adversarial,
+        "adversarial step": args.rule.adversarial,
+        "its share": args.rule.adversarial_share if args.rule.adversarial else "",
         "seed": seed,
         "labels": rows,
         "epochs": options["epochs"],

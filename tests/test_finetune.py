@@ -312,8 +312,9 @@ def test_adversarial_steps_go_against_the_label(kind):
         assert not torch.equal(moved, x)
     else:
         assert float(moved.max()) > 1
-    loss = 0.5 * (cross_entropy(model(x), codes) + cross_entropy(model(moved), codes))
-    check_gradients(gradients(CrossEntropy(adversarial=0.3), model, batch), model, loss)
+    loss = 0.3 * cross_entropy(model(x), codes) + 0.7 * cross_entropy(model(moved), codes)
+    rule = CrossEntropy(adversarial=0.3, adversarial_share=0.7)
+    check_gradients(gradients(rule, model, batch), model, loss)
 
 
 def test_adversarial_rows_have_their_own_weights_and_leave_out_units_of_their_own():
@@ -366,8 +367,9 @@ def test_inputs_that_cannot_move_are_refused():
     model = perceptron((hm.Categorical(3, 2), 4))
     with pytest.raises(ArgumentError, match=r"got 0.1, expected 0, as the inputs are categorical"):
         finetune(model, rule=CrossEntropy(adversarial=0.1))
-    with pytest.raises(ArgumentError, match="adversarial"):
-        CrossEntropy(adversarial=-0.1)
+    for own in ({"adversarial": -0.1}, {"adversarial_share": 1.1}):
+        with pytest.raises(ArgumentError, match="adversarial"):
+            CrossEntropy(**own)
 
 
 def test_weights_are_repeated_rows():

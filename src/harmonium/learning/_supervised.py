@@ -10,7 +10,7 @@ of each unit are those of the whole network, and pretrained weights can be taken
 A classifier may learn from adversarial examples as well, of each row the one that a step against its label
 makes, with the sign of the gradient in each input:
 
-.. math:: \tfrac12 L(v) + \tfrac12 L(v + \epsilon \operatorname{sign} \nabla_v L(v)), \qquad
+.. math:: (1 - \alpha)\, L(v) + \alpha\, L(v + \epsilon \operatorname{sign} \nabla_v L(v)), \qquad
     L(v) = -\log p(y \mid v)
 
 The step is held while the gradient of the second term is taken, and so is what the classifier of a deep
@@ -49,19 +49,22 @@ class CrossEntropy(LossRule):
     """Creates the rule that descends the cross-entropy of a classifier's labels.
 
     Arguments:
-        adversarial: The step against the label in each input, in its own units, for half of the loss; 0 for
-            the rows alone.
+        adversarial: The step against the label in each input, in its own units; 0 for the rows alone.
+        adversarial_share: The share of the loss that is of rows after the step.
 
     Raises:
-        ArgumentError: The step is negative.
+        ArgumentError: The step is negative, or the share no share.
     """
 
     name: ClassVar[str] = "cross-entropy"
     supervised: ClassVar[bool] = True
     fits: ClassVar[type[Model]] = MLP
     adversarial: Annotated[
-        float, Field(ge=0, description="step of inputs against the label, for half of the loss; 0: none")
+        float, Field(ge=0, description="step of inputs against the label, for a share of the loss; 0: none")
     ] = 0.0
+    adversarial_share: Annotated[
+        float, Field(ge=0, le=1, description="share of the loss that is of rows after that step")
+    ] = 0.5
 
     def check(self, model: Model) -> None:
         if not isinstance(model, MLP):
@@ -88,7 +91,7 @@ class CrossEntropy(LossRule):
             moved = x.detach() + self.adversarial * slope.sign()
             if model.inputs.kind == "bernoulli":
                 moved.clamp_(0, 1)
-            return 0.5 * (own + of(moved))
+            return torch.lerp(own, of(moved), self.adversarial_share)
 
 
 class Reconstruction(LossRule):
