@@ -72,7 +72,7 @@ def main() -> None:
         nargs="+",
         default=[0.0],
         metavar="STEP",
-        help="step of pixels against the label, and the share of the loss after it, by default a half of it",
+        help="step of pixels against the label, and the share of the loss after it, by default a half",
     )
     parser.add_argument("--epochs", type=int, help="of fine-tuning; 60, and 90 with dropout")
     parser.add_argument("--optimizer", help="sgd, and Adam with dropout")

@@ -1054,7 +1054,7 @@ def check_exact_gradient(label, rule, states=weighted_joint):
     for (_, _, name), mask in zip(couplings(model), masks(label), strict=True):
         expected[name] = expected[name] * torch.from_numpy(mask)
     for name, p in model.named_parameters():
-        step = rule.paces(model).get(name, 1.0) * p.grad
+        step = rule.rates(model).get(name, 1.0) * p.grad
         torch.testing.assert_close(step, expected[name], rtol=1e-9, atol=1e-10, msg=name)
 
 

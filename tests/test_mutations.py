@@ -122,9 +122,9 @@ def centring_without_the_biases(patch):
     """The weights take the centred step, and the biases the plain one."""
     centre = _moment_rule.centre
 
-    def wrong(model, offsets, paces):
+    def wrong(model, offsets, rates):
         kept = [layer.bias.grad.clone() for layer in (model.visible, model.hidden)]
-        centre(model, offsets, paces)
+        centre(model, offsets, rates)
         for layer, plain in zip((model.visible, model.hidden), kept, strict=True):
             layer.bias.grad.copy_(plain)
 

@@ -182,11 +182,12 @@ def train(
 
     A dbn takes a list of layers, as --set "hidden=[500,500,2000]", and is trained layer by layer; a
     setting of the fit may be a list as well, with a value for each. A dbm has layers too, and learns
-    all at once, best by --set rule=variational-pcd; with --set pretrain=greedy it is trained layer by
-    layer before, and a list has a value for each layer and one for all at once. An mlp (classifier)
-    and an autoencoder begin with random weights; they take grey values as they are
-    (data.binarisation=none) unless told. So does a gan, whose two networks are of a family, as --set
-    network=dcgan, and play for --set rule.loss=hinge.
+    all at once, best by --set rule=variational-pcd (with rule.hidden_pace=0.2 where it begins with random
+    weights and has many hidden units); with --set pretrain=greedy it is trained layer by layer before,
+    and a list has a value for each layer and one for all at once. An mlp (classifier) and an autoencoder
+    begin with random weights; they take grey values as they are (data.binarisation=none) unless told. So
+    does a gan, whose two networks are of a family, as --set network=dcgan, and play for --set
+    rule.loss=hinge.
 
     A table whose first line names its columns has visible units that fit them: see harmonium describe. It may
     be larger than memory. One of 0 and 1 alone is an array of bits unless --set data.table=true. Aligned
@@ -225,7 +226,8 @@ def finetune(
     """Fine-tune a dbn or a dbm that was trained without labels: to classify, to reconstruct, or as a whole.
 
     With --set rule=cross-entropy (the default) it becomes a classifier of the labels of its data, with
-    dropout=0.5 and input_dropout=0.2 if wanted. A dbn can also become an autoencoder, with
+    dropout=0.5 and input_dropout=0.2 if wanted, and rule.adversarial=0.1 to learn from rows that such a
+    step has moved against their label as well. A dbn can also become an autoencoder, with
     rule=reconstruction, or stay a dbn whose layers all learn at once, with rule=wake-sleep.
 
     Data are those of RUN, other than that the first two take grey values as they are

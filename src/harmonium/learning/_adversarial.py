@@ -131,7 +131,7 @@ class Adversarial(Rule):
     def numbers(self) -> dict[str, float]:
         return {"r1": self._weight(self.r1), "r2": self._weight(self.r2), "gradient_penalty": self._wish}
 
-    def rates(self) -> dict[str, float]:
+    def rates(self, model: Model) -> dict[str, float]:
         return {"discriminator": self.discriminator_rate}
 
     def averaged(self, model: Model, state: State | None = None) -> dict[str, Tensor]:

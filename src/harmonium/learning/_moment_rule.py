@@ -175,7 +175,7 @@ class MomentRule(Rule):
         offsets = part(state, _OFFSET)
         if offsets:
             offsets = follow_offsets(offsets, both, shares, self.offset_rate)
-            centre(model, offsets, self.paces(model))
+            centre(model, offsets, self.rates(model))
         apply("model")
         return {**kept, **named(_OFFSET, offsets), **named(_ACTIVITY, activity)}, {}
 

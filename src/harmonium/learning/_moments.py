@@ -62,13 +62,13 @@ def follow_offsets(offsets: State, both: State, shares: Tensor, rate: float) -> 
     return {name: torch.lerp(offset, half @ both[name], rate) for name, offset in offsets.items()}
 
 
-def centre(model: PairwiseModel, offsets: State, paces: Mapping[str, float]) -> None:
+def centre(model: PairwiseModel, offsets: State, rates: Mapping[str, float]) -> None:
     """Replace the model's gradients by the centred ones.
 
     Arguments:
         model: The model.
         offsets: The offset of each block.
-        paces: The rates of couplings as multiples of the biases', by name; 1 of those left out.
+        rates: By what the learning rates of couplings are multiplied, by name; 1 if left out.
     """
     copies: dict[str, list[str]] = {}
     for block in offsets:
@@ -87,9 +87,9 @@ def centre(model: PairwiseModel, offsets: State, paces: Mapping[str, float]) -> 
         if mask is not None:
             weight *= mask
     for a, b, name in model.couplings():
-        weight, pace = _gradient(model.get_parameter(name)), paces.get(name, 1.0)
-        inputs[a] += pace * (weight @ offsets[b])
-        inputs[b] += pace * (offsets[a] @ weight)
+        weight, rate = _gradient(model.get_parameter(name)), rates.get(name, 1.0)
+        inputs[a].addmv_(weight, offsets[b], alpha=rate)
+        inputs[b].addmv_(weight.T, offsets[a], alpha=rate)
     for block, *_ in copies.values():
         gradient = _gradient(model.layer(block).bias)
         gradient -= inputs[block]

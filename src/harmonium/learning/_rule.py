@@ -95,15 +95,11 @@ class Rule(Settings, ABC):
         """Return those of its settings that may go to another value in the course of a run, by name."""
         return {}
 
-    def rates(self) -> dict[str, float]:
-        """Return the learning rates of groups as multiples of the fit's, by name; 1 of those left out."""
-        return {}
-
-    def paces(self, model: Model) -> dict[str, float]:
-        """Return the rates of parameters as multiples of their group's, by name; 1 of those left out.
+    def rates(self, model: Model) -> dict[str, float]:
+        """Return by what learning rates are multiplied, by the names of groups and parameters; 1 if left out.
 
         Arguments:
-            model: The model.
+            model: The model, which the rule fits.
         """
         return {}
 

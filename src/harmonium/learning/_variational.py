@@ -115,7 +115,7 @@ class VariationalPCD(PCD):
             told["unsettled"] = before + self._judge(float(told["residual"]), bool(before > 0))
         return sample, {**kept, **named(_SETTLED, told)}
 
-    def paces(self, model: Model) -> dict[str, float]:
+    def rates(self, model: Model) -> dict[str, float]:
         assert isinstance(model, PairwiseModel)
         if self.hidden_pace == 1:
             return {}

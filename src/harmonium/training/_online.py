@@ -67,7 +67,7 @@ def advance(model: Model, data: Any, rule: Rule, course: Course, **options: Any)
     rate = settings.lr or default_rate(model)
     penalties = Penalties(model, settings)
     groups = rule.parameters(model, state)
-    optimisers = Optimisers(groups, settings, rate, model.project, penalties, rule.rates(), rule.paces(model))
+    optimisers = Optimisers(groups, settings, rate, model.project, penalties, rule.rates(model))
     named = settings.optimizer if isinstance(settings.optimizer, str) else ""
     if named and named == course.optimiser:
         optimisers.load_state(*course.memory)

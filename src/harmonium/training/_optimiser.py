@@ -41,8 +41,7 @@ class Optimisers:
         lr: The learning rate; an optimiser that the user made keeps its own if none is stated.
         project: Called after each step, to bring parameters back to where they belong.
         penalties: What is done to the couplings then.
-        factors: What the rate is multiplied by, by group; 1 where nothing is said.
-        paces: Likewise of single parameters, by name, within their group.
+        factors: By what the rate is multiplied, by the names of groups and parameters; 1 if left out.
 
     Raises:
         ArgumentError: The optimiser is unknown, needs a closure, or knows no weight decay or no betas.
@@ -56,32 +55,28 @@ class Optimisers:
         project: Callable[[], None] | None = None,
         penalties: Penalties | None = None,
         factors: dict[str, float] | None = None,
-        paces: dict[str, float] | None = None,
     ) -> None:
         self.groups: dict[str, dict[str, Tensor]] = {}
         self.project = project
         self.penalties = penalties
         self.options = options
         self.lr = lr
-        self.factors, self.paces = factors or {}, paces or {}
+        self.factors = factors or {}
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
         self.rates: dict[str, list[float]] = {}
         for name, group in groups.items():
             self.add(name, group)
         first, rates = next(iter(self.rates.items()))
-        start = self.optimisers[first].param_groups[0]
-        self.lr = rates[0] / (self.factors.get(first, 1.0) * self._pace(self.groups[first], start))
+        self.lr = rates[0] / self._factor(first, self.optimisers[first].param_groups[0])
 
     def add(self, name: str, group: dict[str, Tensor]) -> None:
         """Take on another group, with an optimiser of its own."""
-        optimiser = self._make(group)
+        self.groups[name], self.optimisers[name] = group, self._make(group)
         own_rates = callable(self.options.optimizer) and self.options.lr is None
-        factor = self.factors.get(name, 1.0)
         self.rates[name] = [
-            factor * self._pace(group, g) * (g["lr"] if own_rates else self.lr)
-            for g in optimiser.param_groups
+            self._factor(name, part) * (part["lr"] if own_rates else self.lr)
+            for part in self.optimisers[name].param_groups
         ]
-        self.groups[name], self.optimisers[name] = group, optimiser
 
     def set_rate(self, factor: float) -> None:
         """Set the learning rate of all groups to ``factor`` times its start."""
@@ -154,20 +149,21 @@ class Optimisers:
         rates = {id(p): float(g["lr"]) for g in self.optimisers[name].param_groups for p in g["params"]}
         return {key: rates[id(p)] for key, p in self.groups[name].items() if id(p) in rates}
 
-    def _pace(self, group: dict[str, Tensor], part: dict[str, Any]) -> float:
-        """Return the pace of those parameters of a group that an optimiser has in one part of its own."""
-        paces = {id(p): self.paces.get(name, 1.0) for name, p in group.items()}
-        found = {paces.get(id(p), 1.0) for p in part["params"]}
+    def _factor(self, name: str, part: dict[str, Any]) -> float:
+        """Return by what the rate of a part of a group is multiplied, as an optimiser has divided it."""
+        factors = {id(p): self.factors.get(key, 1.0) for key, p in self.groups[name].items()}
+        found = {factors.get(id(p), 1.0) for p in part["params"]}
         if len(found) > 1:
             expected = "one that keeps the groups apart that it is given, as their rates differ"
             raise invalid("optimizer", self.options.optimizer, expected)
-        return found.pop()
+        return self.factors.get(name, 1.0) * found.pop()
 
     def _make(self, group: dict[str, Tensor]) -> torch.optim.Optimizer:
         parameters = list(group.values())
-        matrices = [p for name, p in group.items() if p.ndim > 1 and name not in self.paces]
-        others = [p for name, p in group.items() if p.ndim <= 1 and name not in self.paces]
-        apart = [p for name, p in group.items() if name in self.paces]
+        apart = [p for name, p in group.items() if name in self.factors]
+        together = [p for name, p in group.items() if name not in self.factors]
+        matrices = [p for p in together if p.ndim > 1]
+        others = [p for p in together if p.ndim <= 1]
         decay, chosen = self.options.weight_decay, self.options.optimizer
         groups: list[dict[str, Any]] = [
             {"params": matrices, "weight_decay": decay},

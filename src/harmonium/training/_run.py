@@ -89,9 +89,7 @@ class Run:
         check_trainable(groups)
         penalties = Penalties(model, options)
         rate = options.lr or default_rate(model)
-        self.optimisers = Optimisers(
-            groups, options, rate, model.project, penalties, rule.rates(), rule.paces(model)
-        )
+        self.optimisers = Optimisers(groups, options, rate, model.project, penalties, rule.rates(model))
         self.moving = Moving(options, rule, self.optimisers)
         check_rule(self.moving.last, model)
         self.sparse = penalties.sparse()
