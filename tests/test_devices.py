@@ -130,6 +130,25 @@ def test_general_machines():
             torch.testing.assert_close(far.state_dict()[key].cpu(), value, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("network", ["mlp", "dcgan", "resnet", "modern"])
+@pytest.mark.parametrize("mixed", [False, True], ids=["", "bfloat16"])
+def test_games(network, mixed):
+    """Both players, with penalties and changed images; in bfloat16 only that it runs and stays near."""
+    settings = {"latent": 4} if network == "mlp" else {"latent": 4, "width": 4}
+    model = hm.GAN.of(network, (8, 8), classes=3, **settings)
+    model = model if mixed else model.double()
+    far, v = there(model), torch.cat((torch.rand(40, 64), (torch.arange(40) % 3)[:, None]), 1)
+    rule = hm.Adversarial(loss="relativistic", r1=0.5, r2=0.5, augment=("colour",), mixed_precision=mixed)
+    for one in (model, far):
+        hm.fit(one, v, rule, epochs=2, batch_size=16)
+    for (key, here), other in zip(model.state_dict().items(), far.state_dict().values(), strict=True):
+        assert other.is_cuda
+        near = {"rtol": 0.1, "atol": 0.1} if mixed else {"rtol": 1e-5, "atol": 1e-7}
+        torch.testing.assert_close(other.cpu(), here, **near, msg=lambda m, k=key: f"{k}: {m}")
+    made = hm.sample(far, 20)
+    assert bool(((made >= 0) & (made[:, :64] <= 1).all(1, keepdim=True)).all())
+
+
 def test_samples_clamps_and_tempering():
     model = machine("pcd")
     far = there(model)

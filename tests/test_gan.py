@@ -228,8 +228,18 @@ def test_what_does_not_fit_is_refused(make, message):
 def test_channels_that_do_not_fit_the_networks_are_refused():
     grey, colour = (NETWORKS["dcgan"](width=4) for _ in range(2))
     maker, judge = grey.generator(Rows((1, 8, 8))), colour.discriminator(Rows((3, 8, 8)))
-    with pytest.raises(ArgumentError, match=r"discriminator: got one that fails"):
+    with pytest.raises(
+        ArgumentError,
+        match=r"discriminator: got one for rows of shape \(3, 8, 8\), expected shape \(1, 8, 8\)",
+    ):
         GAN(maker, judge)
+    told = grey.discriminator(Rows((1, 8, 8), classes=3))
+    with pytest.raises(ArgumentError, match="discriminator: got one for rows of classes 3, expected classes"):
+        GAN(maker, told)
+    with pytest.raises(ArgumentError, match="discriminator: got one for rows of classes None, expected cl"):
+        GAN(maker, grey.discriminator(Rows((1, 8, 8))), classes=3)
+    with pytest.raises(ArgumentError, match="discriminator: got one for rows of bounded True, expected"):
+        GAN(maker, grey.discriminator(Rows((1, 8, 8))), visible=hm.Gaussian(64))
     with pytest.raises(ArgumentTypeError, match="generator: got 3"):
         GAN(3, judge)
 

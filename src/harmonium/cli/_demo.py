@@ -126,7 +126,7 @@ def _other(name: str, folder: Path) -> dict[str, Any]:
 def _reached(found: dict[str, Any]) -> str:
     """Say in a few words what an evaluation came to."""
     if "told" in found:
-        return f"its discriminator tells {found['told']:.0%} of made digits from real ones; no likelihood"
+        return f"its discriminator puts digits above made ones in {found['told']:.0%} of pairs; no likelihood"
     text = f"{found['mean']:.2f} nats a row"
     return text if found.get("bound") is None else f"{text}, bound {found['bound']:.2f}"
 

@@ -31,7 +31,7 @@ from ..report import (
     write_report,
 )
 from ..samplers import generate
-from ..training import changed_splits
+from ..training import changed_splits, spread
 from ._console import plain, print_commands, print_json, print_table, quiet_steps, say
 from ._data import other_data
 from ._settings import data_keys, estimate_keys, read, score_keys, under
@@ -251,16 +251,13 @@ def _of_game(model: GAN, rows: Tensor, data: Dataset) -> dict[str, Any]:
     made, n = generate(model, len(rows), Stream(0, "evaluate")), len(rows)
     scores, others = model.score(rows), model.score(made)
     told = float((0.5 * (scores > others) + 0.5 * (scores >= others)).mean())
-    spreads = [
-        float(part[:, : model.columns].double().var(0, correction=0).sum()) for part in (made, rows.cpu())
-    ]
     return {
         "rows": n,
         "told": told,
         "standard_error": math.sqrt(told * (1 - told) / n),
         "score": float(scores.mean()),
         "made_score": float(others.mean()),
-        "spread": spreads[0] / max(spreads[1], 1e-30),
+        "spread": spread(model, made, rows),
         "binarisation": data.binarisation,
     }
 

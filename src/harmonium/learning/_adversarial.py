@@ -1,9 +1,9 @@
 r"""The adversarial rule: two networks learn against each other, each in its own turn.
 
 In each update the discriminator sees a batch of data and as many rows that the generator makes, and lowers
-its loss; then, in every one of so many updates, the generator lowers its own, on the same rows and with the
-discriminator as it now is. With unlimited networks, and the discriminator at its best throughout, the
-generator of the minimax game lowers
+its loss; then, once in every ``discriminator_steps`` updates, the generator lowers its own, on the same rows
+and with the discriminator as it now is. With unlimited networks, and the discriminator at its best
+throughout, the generator of the minimax game lowers
 
 .. math:: \max_d v(g, d) = -\log 4 + 2\, \mathrm{JS}(p_\text{data} \,\|\, p_g).
 
@@ -11,8 +11,9 @@ Networks that take turns need not come to rest there: gradient penalties on data
 normalisation and a running average of the generator are what helps.
 
 What each player loses says little of how good the rows are. ``told`` is the share of pairs of a row of data
-and a made one in which the discriminator gives data the higher score: one half where it can tell nothing, and
-1 where it has won. All metrics are running means over about a hundred updates.
+and a made one in which the discriminator gives data the higher score, the area under its ROC curve: one half
+where it can tell nothing, and 1 where it has won. A Wasserstein critic is to tell all of them, and is not
+asked. All metrics are running means over about a hundred updates.
 
 References:
     | Generative adversarial nets (Goodfellow et al., 2014)
@@ -29,6 +30,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from ..errors import invalid
 from ..models import GAN, Model, State
@@ -46,18 +48,19 @@ _USUAL = 10.0
 
 
 class Adversarial(Rule):
-    """Creates the rule of the adversarial game for a generative adversarial network.
+    r"""Creates the rule of the adversarial game for a generative adversarial network.
 
     Arguments:
         loss: What the players lose: ``minimax``, ``nonsaturating``, ``least-squares``, ``wasserstein``,
             ``hinge`` or ``relativistic``.
-        r1: The penalty on the squared slope of the score at rows of data; by default 1 for the relativistic
-            loss, and 0 for others.
+        r1: The weight :math:`\gamma` of the penalty :math:`\tfrac{\gamma}{2} E\|\nabla d(x)\|^2` on slopes
+            of the score at rows of data; by default 1 for the relativistic loss, and 0 for others.
         r2: The same at made rows.
         difference: The size of the random step that slopes for ``r1`` and ``r2`` are estimated from, such as
             0.01; by default they are exact.
-        gradient_penalty: The penalty on slopes other than 1 between rows of data and made ones; by default 10
-            for the Wasserstein loss, and 0 for others.
+        gradient_penalty: The weight :math:`\lambda` of the penalty
+            :math:`\lambda E(\|\nabla d(x)\| - 1)^2` between rows of data and made ones; by default 10 for the
+            Wasserstein loss, and 0 for others.
         discriminator_steps: Updates of the discriminator for one of the generator.
         discriminator_rate: Its learning rate, as a multiple of the fit's.
         augment: What of images is changed before the discriminator sees them, data and made ones alike:
@@ -120,6 +123,9 @@ class Adversarial(Rule):
             if value and _mixes(model):
                 expected = "0, as the discriminator normalises over the batch, so that rows have no slopes"
                 raise invalid(name, value, f"{expected} of their own")
+        if self.difference is not None and (self.mixed_precision or _drops(model)):
+            noise = "bfloat16 rounds" if self.mixed_precision else "the discriminator's dropout changes"
+            raise invalid("difference", self.difference, f"none, as {noise} scores by more than such a step")
 
     def parameters(self, model: Model, state: State | None = None) -> dict[str, dict[str, Tensor]]:
         assert isinstance(model, GAN)
@@ -141,7 +147,8 @@ class Adversarial(Rule):
         return {**self.parameters(model, state)["generator"], **buffers}
 
     def init(self, model: Model, stream: Stream) -> State:
-        names = ("discriminator_loss", "generator_loss", "data_score", "made_score", "told")
+        names = ["discriminator_loss", "generator_loss", "data_score", "made_score"]
+        names += [] if PAYOFFS[self.loss].critic else ["told"]
         means = {name: torch.zeros((), dtype=torch.float64) for name in names}
         return {"updates": torch.zeros((), dtype=torch.int64), **named(_MEAN, means)}
 
@@ -153,12 +160,8 @@ class Adversarial(Rule):
         updates = int(state["updates"]) + 1
         turn = updates % self.discriminator_steps == 0
         x, codes = model.split(batch.values)
-        device = model.device.type
-        with (
-            own_bits(model, stream),
-            torch.autocast(device, torch.bfloat16, enabled=self.mixed_precision),
-        ):
-            with torch.set_grad_enabled(turn):
+        with own_bits(model, stream):
+            with torch.set_grad_enabled(turn), self._mixed(model):
                 made = model.make(model.latents(len(x), stream), codes).to(x.dtype)
             with torch.enable_grad():
                 seen = self._discriminate(model, x, made.detach(), codes, batch.weights, stream)
@@ -167,16 +170,16 @@ class Adversarial(Rule):
                     seen |= self._generate(model, x, made, codes, batch.weights, stream)
                     apply("generator")
         means = part(state, _MEAN)
-        for name, value in seen.items():
+        for name in means.keys() & seen.keys():
             times = updates // self.discriminator_steps if name == "generator_loss" else updates
-            means[name] = means[name].lerp(value.detach().to(means[name]), max(1 / times, _MEMORY))
+            means[name] = means[name].lerp(seen[name].detach().to(means[name]), max(1 / times, _MEMORY))
         return {"updates": torch.tensor(updates), **named(_MEAN, means)}, means
 
     def _discriminate(
         self, model: GAN, x: Tensor, made: Tensor, codes: Tensor | None, weights: Tensor, stream: Stream
     ) -> Metrics:
         """Set the discriminator's gradients."""
-        judge = _judge(model, codes)
+        judge = self._judge(model, codes)
         x, made = (augment(rows, self.augment, stream) for rows in (x, made))
         r, f, penalty = self._scores(judge, x, made, weights, stream, together=not _mixes(model))
         loss = weights @ PAYOFFS[self.loss].discriminator(r, f)
@@ -191,7 +194,7 @@ class Adversarial(Rule):
         self, model: GAN, x: Tensor, made: Tensor, codes: Tensor | None, weights: Tensor, stream: Stream
     ) -> Metrics:
         """Set the generator's gradients."""
-        judge, payoffs = _judge(model, codes), PAYOFFS[self.loss]
+        judge, payoffs = self._judge(model, codes), PAYOFFS[self.loss]
         f = judge(augment(made, self.augment, stream))
         r = f.detach()
         if payoffs.paired:
@@ -226,13 +229,27 @@ class Adversarial(Rule):
         if not penalised:
             return judge(x), shares.new_zeros(())
         if self.difference is None:
-            x = x.detach().requires_grad_()
-            scores = judge(x)
-            squares = slope_squared(scores, x)
+            scores, squares = slope_squared(judge, x)
         else:
-            scores = judge(x)
-            squares = change_squared(judge, x, scores, self.difference, stream)
+            scores, squares = change_squared(judge, x, self.difference, stream)
         return scores, 0.5 * (shares @ squares)
+
+    def _judge(self, model: GAN, codes: Tensor | None) -> Judge:
+        """Return the discriminator for rows of these classes, once or several times over."""
+
+        def judge(x: Tensor) -> Tensor:
+            own = None if codes is None else codes.repeat(len(x) // len(codes))
+            with self._mixed(model):
+                return model.judge(x, own).to(x.dtype)
+
+        return judge
+
+    def _mixed(self, model: GAN) -> torch.autocast:
+        """Let a network compute in bfloat16, if that is asked for.
+
+        For one pass only: autocast keeps its casts of weights, which may be updated after it.
+        """
+        return torch.autocast(model.device.type, torch.bfloat16, enabled=self.mixed_precision)
 
     def _weight(self, given: float | None) -> float:
         """Return the weight of a penalty on slopes at rows."""
@@ -245,19 +262,14 @@ class Adversarial(Rule):
         return usual if self.gradient_penalty is None else self.gradient_penalty
 
 
-def _judge(model: GAN, codes: Tensor | None) -> Judge:
-    """Return the discriminator for rows of these classes, once or several times over."""
-
-    def judge(x: Tensor) -> Tensor:
-        own = None if codes is None else codes.repeat(len(x) // len(codes))
-        return model.judge(x, own).to(x.dtype)
-
-    return judge
-
-
 def _mixes(model: GAN) -> bool:
     """Return whether the discriminator normalises over the batch."""
     return any(isinstance(layer, _BatchNorm) for layer in model.discriminator.modules())
+
+
+def _drops(model: GAN) -> bool:
+    """Return whether the discriminator has dropout."""
+    return any(isinstance(layer, _DropoutNd) and layer.p > 0 for layer in model.discriminator.modules())
 
 
 def _set_gradients(loss: Tensor, network: torch.nn.Module) -> None:

@@ -4,7 +4,8 @@ Rows of data and made ones are changed by the same law before the discriminator 
 through the change: the generator learns to make what looks like data once both are changed. Each image draws
 its own:
 
-* ``colour``: brightness, up to half the range up or down; saturation, 0 to 2 times; contrast, half to 3/2;
+* ``colour``: brightness, up to a quarter of the range up or down; saturation, 0 to 2 times; contrast, 1/2 to
+  3/2 times;
 * ``translation``: a shift by up to an eighth of its sides, with zeros coming in;
 * ``cutout``: a square of half its sides, somewhere, becomes zero.
 
@@ -41,7 +42,7 @@ def augment(x: Tensor, names: Sequence[str], stream: Stream) -> Tensor:
 
 def _colour(x: Tensor, stream: Stream) -> Tensor:
     light, saturation, contrast = (t.view(-1, 1, 1, 1) for t in _uniform(x, 3, stream).unbind(1))
-    x = x + (2 * light - 1)
+    x = x + (light - 0.5)
     grey = x.mean(1, keepdim=True)
     x = grey + 2 * saturation * (x - grey)
     middle = x.mean((1, 2, 3), keepdim=True)
@@ -51,7 +52,8 @@ def _colour(x: Tensor, stream: Stream) -> Tensor:
 def _translation(x: Tensor, stream: Stream) -> Tensor:
     height, width = x.shape[2:]
     u = _uniform(x, 2, stream)
-    down, right = (_whole(u[:, i], -(n // _SHIFT), n // _SHIFT) for i, n in enumerate((height, width)))
+    most = ((n + _SHIFT // 2) // _SHIFT for n in (height, width))
+    down, right = (_whole(u[:, i], -own, own) for i, own in enumerate(most))
     rows, columns = (_range(n, x) - shift[:, None] for n, shift in ((height, down), (width, right)))
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
     image = torch.arange(len(x), device=x.device)[:, None, None]

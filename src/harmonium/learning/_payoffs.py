@@ -45,6 +45,8 @@ class Payoffs(NamedTuple):
     generator: Callable[[Tensor, Tensor], Tensor]
     paired: bool = False
     """Whether the generator's loss depends on the score of data."""
+    critic: bool = False
+    """Whether a discriminator that tells all rows is as it should be, and the generator still learns."""
 
 
 def _logistic(r: Tensor, f: Tensor) -> Tensor:
@@ -58,7 +60,7 @@ PAYOFFS: dict[str, Payoffs] = {
         lambda r, f: 0.5 * (r - 1).square() + 0.5 * f.square(),
         lambda r, f: 0.5 * (f - 1).square(),
     ),
-    "wasserstein": Payoffs(lambda r, f: f - r, lambda r, f: -f),
+    "wasserstein": Payoffs(lambda r, f: f - r, lambda r, f: -f, critic=True),
     "hinge": Payoffs(lambda r, f: relu(1 - r) + relu(1 + f), lambda r, f: -f),
     "relativistic": Payoffs(lambda r, f: softplus(f - r), lambda r, f: softplus(r - f), paired=True),
 }

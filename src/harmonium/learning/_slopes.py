@@ -37,23 +37,27 @@ Judge: TypeAlias = Callable[[Tensor], Tensor]
 """From rows, shape (rows, ...), to their scores, shape (rows)."""
 
 
-def slope_squared(scores: Tensor, x: Tensor) -> Tensor:
-    """Return the squared gradients of the scores at rows that require one, shape (rows)."""
-    return _gradients(scores, x).square().sum(1)
+def slope_squared(judge: Judge, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the scores of rows and their squared gradients, shape (rows) each."""
+    x = x.detach().requires_grad_()
+    scores = judge(x)
+    return scores, _gradients(scores, x).square().sum(1)
 
 
-def change_squared(judge: Judge, x: Tensor, scores: Tensor, step: float, stream: Stream) -> Tensor:
-    """Estimate the squared gradients of the scores from one small random step each, shape (rows).
+def change_squared(judge: Judge, x: Tensor, step: float, stream: Stream) -> tuple[Tensor, Tensor]:
+    """Return the scores of rows, and estimate their squared gradients from one small random step each.
+
+    Rows and their neighbours are judged together, by the same weights: spectral norms move between passes.
 
     Arguments:
         judge: The discriminator.
         x: The rows, shape (rows, ...).
-        scores: Their scores, shape (rows).
         step: The size s of the step.
         stream: Draws the directions.
     """
     noise = stream.normal(len(x), x[0].numel(), x.dtype, x.device).view_as(x)
-    return ((judge(x + step * noise) - scores) / step).square()
+    scores, near = judge(torch.cat((x, x + step * noise))).chunk(2)
+    return scores, ((near - scores) / step).square()
 
 
 def slope(judge: Judge, x: Tensor) -> Tensor:

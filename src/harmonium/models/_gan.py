@@ -93,9 +93,7 @@ class GAN(GenerativeModel):
         known = _known(generator, discriminator)
         self.latent = _positive("latent", latent if latent is not None else known.get("latent"))
         self.shape = _shape(shape if shape is not None else known.get("shape"))
-        self.classes = classes if classes is not None else known.get("classes")
-        if self.classes is not None and _positive("classes", self.classes) < 2:
-            raise invalid("classes", self.classes, "at least two classes")
+        self.classes = _classes(classes if classes is not None else known.get("classes"))
         self.law = law or known.get("law", "normal")
         choose("law", self.law, LAWS)
         self.columns = math.prod(self.shape)
@@ -103,6 +101,7 @@ class GAN(GenerativeModel):
         self.bounded = self._pixels["kind"] == Bernoulli.kind
         self.channels_last = bool(channels_last) and len(self.shape) == 3
         self.generator, self.discriminator = generator, discriminator
+        self._check_families()
         if self.channels_last:
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._try()
@@ -143,10 +142,8 @@ class GAN(GenerativeModel):
             family = network
         else:
             family = choose("network", network, NETWORKS)(**settings)
-        if classes is not None and _positive("classes", classes) < 2:
-            raise invalid("classes", classes, "at least two classes")
         own = _shape(shape)
-        rows = Rows(own, classes, _pixels(visible, math.prod(own)).kind == Bernoulli.kind)
+        rows = Rows(own, _classes(classes), _pixels(visible, math.prod(own)).kind == Bernoulli.kind)
         players = family.generator(rows, seed), family.discriminator(rows, seed)
         return cls(*players, visible=visible, law=law, channels_last=channels_last)
 
@@ -285,6 +282,16 @@ class GAN(GenerativeModel):
             for part, mode in modes.items():
                 part.training = mode
 
+    def _check_families(self) -> None:
+        """Check that networks of a family were made for rows like those of the other, and of the model."""
+        for name, network in self.networks.items():
+            if not isinstance(network, Network):
+                continue
+            for what, got in network.rows._asdict().items():
+                own = getattr(self, what)
+                if got != own:
+                    raise ArgumentError(f"{name}: got one for rows of {what} {got}, expected {what} {own}")
+
     @torch.no_grad()
     def _try(self) -> None:
         """Check that both networks take what they will be given, by two rows of zeros."""
@@ -350,6 +357,12 @@ def _positive(name: str, value: Any) -> int:
         raise ArgumentError(f"{name}: missing, expected a positive number")
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise invalid(name, value, "a positive number")
+    return value
+
+
+def _classes(value: Any) -> int | None:
+    if value is not None and _positive("classes", value) < 2:
+        raise invalid("classes", value, "at least two classes")
     return value
 
 

@@ -110,7 +110,7 @@ class OpenRun:
         options = self.config["options"]
         stages = options.get("layers") or [options]
         stages = stages[-1:] if isinstance(self.model, DBM) else stages
-        kinds = ["averaged" if own.get("averaging") else "raw" for own in stages]
+        kinds = ["averaged" if _averaged(own) else "raw" for own in stages]
         return " and ".join(dict.fromkeys(kinds))
 
     @property
@@ -182,6 +182,12 @@ class OpenRun:
         """
         places = sorted((self.folder.path / BESIDE).glob("*/model.safetensors"))
         return {place.parent.name: open_run(place.parent, self.data) for place in places}
+
+
+def _averaged(options: dict[str, Any]) -> bool:
+    """Return whether options average weights, and remember some of them at the end of the run."""
+    end = options.get("final", {}).get("half_life", options.get("half_life"))
+    return bool(options.get("averaging")) and end != 0
 
 
 def open_run(path: str | Path, data: Dataset | None = None, *, same: bool = True) -> OpenRun:

@@ -1,5 +1,6 @@
 """The training loop, its settings, and runs on disk."""
 
+from ._adversarial_monitor import spread
 from ._diagnose import Finding, diagnose
 from ._gap_learner import GapLearner
 from ._monitor import pseudo_likelihood
@@ -30,4 +31,5 @@ __all__ = [
     "pretrain",
     "pseudo_likelihood",
     "resume",
+    "spread",
 ]

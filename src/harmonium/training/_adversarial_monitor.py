@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AdversarialMonitor"]
+__all__ = ["AdversarialMonitor", "spread"]
 
 import logging
 
@@ -38,10 +38,9 @@ class AdversarialMonitor(Monitor):
         made = generate(model, n, Stream(self.options.seed, "monitor"))
         self.against = model.score(made).sort().values
         record = super().epoch(model, state)
-        pixels, data = made[:, : model.columns], self.probes["train"][:, : model.columns]
         record["samples/score"] = float(self.against.mean())
-        record["samples/spread"] = _spread(pixels) / max(_spread(data), 1e-30)
-        self._look(float(state["mean.told"]))
+        record["samples/spread"] = spread(model, made, self.probes["train"])
+        self._look(float(state.get("mean.told", 0.0)))
         return record
 
     def scores(self, model: GAN, rows: Tensor) -> dict[str, float]:
@@ -54,13 +53,16 @@ class AdversarialMonitor(Monitor):
         if told >= _WON and not self.warned:
             self.warned = True
             _LOGGER.warning(
-                "training: the discriminator tells %.1f %% of made rows from data; where it has won, the "
-                "generator learns no more: raise the rule's r1 and r2, lower its discriminator_rate, or set "
-                "its augment",
+                "training: the discriminator gives data the higher score in %.1f %% of pairs with made rows; "
+                "where it has won, the generator learns no more: raise the rule's r1 and r2, lower its "
+                "discriminator_rate, or set its augment",
                 100 * told,
             )
 
 
-def _spread(rows: Tensor) -> float:
-    """Return the total variance of rows."""
-    return float(rows.double().var(0, correction=0).sum())
+def spread(model: GAN, made: Tensor, data: Tensor) -> float:
+    """Return the total variance of made rows over that of data, their labels apart."""
+    ours, theirs = (
+        float(rows[:, : model.columns].double().var(0, correction=0).sum()) for rows in (made, data)
+    )
+    return ours / max(theirs, 1e-30)

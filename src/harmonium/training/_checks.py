@@ -32,7 +32,7 @@ from torch import Tensor
 from ..datasets import Dataset
 from ..errors import ArgumentError, ArgumentTypeError, FileError, choose, invalid, show
 from ..learning import RULES, Rule
-from ..models import GenerativeModel, Model, PairwiseModel
+from ..models import GAN, GenerativeModel, Model, PairwiseModel
 from ..units import Gaussian, Mixed, Unit, as_rows, first_gap
 from ._events import require
 from ._options import Options
@@ -258,9 +258,21 @@ def watched_score(options: Options, names: list[str]) -> str:
 
 
 def image_shape(data: Any, model: Model) -> tuple[int, ...] | None:
-    """Return the shape of a row, label apart, if it is an image: (height, width), or (3, height, width)."""
-    if not isinstance(data, Dataset) or not isinstance(model, GenerativeModel):
+    """Return the shape of a row, label apart, if it is an image: (height, width), or (3, height, width).
+
+    Raises:
+        ArgumentError: A generator makes images that cannot be painted.
+    """
+    if isinstance(model, GAN):
+        whole, columns = model.shape, model.columns
+    elif isinstance(data, Dataset) and isinstance(model, GenerativeModel):
+        whole, columns = data.shape, data.columns
+    else:
         return None
-    shape = tuple(n for n in data.shape if n > 1)
+    shape = tuple(n for n in whole if n > 1)
     image = len(shape) == 2 or (len(shape) == 3 and shape[0] == 3)
-    return shape if image and math.prod(shape) == data.columns else None
+    if isinstance(model, GAN) and len(shape) == 3 and not image:
+        raise ArgumentError(
+            f"samples_every: got images of {shape[0]} channels, expected 0, or 1 or 3 channels"
+        )
+    return shape if image and math.prod(shape) == columns else None

@@ -23,6 +23,7 @@ from ._parts import conv, deconv, draw_weights, halvings, linear, normalise, unf
 
 _SLOPE = 0.2
 _SCALE = 0.02
+_MOST = 8
 
 
 class DCGAN(Family):
@@ -30,7 +31,7 @@ class DCGAN(Family):
 
     Arguments:
         latent: How many latent numbers the generator takes.
-        width: Channels next to the image; twice as many at each half of its side.
+        width: Channels next to the image; twice as many at each half of its side, up to eight times.
         normalisation: Of the discriminator: ``spectral``, ``batch`` or ``none``.
 
     Raises:
@@ -44,14 +45,15 @@ class DCGAN(Family):
     ] = "spectral"
 
     def generator(self, rows: Rows, seed: int = 0) -> Generator:
-        *low, top = self._widths(rows)
+        widths = self._widths(rows)
+        top = widths[-1]
         _, (height, width) = halvings(self.name, rows.shape)
         inputs = self.inputs(rows)
         parts: list[nn.Module] = [linear(inputs, top * height * width, bias=False)]
         parts += [unflatten(top, (height, width)), nn.BatchNorm2d(top), nn.ReLU()]
-        for above, below in pairwise([top, *reversed(low)]):
+        for above, below in pairwise(widths[::-1]):
             parts += [deconv(above, below, bias=False), nn.BatchNorm2d(below), nn.ReLU()]
-        parts += [deconv((*low, top)[0], rows.shape[0]), *([nn.Tanh()] if rows.bounded else [])]
+        parts += [deconv(widths[0], rows.shape[0]), *([nn.Tanh()] if rows.bounded else [])]
         network = Generator(self, rows, nn.Sequential(*parts))
         draw_weights(network, "generator", seed, lambda layer: _SCALE)
         return network
@@ -73,4 +75,4 @@ class DCGAN(Family):
     def _widths(self, rows: Rows) -> list[int]:
         """Return the channels at each half of the side, next to the image first."""
         times, _ = halvings(self.name, rows.shape)
-        return [self.width * 2 ** min(number, 3) for number in range(times)]
+        return [self.width * min(2**number, _MOST) for number in range(times)]

@@ -93,8 +93,8 @@ class Modern(Family):
         gain = math.sqrt(2 / (1 + _SLOPE**2))
 
         def scale(layer: nn.Module) -> float:
-            own = gain / math.sqrt(fan_in(layer)) if layer in within else 1 / math.sqrt(fan_in(layer))
-            return own * len(blocks) ** -0.25 if layer in within else own
+            own = 1 / math.sqrt(fan_in(layer))
+            return own * gain * len(blocks) ** -0.25 if layer in within else own
 
         draw_weights(network, name, seed, scale)
         for block in blocks:

@@ -3,8 +3,8 @@ r"""Spectral normalisation: a layer whose weights W have a largest singular valu
 .. math:: W / \sigma(W), \qquad \sigma(W) = \max_{\|v\| = 1} \|W v\| \approx u^\top W v
 
 with the singular vectors u and v by power iteration: one step each time that the layer is used in training,
-from where the last one ended, as weights change little in between. A network of such layers changes its
-score by no more than its input changes, up to a factor that its other layers set.
+from where the last one ended, as weights change little in between. A linear layer then changes its output by
+no more than its input changes, a convolution by no more than the root of its kernel's area times as much.
 
 References:
     | Spectral normalization for generative adversarial networks (Miyato, Kataoka, Koyama & Yoshida, 2018)
@@ -43,9 +43,10 @@ class Spectral(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight divided by its spectral norm."""
         matrix = weight.flatten(1)
-        if self.training:
-            self._iterate(matrix)
-        return weight / torch.vdot(self.u.clone(), torch.mv(matrix, self.v.clone()))
+        with torch.autocast(weight.device.type, enabled=False):
+            if self.training:
+                self._iterate(matrix)
+            return weight / torch.vdot(self.u.clone(), torch.mv(matrix, self.v.clone()))
 
     @torch.no_grad()
     def _iterate(self, matrix: Tensor) -> None:
