@@ -1,6 +1,7 @@
 """Nets that make features: the same weights everywhere, trained once, kept, and told apart."""
 
 import hashlib
+import re
 import warnings
 from types import SimpleNamespace
 
@@ -91,6 +92,8 @@ def test_the_weights_of_a_random_net_are_those_of_its_seed():
     assert torch.equal(torch.get_rng_state(), before)
     with pytest.raises(ArgumentError, match="channels: got 5"):
         RandomFeatures(5)
+    with pytest.raises(DataError, match=r"images: got shape \(1, 7, 9\), expected sides of at least 8"):
+        RandomFeatures(1).features(Images(torch.zeros(2, 63), (1, 7, 9), 1))
 
 
 def test_distances_on_random_features_grow_with_noise():
@@ -123,6 +126,11 @@ def test_a_classifier_learns_and_is_repeated_by_its_seed():
     assert net.features(train).shape == (300, 128)
     with pytest.raises(DataError, match=r"labels: got shape \(3,\), expected \(300,\)"):
         train_classifier(train, torch.zeros(3, dtype=torch.int64), 2)
+    with pytest.raises(DataError, match="labels: got 0 to 2, expected classes from 0 to 1"):
+        train_classifier(train, torch.arange(300) % 3, 2)
+    for name in ("epochs", "batch_size"):
+        with pytest.raises(ArgumentError, match=f"{name}: got 0, expected a positive number"):
+            train_classifier(train, torch.from_numpy(marks), 2, **{name: 0})
 
 
 def test_a_classifier_is_trained_once_and_kept_in_the_cache(tmp_path, monkeypatch):
@@ -147,6 +155,24 @@ def test_a_classifier_is_trained_once_and_kept_in_the_cache(tmp_path, monkeypatc
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(FileError, match="classifier-"):
         classifier_for(bar_data(), epochs=2)
+
+
+def test_few_rows_are_shown_more_often(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(_cached, "train_classifier", lambda *_, epochs, **__: seen.append(epochs) or 1 / 0)
+    data = bar_data()
+    for shown in (100, 2000):
+        monkeypatch.setattr(_cached, "SHOWN", shown)
+        with pytest.raises(ZeroDivisionError):
+            classifier_for(data, folder=tmp_path)
+    assert seen == [3, 10]
+
+
+def test_a_cache_that_cannot_be_made_is_told_of_before_the_training(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(_cached, "train_classifier", None)
+    with pytest.raises(FileError, match=r"file: cannot be made"):
+        classifier_for(bar_data(), folder=tmp_path / "file")
 
 
 def test_without_labels_there_is_no_classifier():
@@ -223,6 +249,34 @@ def test_inception_is_opened_only_if_its_checksum_is_right(weights, tmp_path):
         Inception(path)
     with pytest.raises(FileError, match="there is no file"):
         Inception(tmp_path / "none.pt", checksum)
+    other = tmp_path / "other.pt"
+    other.write_bytes(b"weights")
+    with pytest.raises(FileError, match=r"other\.pt: got no TorchScript file"):
+        Inception(other, hashlib.sha256(b"weights").hexdigest())
+    with pytest.raises(DataError, match="images: got 4 channels, expected 1 or 3"):
+        Inception(path, checksum).features(Images(torch.zeros(2, 4), (4, 1, 1), 1))
+
+
+class Extractor(torch.nn.Module):
+    """Stands for torch-fidelity's: takes a name and layers, and returns a tuple."""
+
+    def __init__(self, name, layers):
+        super().__init__()
+        assert (name, layers) == ("inception-v3-compat", ["2048"])
+        self.weight = torch.nn.Parameter(torch.ones(2))
+
+    def forward(self, images):
+        assert images.dtype == torch.uint8
+        return (images.double().mean((2, 3)),)
+
+
+def test_the_network_of_the_package_is_told_by_its_weights(monkeypatch):
+    package = SimpleNamespace(FeatureExtractorInceptionV3=Extractor)
+    monkeypatch.setattr(_inception, "import_module", lambda name: package)
+    net = Inception()
+    images = Images(torch.tensor([[0.5, 0.5], [0.1, 0.2]]), (1, 1, 2), 1)
+    assert net.features(images).tolist() == [[128] * 3, [38.5] * 3]
+    assert re.fullmatch(r"torch-fidelity, inception-v3-compat, weights [0-9a-f]{16}", net.about)
 
 
 def test_without_a_file_inception_is_that_of_torch_fidelity(monkeypatch):

@@ -1,6 +1,7 @@
 """The protocol: one table for any samples, and what it says of good ones, bad ones and copies."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import harmonium as hm
 from harmonium.cli import app
 from harmonium.datasets import TOYS, from_array
 from harmonium.errors import ArgumentError, ArgumentTypeError, DataError
-from harmonium.measures import MEASURES, _labelled, _references, measure_samples
+from harmonium.features import class_names
+from harmonium.measures import MEASURES, _labelled, _protocol, _references, measure_samples
 from harmonium.measures._labelled import of_labels
 from harmonium.measures._spaces import open_spaces
 from harmonium.random import Stream
@@ -62,6 +64,7 @@ def test_fair_samples_are_at_the_floor_and_below_the_ceiling(table):
     assert ceiling["classifier"] > 0.9 > 0.65 > fair["classifier"]
     assert ceiling["classifier_p"] < 1e-10
     assert abs(fair["memorised"] - 0.5) < 5 * fair["memorised_error"]
+    assert "memorised" not in floor
     assert (fair["modes"], fair["class_kl"] < 0.05) == (2, True)
     assert {*fair} <= {*MEASURES}
     assert fair["parzen"] > ceiling["parzen"]
@@ -78,7 +81,13 @@ def test_a_table_tells_all_that_its_numbers_depend_on(table):
     assert about["random nets"] == [0, 1, 2, 3, 4]
     lines = str(table).splitlines()
     assert lines[0].split() == ["floor", "samples", "ceiling", "k-means"]
-    assert len(lines) == 1 + len(table.samples)
+    assert len(lines) == 2 + len(table.samples)
+    assert lines[-1] == table.note
+    assert re.fullmatch(
+        r"208 rows each, against as many test rows of bars; seed 0; features: classifier \w{16} of seed 0, "
+        r"validation accuracy \d+\.\d\d%; weights: not told\.",
+        table.note,
+    )
 
 
 def test_copies_and_lost_classes_are_found():
@@ -94,9 +103,69 @@ def test_copies_and_lost_classes_are_found():
 
 
 def test_the_same_arguments_make_the_same_table():
-    first, again, other = (measure_samples(bars(60, seed=2)[0], data(), n=60, seed=s) for s in (0, 0, 1))
+    images = bars(60, seed=2)[0]
+    first, again, other = (measure_samples(images, data(), n=60, seed=s) for s in (0, 0, 1))
     assert first.rows == again.rows
     assert first.rows["floor"] != other.rows["floor"]
+    assert first.about["classifier"] == other.about["classifier"]
+    elsewhere = measure_samples(images, data(), n=60, features_seed=1)
+    assert elsewhere.about["classifier"]["sha256"] != first.about["classifier"]["sha256"]
+    assert elsewhere.about["random nets"] == [1, 2, 3, 4, 5]
+
+
+def test_no_floor_row_is_among_those_that_tell_copies():
+    """Where there are enough of them; so that the floor's share of copies is that of rows that are none."""
+    seen, floor = _protocol._training_rows(400, 150, Stream(0))
+    assert len({*seen.tolist()} | {*floor.tolist()}) == 300
+    found = measure_samples(bars(150, seed=2)[0], data(), n=150).rows["floor"]
+    assert abs(found["memorised"] - 0.5) < 5 * found["memorised_error"]
+
+
+@pytest.mark.parametrize("binarisation", ["none", "sampled", None])
+@pytest.mark.parametrize("labelled", [False, True], ids=["", "labelled"])
+def test_only_the_rows_that_are_compared_are_made_ready(binarisation, labelled):
+    set_ = data(binarisation=binarisation)
+    set_ = set_.with_labels() if labelled else set_
+    which = torch.tensor([5, 3, 399])
+    assert torch.equal(set_.fixed("train", which), set_.fixed("train")[which])
+    assert torch.equal(set_.fixed("test", which[:2]), set_.test[which[:2]])
+    whole = _references.independent(set_.fixed("train")[:, : set_.columns], 30, Stream(1))
+    assert torch.equal(_protocol._independent(set_, 30, Stream(1)), whole)
+
+
+def test_samples_that_lie_class_by_class_are_drawn_from():
+    images, marks = bars(400, seed=3)
+    in_order = images[np.argsort(marks, kind="stable")]
+    found = measure_samples(in_order, data(), n=100)
+    assert found.samples["class_kl"] < 0.1
+
+
+def test_a_class_that_no_training_row_has_keeps_its_number():
+    """Labels 0, 1, 2, of which only held-out rows have the 1."""
+    images, marks = bars(400)
+    parts = {"train": marks * 2, "test": np.ones(208, int)}
+    set_ = from_array(images, test=bars(208, seed=1)[0], labels=parts)
+    assert class_names(set_).tolist() == [0, 1, 2]
+    found = measure_samples(bars(100, seed=2)[0], set_, n=100).samples
+    assert (found["modes"], found["class_kl"] < 0.1) == (2, True)
+
+
+def test_images_that_are_too_small_for_nets_are_compared_by_their_values():
+    tiny = from_array(bars(300)[0][:, :5, :5], test=bars(100, seed=1)[0][:, :5, :5])
+    found = measure_samples(bars(60, seed=2)[0][:, :5, :5], tiny, n=60)
+    assert found.about["features"] == "values"
+    with pytest.raises(ArgumentError, match=r"inception: got a network, and rows of shape \(5, 5\) in array"):
+        measure_samples(bars(60)[0][:, :5, :5], tiny, n=60, inception=object())
+
+
+def test_wide_integers_have_their_own_largest_value():
+    wide = [bars(n, seed=n)[0].astype(np.int64) * 4 for n in (300, 100)]
+    set_ = from_array(wide[0], test=wide[1])
+    found = measure_samples(bars(60, seed=2)[0].astype(np.int64) * 4, set_, n=60)
+    same = measure_samples(bars(60, seed=2)[0], from_array(wide[0] // 4, test=wide[1] // 4), n=60)
+    assert found.samples["coverage"] == pytest.approx(same.samples["coverage"], abs=0.1)
+    with pytest.raises(DataError, match=r"expected values from 0 to 1000 as in the test rows"):
+        measure_samples(wide[0] * 2, set_, n=60)
 
 
 def test_without_labels_a_random_net_serves():
@@ -141,6 +210,8 @@ def test_samples_that_do_not_fit_are_refused():
     ):
         with pytest.raises(DataError, match=message):
             measure_samples(samples, set_)
+    with pytest.raises(DataError, match=r"samples: got none above 1, expected values up to 255 as in bars"):
+        measure_samples(good, data())
     with pytest.raises(DataError, match="data: got 0 test rows in array"):
         measure_samples(good, from_array(good))
     with pytest.raises(ArgumentTypeError, match="data: got ndarray, expected a Dataset"):
@@ -169,10 +240,11 @@ def test_centroids_are_the_means_of_their_rows():
     noise = torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
     rows = groups.repeat(100, 1) + noise
     centres = _references.centroids(rows, 12, Stream(0))
-    for centre in centres:
-        assert (groups - centre).norm(dim=1).min() < 4
-    few = _references.centroids(groups, 3, Stream(0))
-    assert sorted(few.tolist()) == sorted(groups.tolist())
+    expected = _references.some(rows, 12, Stream(0))
+    for _ in range(_references.ROUNDS):
+        nearest = torch.cdist(rows, expected).argmin(1)
+        expected = torch.stack([rows[nearest == k].mean(0) for k in range(12)])
+    torch.testing.assert_close(centres, expected, rtol=1e-4, atol=1e-4)
 
 
 # --- labels -------------------------------------------------------------------------------------
@@ -226,7 +298,8 @@ def test_the_command_measures_a_file_and_a_run(tmp_path):
     words = [tmp_path / "samples.npy", "--data", tmp_path / "bars.npz", *settings]
     done = command("measure", *words, "--n", 40, "--out", tmp_path / "table.json")
     assert done.exit_code == 0, done.output
-    assert "40 rows each; seed 0; features: classifier; weights: given as samples" in done.stdout
+    assert "40 rows each, against as many test rows of bars.npz; seed 0; features:" in done.stdout
+    assert "weights: given as samples." in " ".join(done.stdout.split())
     content = json.loads((tmp_path / "table.json").read_text())
     expected = measure_samples(
         bars(40, seed=1)[0], hm.datasets.load(tmp_path / "bars.npz", test=100, validation=50), n=40
@@ -243,7 +316,8 @@ def test_the_command_measures_a_file_and_a_run(tmp_path):
     assert kept["rows"] == found["rows"]
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Measures of samples" in page
-    assert "30 rows each, against as many test rows of bars.npz (sampled); seed 0, averaged" in page
+    assert "30 rows each, against as many test rows of bars.npz (sampled); seed 0; features: " in page
+    assert "; weights: averaged. After epoch 1. Training rows" in page
     assert f"<td>{found['rows']['samples']['frechet']:.4g}</td>" in page
 
 
@@ -254,6 +328,9 @@ def test_the_command_measures_a_file_and_a_run(tmp_path):
         (("none.npy", "--data", "digits"), "got no samples, expected a run folder", 1),
         (("samples.npy", "--data", "digits", "--out", "samples.npy"), "is there already", 1),
         (("samples.npy", "--data", "digits", "--inception", "samples.npy"), "sha256: got None", 2),
+        (("samples.npy", "--data", "digits", "--n", "3"), "--n: got 3, expected a number of rows", 2),
+        (("samples.npy", "--data", "digits", "--sha256", "a"), "--sha256: got 'a', expected none with", 2),
+        (("samples.npy", "--data", "digits", "--inception", "torch-fidelity"), "or the package torch-fi", 2),
         (("odd.npz", "--data", "digits"), "damaged, expected a plain array", 1),
     ],
 )

@@ -347,13 +347,19 @@ def measure(
     means: Annotated[
         bool, typer.Option("--means/--no-means", help="Take the means of a model's units, not draws.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="The seed of samples, rows and features.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed of samples, and of the rows to compare.")] = 0,
+    features_seed: Annotated[
+        int, typer.Option(help="That of the nets that make features; only numbers of the same compare.")
+    ] = 0,
     parzen: Annotated[
         bool, typer.Option("--parzen", help="Estimate the Parzen log-likelihood of 2014 as well.")
     ] = False,
     inception: Annotated[
         Path | None,
-        typer.Option(help="A TorchScript file of Inception, for FID; with --sha256.", show_default=False),
+        typer.Option(
+            help="For FID: a TorchScript file of Inception, with --sha256; or torch-fidelity, if installed.",
+            show_default=False,
+        ),
     ] = None,
     sha256: Annotated[str | None, typer.Option(help="The checksum of that file.", show_default=False)] = None,
     settings: Settings = None,
@@ -379,6 +385,7 @@ def measure(
         steps,
         means,
         seed,
+        features_seed,
         parzen,
         inception,
         sha256,

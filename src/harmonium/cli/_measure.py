@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..datasets import Dataset, load
-from ..errors import ArgumentError, DataError, FileError
+from ..errors import ArgumentError, DataError, FileError, invalid
 from ..features import Inception
 from ..files import write_json
-from ..measures import MEASURES, Measures, measure_samples
+from ..measures import FEWEST, MEASURES, Measures, measure_samples
 from ..report import MEASURED, draw, open_run, write_report
 from ..units import first_gap
 from ._console import plain, print_json, print_table, quiet_steps, say
@@ -21,6 +21,7 @@ from ._data import other_data
 from ._settings import data_keys, read, under
 
 _SUFFIXES = (".npy", ".npz")
+PACKAGE = "torch-fidelity"
 
 
 def measure(
@@ -30,6 +31,7 @@ def measure(
     steps: int,
     means: bool,
     seed: int,
+    features_seed: int,
     parzen: bool,
     inception: Path | None,
     sha256: str | None,
@@ -40,17 +42,23 @@ def measure(
     """Measure samples, print the table, and write it down if that is asked for."""
     if out is not None and out.exists():
         raise FileError(f"--out: {out} is there already")
+    if n < FEWEST:
+        raise invalid("--n", n, f"a number of rows, at least {FEWEST}")
+    if sha256 is not None and inception is None:
+        raise invalid("--sha256", sha256, "none without --inception")
     loading = {f"data.{name}": key for name, key in data_keys().items()}
     arguments = under("data.", read(pairs, loading))
-    network = None if inception is None else Inception(inception, sha256)
+    network = _inception(inception, sha256)
     with quiet_steps() as progress:
         if path.is_dir():
             given = _drawn(path, source, arguments, n, steps, means, seed)
         else:
             given = _Given(_read(path), _named(source, arguments), "given as samples")
-        options: dict[str, Any] = {"n": n, "seed": seed, "parzen": parzen, "inception": network}
+        options: dict[str, Any] = {"n": n, "seed": seed, "features_seed": features_seed, "parzen": parzen}
+        options |= {"inception": network, "weights": given.weights}
         found = measure_samples(given.samples, given.data, progress=progress, **options)
     content = {**found.to_dict(), "samples": str(path), "weights": given.weights, "epoch": given.epoch}
+    content["sampling"] = given.sampling
     if out is not None:
         write_json(out, plain(content))
     page = None
@@ -60,7 +68,7 @@ def measure(
     if as_json:
         print_json(content)
     else:
-        _tell(found, str(path), given.weights)
+        _tell(found, str(path))
         if page is not None:
             say(f"Report: {page}")
 
@@ -73,6 +81,8 @@ class _Given(NamedTuple):
     weights: str
     epoch: int | None = None
     """How far the run was that made them, if it was not trained layer by layer."""
+    sampling: dict[str, Any] | None = None
+    """How they were drawn, if they were."""
 
 
 def _drawn(
@@ -90,7 +100,8 @@ def _drawn(
     count = min(n, len(run.data.test))
     rows = draw(run, count, from_chains=run.chains is not None, steps=steps, means=means, seed=seed)
     epoch = run.records[-1]["epoch"] if run.records and not run.greedy else None
-    return _Given(rows, run.data, run.weights, epoch)
+    sampling = {"steps": steps, "means": means, "from_chains": run.chains is not None}
+    return _Given(rows, run.data, run.weights, epoch, sampling)
 
 
 def _named(source: str | None, arguments: dict[str, Any]) -> Dataset:
@@ -103,9 +114,16 @@ def _named(source: str | None, arguments: dict[str, Any]) -> Dataset:
 
 def _check_complete(data: Dataset, remedy: str) -> None:
     """Refuse rows with gaps, between which and samples there are no distances."""
-    for split in ("train", "test"):
-        if first_gap(data.fixed(split)) is not None:
+    for split, rows in {"train": data.train, "test": data.test}.items():
+        if first_gap(rows) is not None:
             raise DataError(f"data: got missing values in the {split} rows of {data.name}; {remedy}")
+
+
+def _inception(weights: Path | None, sha256: str | None) -> Inception | None:
+    """Open the network of FID, if it is asked for: a file, or that of a package by its name."""
+    if weights is None:
+        return None
+    return Inception() if str(weights) == PACKAGE and not weights.exists() else Inception(weights, sha256)
 
 
 def _read(path: Path) -> np.ndarray[Any, Any]:
@@ -124,20 +142,12 @@ def _read(path: Path) -> np.ndarray[Any, Any]:
         raise FileError(f"{path}: damaged, expected {expected}") from error
 
 
-def _tell(found: Measures, samples: str, weights: str) -> None:
+def _tell(found: Measures, samples: str) -> None:
     names = [*found.rows]
     used = [measure for measure in MEASURES if any(measure in row for row in found.rows.values())]
     rows = [(measure, *(_cell(found.rows[name].get(measure)) for name in names)) for measure in used]
-    about = found.about
-    how = f" ({about['binarisation']})" if about["binarisation"] else ""
-    title = f"{samples} against {found.n:,} test rows of {about['data']}{how}"
-    print_table(title, ("", *names), rows, right=len(names))
-    classifier = about.get("classifier")
-    told = f"seed {about['seed']}; features: {about['features']}; weights: {weights}"
-    if classifier is not None:
-        accuracy = "unknown" if classifier["accuracy"] is None else f"{classifier['accuracy']:.2%}"
-        told += f"; classifier {classifier['sha256']}, validation accuracy {accuracy}"
-    say(f"{found.n:,} rows each; {told}.")
+    print_table(f"{samples} against rows of {found.about['data']}", ("", *names), rows, right=len(names))
+    say(found.note)
 
 
 def _cell(value: float | None) -> str:

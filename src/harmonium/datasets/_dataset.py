@@ -137,24 +137,28 @@ class Dataset:
             raise ArgumentError("flip: got transformed rows, whose mirror images are others; expected images")
         return replace(self, flips=True)
 
-    def fixed(self, split: str = "train", rows: int | None = None) -> Tensor:
+    def fixed(self, split: str = "train", rows: int | Tensor | None = None) -> Tensor:
         """Return rows that are ready to be scored: states, or means for ``none``.
 
         Grey training rows that are ``sampled`` give one binary sample, the same at each call.
 
         Arguments:
             split: ``train``, ``validation`` or ``test``.
-            rows: At most how many rows, from the first on; all by default.
+            rows: At most how many rows, from the first on; or the numbers of those wanted, int64; all by
+                default.
 
         Raises:
             ArgumentError: There is no such split, or ``rows`` is no count.
         """
         values: Tensor = choose("split", split, self._splits())
-        if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 0):
-            raise invalid("rows", rows, "a count or None")
-        values = values[:rows]
+        numbers = isinstance(rows, Tensor) and rows.dtype == torch.int64 and rows.ndim == 1
+        if rows is not None and not numbers and (type(rows) is not int or rows < 0):
+            raise invalid("rows", rows, "a count, the numbers of rows, or None")
         if split != "train" or self.levels is None or self.binarisation is None:
-            return values
+            return values[rows] if numbers else values[:rows]
+        if numbers and self.binarisation != "none":
+            return self.fixed(split)[rows]
+        values = values[rows] if numbers else values[:rows]
         ready = score(values[:, : self.columns], self.levels, self.binarisation, self.seed, split)
         return ready if self.classes is None else _join(ready, values[:, -1], len(self.classes))
 

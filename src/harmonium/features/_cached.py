@@ -6,7 +6,7 @@ the folder ``features`` of the cache (``$HARMONIUM_CACHE``, by default ``~/.cach
 
 from __future__ import annotations
 
-__all__ = ["Labelled", "classifier_for"]
+__all__ = ["Labelled", "class_codes", "class_names", "classifier_for"]
 
 from collections.abc import Callable
 from hashlib import sha256
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..datasets import Dataset, cache_folder
-from ..errors import DataError
+from ..errors import DataError, FileError
 from ..files import load_tensors, save_tensors
 from ._classifier import Classifier, train_classifier
 from ._images import Images, images_of, training_images
@@ -25,6 +25,8 @@ from ._stacked import ByChannel, digits
 
 STACKED = "stacked-mnist"
 DIGITS, HELD_OUT = 60_000, 10_000
+EPOCHS, SHOWN = 3, 20_000
+"""How often rows are shown to a classifier at least, each and together."""
 VERSION = 1
 
 
@@ -54,7 +56,7 @@ def classifier_for(
     data: Dataset,
     *,
     seed: int = 0,
-    epochs: int = 3,
+    epochs: int | None = None,
     folder: str | Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Labelled:
@@ -65,7 +67,8 @@ def classifier_for(
     Arguments:
         data: The data set: images with labels.
         seed: Of the training.
-        epochs: How often each row is shown.
+        epochs: How often each row is shown; by default three times, and more often where rows are few, so
+            that 20,000 are shown in all.
         folder: Where it is kept, in place of the cache.
         progress: Called with a line now and then.
 
@@ -75,16 +78,29 @@ def classifier_for(
     """
     if "train" not in data.labels:
         raise DataError(f"data: got no labels of the training rows of {data.name}, expected some")
+    if epochs is None:
+        epochs = max(EPOCHS, -(-SHOWN // max(1, len(data.train))))
     settings = _Settings(seed, epochs)
     place = Path(folder) if folder is not None else cache_folder() / "features"
     if data.name == STACKED:
         train, held_out = digits(data, "train", DIGITS), digits(data, "validation", HELD_OUT)
         return ByChannel(_kept(place, train, held_out, 10, settings, progress))
-    names = data.labels["train"].unique()
-    train = training_images(data), torch.searchsorted(names, data.labels["train"])
-    held_out = images_of(data, "validation"), data.labels.get("validation", names[:0])
-    held_out = held_out[0], torch.searchsorted(names, held_out[1])
-    return _kept(place, train, held_out, len(names), settings, progress)
+    train = training_images(data), class_codes(data, "train")
+    held_out = images_of(data, "validation"), class_codes(data, "validation")
+    return _kept(place, train, held_out, len(class_names(data)), settings, progress)
+
+
+def class_names(data: Dataset) -> Tensor:
+    """Return the labels of a data set in the order of the classes that a classifier of it tells, int64."""
+    if data.name == STACKED:
+        return torch.arange(1000)
+    return torch.cat(list(data.labels.values())).unique()
+
+
+def class_codes(data: Dataset, split: str) -> Tensor:
+    """Return the class of each row of a split, from 0 on, shape (rows); none where it has no labels."""
+    none = torch.empty(0, dtype=torch.int64)
+    return torch.searchsorted(class_names(data), data.labels.get(split, none))
 
 
 class _Settings(NamedTuple):
@@ -110,11 +126,14 @@ def _kept(
         net.load_state_dict(tensors)
         net.accuracy = content["accuracy"]
         return net
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{place}: cannot be made ({error.strerror or error})") from error
     net = train_classifier(*train, classes, **settings._asdict(), progress=progress)
     images, labels = held_out
     if len(images):
         net.accuracy = float((net.predict(images) == labels).double().mean())
-    place.mkdir(parents=True, exist_ok=True)
     save_tensors(path, "classifier", net.state_dict(), {**made, "accuracy": net.accuracy})
     return net
 

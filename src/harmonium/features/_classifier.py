@@ -7,7 +7,7 @@ training is repeated bit for bit by the same build of torch with as many threads
 
 from __future__ import annotations
 
-__all__ = ["Classifier", "train_classifier"]
+__all__ = ["Classifier", "digest_of", "train_classifier"]
 
 from collections.abc import Callable
 from hashlib import sha256
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ..errors import DataError
+from ..errors import DataError, invalid
 from ..random import Stream
 from ._images import Images
 
@@ -73,11 +73,16 @@ class Classifier(nn.Module):
     @property
     def digest(self) -> str:
         """A hash of the weights, which tells this classifier from others."""
-        total = sha256()
-        for name, tensor in sorted(self.state_dict().items()):
-            total.update(name.encode())
-            total.update(tensor.contiguous().view(torch.uint8).numpy().data)
-        return total.hexdigest()[:16]
+        return digest_of(self)
+
+
+def digest_of(net: nn.Module) -> str:
+    """Return a hash of a net's weights."""
+    total = sha256()
+    for name, tensor in sorted(net.state_dict().items()):
+        total.update(name.encode())
+        total.update(tensor.contiguous().view(torch.uint8).numpy().data)
+    return total.hexdigest()[:16]
 
 
 def train_classifier(
@@ -104,10 +109,17 @@ def train_classifier(
         progress: Called with a line now and then.
 
     Raises:
-        DataError: There are not as many labels as rows.
+        ArgumentError: ``epochs`` or ``batch_size`` is not positive.
+        DataError: There are not as many labels as rows, or one that is no class.
     """
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if value < 1:
+            raise invalid(name, value, "a positive number")
     if labels.shape != (len(images),):
         raise DataError(f"labels: got shape {tuple(labels.shape)}, expected ({len(images)},)")
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        got = f"{int(labels.min())} to {int(labels.max())}"
+        raise DataError(f"labels: got {got}, expected classes from 0 to {classes - 1}")
     net = Classifier(images.shape, classes, seed)
     order = Stream(seed).child("classifier").child("order")
     updates = epochs * -(-len(images) // batch_size)

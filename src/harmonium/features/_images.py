@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Images", "images_of", "rows_as_images", "training_images"]
+__all__ = ["Images", "images_of", "rows_as_images", "suits_nets", "training_images", "white"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +15,10 @@ from ..errors import DataError
 
 BLOCK = 500
 BYTE = 255
+MOST = 4
+"""Channels of an image."""
+LEAST = 8
+"""Pixels of a side."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,20 @@ def training_images(data: Dataset) -> Images:
 
 
 def white(data: Dataset) -> float:
-    """Return the value of a white pixel, in rows that are ready to be scored."""
-    return BYTE if data.kind == "integers" else 1
+    """Return the value of a white pixel, in rows that are ready to be scored: of wide integers the most."""
+    if data.kind != "integers":
+        return 1
+    return BYTE if data.train.dtype == torch.uint8 else max(1, int(data.train[:, : data.columns].max()))
+
+
+def suits_nets(data: Dataset) -> bool:
+    """Return whether rows are images of one to four channels, of sides that nets can halve three times."""
+    match data.shape:
+        case (height, width):
+            return min(height, width) >= LEAST
+        case (channels, height, width):
+            return channels <= MOST and min(height, width) >= LEAST
+    return False
 
 
 def _shape(data: Dataset) -> tuple[int, int, int]:

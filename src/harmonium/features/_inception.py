@@ -2,7 +2,7 @@
 
 Its weights are not part of this library, and it never fetches them. They come from a TorchScript file,
 which takes images of bytes and ``return_features=True``; or from the package ``torch-fidelity``, where that
-is installed.
+is installed, which fetches them itself the first time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ArgumentError, FileError
+from ..errors import ArgumentError, DataError, FileError, show
+from ._classifier import digest_of
 from ._images import Images
 
 NAME, LAYER = "inception-v3-compat", "2048"
@@ -35,7 +36,7 @@ class Inception:
 
     Raises:
         ArgumentError: There is a file without a checksum, or neither a file nor the package.
-        FileError: The file is missing, or has another checksum.
+        FileError: The file is missing, has another checksum, or is no TorchScript.
     """
 
     def __init__(self, weights: str | Path | None = None, sha256: str | None = None) -> None:
@@ -53,12 +54,21 @@ class Inception:
             raise FileError(f"{path}: its SHA-256 checksum is {got}, expected {sha256.lower()}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            network = torch.jit.load(path, map_location="cpu").eval()
+            try:
+                network = torch.jit.load(path, map_location="cpu").eval()
+            except RuntimeError as error:
+                raise FileError(f"{path}: got no TorchScript file ({show(str(error))})") from error
         self.network = lambda images: network(images, return_features=True)
         self.about = f"{path.name}, SHA-256 {got}"
 
     def features(self, images: Images) -> Tensor:
-        """Return the features of images, rounded to bytes and in three channels, shape (images, 2048)."""
+        """Return the features of images, rounded to bytes and in three channels, shape (images, 2048).
+
+        Raises:
+            DataError: They have two channels, or four.
+        """
+        if images.shape[0] not in (1, 3):
+            raise DataError(f"images: got {images.shape[0]} channels, expected 1 or 3 for Inception")
         return images.map(lambda x: self.network(_as_bytes(x)))
 
 
@@ -71,7 +81,7 @@ def _of_package() -> tuple[Any, str]:
             "or the package torch-fidelity to be installed"
         ) from error
     network = fidelity.FeatureExtractorInceptionV3(NAME, [LAYER]).eval()
-    return lambda images: network(images)[0], f"torch-fidelity, {NAME}"
+    return lambda images: network(images)[0], f"torch-fidelity, {NAME}, weights {digest_of(network)}"
 
 
 def _as_bytes(images: Tensor) -> Tensor:

@@ -22,13 +22,12 @@ from math import sqrt
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, conv2d, leaky_relu
 
-from ..errors import invalid
+from ..errors import DataError, invalid
 from ..random import Stream
-from ._images import Images
+from ._images import LEAST, MOST, Images
 
 WIDTHS = (32, 64, 32)
 KERNEL, SLOPE, PARTS = 4, 0.2, 2
-CHANNELS = (1, 2, 3, 4)
 
 
 class RandomFeatures(nn.Module):
@@ -44,8 +43,8 @@ class RandomFeatures(nn.Module):
 
     def __init__(self, channels: int, seed: int = 0) -> None:
         super().__init__()
-        if channels not in CHANNELS:
-            raise invalid("channels", channels, "1 to 4")
+        if channels not in range(1, MOST + 1):
+            raise invalid("channels", channels, f"1 to {MOST}")
         stream = Stream(seed).child("random features")
         weights = [_weight(stream, *widths) for widths in pairwise((channels, *WIDTHS))]
         for number, weight in enumerate(weights):
@@ -59,7 +58,13 @@ class RandomFeatures(nn.Module):
         return adaptive_avg_pool2d(x, PARTS).flatten(1)
 
     def features(self, images: Images) -> Tensor:
-        """Return the features of images, shape (images, 128)."""
+        """Return the features of images, shape (images, 128).
+
+        Raises:
+            DataError: A side is shorter than 8 pixels.
+        """
+        if min(images.shape[1:]) < LEAST:
+            raise DataError(f"images: got shape {images.shape}, expected sides of at least {LEAST} pixels")
         return images.map(self)
 
 

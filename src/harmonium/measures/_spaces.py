@@ -10,7 +10,17 @@ from typing import Any, NamedTuple, TypeAlias
 from torch import Tensor
 
 from ..datasets import Dataset
-from ..features import Images, Inception, RandomFeatures, classifier_for, rows_as_images
+from ..errors import ArgumentError
+from ..features import (
+    Images,
+    Inception,
+    RandomFeatures,
+    class_codes,
+    class_names,
+    classifier_for,
+    rows_as_images,
+    suits_nets,
+)
 
 NETS = 5
 
@@ -43,6 +53,8 @@ class Spaces(NamedTuple):
     inception: Features | None
     classes: Features | None
     """Tells the class of each row, if there are labels."""
+    shares: Tensor | None
+    """How many training rows each class has, if there are labels."""
     numbers: Features
     """The values, of which a white pixel is 1."""
     about: dict[str, Any]
@@ -68,22 +80,26 @@ def open_spaces(
         inception: The network of FID.
         progress: Called with a line now and then.
     """
-    if len(data.shape) not in (2, 3):
-        return Spaces(Tensor.double, [], None, None, Tensor.double, {"features": "values"})
+    if not suits_nets(data):
+        if inception is not None:
+            got = f"a network, and rows of shape {data.shape} in {data.name}"
+            raise ArgumentError(f"inception: got {got}, expected None, as these are no images for it")
+        return Spaces(Tensor.double, [], None, None, None, Tensor.double, {"features": "values"})
     channels = data.shape[0] if len(data.shape) == 3 else 1
     seeds = [seed + number for number in range(NETS)]
     random = [_of_rows(data, RandomFeatures(channels, each).features) for each in seeds]
     about: dict[str, Any] = {"features": "random net", "random nets": seeds}
-    main, classes = random[0], None
+    main, classes, shares = random[0], None, None
     if "train" in data.labels:
         net = classifier_for(data, seed=seed, progress=progress)
         main, classes = _of_rows(data, net.features), _of_rows(data, net.predict)
+        shares = class_codes(data, "train").bincount(minlength=len(class_names(data)))
         told = {"seed": net.seed, "sha256": net.digest, "accuracy": net.accuracy}
         about |= {"features": "classifier", "classifier": told}
     fid = None if inception is None else _of_rows(data, inception.features)
     if inception is not None:
         about["inception"] = inception.about
-    return Spaces(main, random, fid, classes, _of_rows(data, _values), about)
+    return Spaces(main, random, fid, classes, shares, _of_rows(data, _values), about)
 
 
 def _of_rows(data: Dataset, function: Callable[[Images], Tensor]) -> Features:

@@ -59,6 +59,20 @@ class Measures:
         """The measures of the samples."""
         return self.rows["samples"]
 
+    @property
+    def note(self) -> str:
+        """One sentence with what the numbers depend on."""
+        about, classifier = self.about, self.about.get("classifier")
+        how = f" ({about['binarisation']})" if about["binarisation"] else ""
+        told = (
+            f"{self.n:,} rows each, against as many test rows of {about['data']}{how}; seed {about['seed']}"
+        )
+        told += f"; features: {about['features']}"
+        if classifier is not None:
+            accuracy = "unknown" if classifier["accuracy"] is None else f"{classifier['accuracy']:.2%}"
+            told += f" {classifier['sha256']} of seed {classifier['seed']}, validation accuracy {accuracy}"
+        return f"{told}; weights: {about['weights']}."
+
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as JSON values."""
         return {"n": self.n, "about": self.about, "rows": self.rows}
@@ -70,4 +84,4 @@ class Measures:
         for column in columns:
             cells = (f"{row[column]:12.4g}" if column in row else f"{'':12}" for row in self.rows.values())
             lines.append(" ".join([f"{column:{width}}", *cells]))
-        return "\n".join(lines)
+        return "\n".join([*lines, self.note])

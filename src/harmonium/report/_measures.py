@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["measures_lead", "measures_table"]
 
-from ..measures import MEASURES
+from ..measures import MEASURES, Measures
 from ._opened import OpenRun
 from ._words import Table
 
@@ -34,13 +34,7 @@ def measures_table(run: OpenRun) -> Table | None:
 def measures_lead(run: OpenRun) -> str:
     """Tell what the measures are of."""
     found = run.measures() or {}
-    about = found["about"]
-    binarised = f" ({about['binarisation']})" if about["binarisation"] else ""
-    net = about.get("classifier")
-    rows = f"{found['n']:,} rows each, against as many test rows of {about['data']}{binarised}"
-    epoch = "" if found.get("epoch") is None else f" after epoch {found['epoch']:,}"
-    told = f"{rows}; seed {about['seed']}, {found['weights']} weights{epoch}. Features: {about['features']}"
-    if net is not None:
-        accuracy = "unknown" if net["accuracy"] is None else f"{net['accuracy']:.2%}"
-        told += f" ({net['sha256']}, validation accuracy {accuracy})"
-    return f"{told}. Training rows in place of samples are the floor, independent values the ceiling."
+    about = {**found["about"], "weights": found["weights"]}
+    epoch = "" if found.get("epoch") is None else f" After epoch {found['epoch']:,}."
+    note = Measures(found["rows"], found["n"], about).note
+    return f"{note}{epoch} Training rows in place of samples are the floor, independent values the ceiling."
