@@ -635,6 +635,28 @@ def test_idx_files_validate_on_their_last_rows(tmp_path, small, zipped):
         load("mnist", root=tmp_path / "data")
 
 
+def test_images_of_the_same_format_are_loaded_by_their_path(tmp_path, small):
+    named = load_everything(lay(tmp_path / "data" / "mnist", small).parent)
+    data = load(tmp_path / "data" / "mnist" / "train-images-idx3-ubyte.gz", binarisation="none", validation=0)
+    assert torch.equal(data.train, named.train)
+    assert torch.equal(data.test, named.test)
+    assert all(torch.equal(data.labels[split], named.labels[split]) for split in ("train", "test"))
+    assert data.shape == (28, 28)
+    alone = tmp_path / "letters-images.idx3-ubyte"
+    alone.write_bytes(small["t10k-images-idx3-ubyte"])
+    assert len(load(alone, validation=1, test=2).train) == 7
+    assert not load(alone, validation=1, test=2).labels
+    alone.write_bytes(small["t10k-images-idx3-ubyte"][:-1])
+    with pytest.raises(FileError, match=r"letters-images\.idx3-ubyte: got 7839 values"):
+        load(alone)
+    with pytest.raises(ArgumentError, match="label: got 'x', expected None"):
+        load(alone, label="x")
+
+
+def load_everything(root):
+    return load("mnist", root=root, validation=0, binarisation="none")
+
+
 def load_small(tmp_path, validation):
     return load("mnist", root=str(tmp_path / "data"), validation=validation)
 

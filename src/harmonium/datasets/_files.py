@@ -7,6 +7,7 @@ Whatever is wrong with a file is a :class:`FileError` or, where its values are w
 from __future__ import annotations
 
 __all__ = [
+    "IDX",
     "KEYS",
     "SUFFIXES",
     "NoArray",
@@ -16,6 +17,7 @@ __all__ = [
     "read_bytes",
     "read_csv",
     "read_idx",
+    "read_idx_images",
     "read_npy",
     "read_npz",
     "records",
@@ -40,7 +42,8 @@ from numpy.typing import NDArray
 from ..errors import DataError, FileError, choose, invalid
 from ._rows import Rows
 
-SUFFIXES = (".npy", ".npz", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
+IDX = ("idx3-ubyte", "idx3-ubyte.gz")
+SUFFIXES = (".npy", ".npz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", *IDX)
 MARK = "\ufeff"
 TOLD = 1024
 KEYS = {
@@ -75,6 +78,27 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     if len(data) - head != math.prod(shape):
         raise FileError(f"{path}: got {len(data) - head} values, expected {shape} as its head says")
     return np.frombuffer(data, np.uint8, offset=head).reshape(shape)
+
+
+def read_idx_images(path: Path) -> Rows:
+    """Read images of the MNIST family, with what lies beside them: their labels, and the same of a test set.
+
+    These are called alike, with ``labels`` and ``idx1`` for ``images`` and ``idx3``, and with ``t10k`` or
+    ``test`` for ``train``.
+
+    Raises:
+        FileError: A file cannot be read, or is no such file.
+    """
+    tests = [path.with_name(path.name.replace("train", word)) for word in ("t10k", "test")]
+    beside = next((own for own in tests if own != path and own.is_file()), None)
+    places = {"train": path, **({} if beside is None else {"test": beside})}
+    parts, labels = {}, {}
+    for split, place in places.items():
+        parts[split] = read_idx(place, 3)
+        marks = place.with_name(place.name.replace("images", "labels").replace("idx3", "idx1"))
+        if marks != place and marks.is_file():
+            labels[split] = read_idx(marks, 1)
+    return Rows(parts, labels, str(path))
 
 
 def read_bytes(path: Path) -> bytearray:
@@ -125,7 +149,7 @@ def read_npz(path: Path) -> Rows:
 
 
 def read_csv(
-    path: Path, delimiter: str, header: bool | None, label: str | int | None, plain: bool = True
+    path: Path, delimiter: str, header: bool | None, label: str | int | None, any_numbers: bool = True
 ) -> Rows:
     """Read a table of numbers, one row a line.
 
@@ -135,7 +159,7 @@ def read_csv(
         header: Whether the first line names the columns; None to take it as names if no cell of
             it is a number.
         label: The name or the number (from 0) of the column of labels.
-        plain: Whether columns that have names may hold other numbers than 0 and 1.
+        any_numbers: Whether columns that have names may hold other numbers than 0 and 1.
 
     Raises:
         NoArray: They do, and are several, or a cell of several is no number; it need not be read further.
@@ -156,10 +180,10 @@ def read_csv(
         if len(cells) != width:
             raise DataError(f"{path}: line {line}: got {len(cells)} cells, expected {width}")
         numbers = _numbers(cells, names, f"{path}: line {line}")
-        if not plain and names is not None and width > 1 and not {*numbers} <= {0.0, 1.0}:
+        if not any_numbers and names is not None and width > 1 and not {*numbers} <= {0.0, 1.0}:
             raise NoArray("its first line names columns; table=False (--set data.table=false) takes an array")
         values.extend(numbers)
-    if not values and not plain and names is not None and width > 1:
+    if not values and not any_numbers and names is not None and width > 1:
         raise NoArray("its first line names columns")
     if not values:
         raise DataError(f"{path}: got no rows of numbers, expected at least one")

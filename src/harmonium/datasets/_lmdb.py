@@ -145,7 +145,8 @@ class Database(_Pictures):
         except self._lmdb.Error as error:
             raise FileError(f"{where}: the database is damaged ({error})") from error
         if value is None:
-            raise FileError(f"{where}: it is not in the database, expected what {self.index_path} lists")
+            expected = f"what {self.index_path} lists; delete that file if it is of another database"
+            raise FileError(f"{where}: it is not in the database, expected {expected}")
         return BytesIO(value)
 
     def _check_length(self) -> None:

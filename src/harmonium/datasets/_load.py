@@ -22,7 +22,7 @@ from ._album import Look, read_album
 from ._albums import open_album
 from ._change import Change
 from ._dataset import BINARISATIONS, Dataset, score
-from ._files import SUFFIXES, NoArray, read_csv, read_npy, read_npz
+from ._files import IDX, SUFFIXES, NoArray, read_csv, read_idx_images, read_npy, read_npz
 from ._mixed_table import check_table, load_table
 from ._named import DATASETS
 from ._pack import is_packed, read_packed
@@ -35,6 +35,8 @@ from ._transform import Transform
 Array = NDArray[Any] | Tensor
 
 BYTE = 255
+FORMATS = (*SUFFIXES, PARQUET, *FASTA)
+"""What a file's name may end in."""
 
 
 class About(NamedTuple):
@@ -92,9 +94,9 @@ def load(
 
     Arguments:
         source: A name, or the path of an .npy, .npz, .csv, .tsv, .fasta (the latter three also .gz) or
-            .parquet file, or of a folder of images. Its sub-folders are classes, below train, validation and
-            test if it has them. Or that of an LMDB database of images, or of what :func:`pack` made, whose
-            rows stay on the disk.
+            .parquet file, of IDX images with their labels beside them, or of a folder of images. Its
+            sub-folders are classes, below train, validation and test if it has them. Or that of an LMDB
+            database of images, or of what :func:`pack` made, whose rows stay on the disk.
         binarisation: ``sampled``, ``threshold`` or ``none``. Named grey sets are ``sampled`` by
             default, unless cut or transformed; other values stay what they are unless it is stated.
         seed: The seed of the permutation, of the fixed binary sample, and of the patches.
@@ -405,8 +407,7 @@ def _check_arguments(
 
 def _is_path(source: str) -> bool:
     """Tell a path from a misspelt name."""
-    known = (*SUFFIXES, PARQUET, *FASTA)
-    return os.sep in source or source.lower().endswith(known) or Path(source).exists()
+    return os.sep in source or source.lower().endswith(FORMATS) or Path(source).exists()
 
 
 def _read(path: Path, table: Mapping[str, Any], look: Look, seed: int) -> Rows:
@@ -423,11 +424,14 @@ def _read(path: Path, table: Mapping[str, Any], look: Look, seed: int) -> Rows:
         with open_album(path) as album:
             return read_album(album, look, seed)
     if not path.is_file():
-        expected = f"a folder of images, or a file that ends in {', '.join(SUFFIXES + FASTA)}"
+        expected = f"a folder or a database of images, or a file that ends in {', '.join(FORMATS)}"
         raise FileError(f"{path}: there is no such file or folder, expected {expected}")
     look.refuse("None: it is only for folders of images")
     if not name.endswith(SUFFIXES):
-        raise FileError(f"{path}: got an unknown format, expected one of {', '.join(SUFFIXES + FASTA)}")
+        raise FileError(f"{path}: got an unknown format, expected one of {', '.join(FORMATS)}")
+    if name.endswith(IDX):
+        refuse(own, "None: it is only for .csv and .tsv")
+        return read_idx_images(path)
     if name.endswith((".npy", ".npz")):
         refuse(own, "None: it is only for .csv and .tsv")
         return read_npy(path) if name.endswith(".npy") else read_npz(path)
