@@ -118,6 +118,9 @@ def test_every_setting_is_listed():
     )
     assert all(key in text for key in keys)
     assert "persistent chains" in text
+    words = " ".join(text.split())
+    assert "what the players lose: minimax, nonsaturating, least-squares, wasserstein, hinge" in words
+    assert "dcgan: 32, modern: 48" in words or "dcgan: 32, resnet" in words
 
 
 # --- mistakes ---------------------------------------------------------------------------------------

@@ -33,10 +33,10 @@ __all__ = [
 import inspect
 import json
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from types import GenericAlias
-from typing import Annotated, Any, NamedTuple, TypeAlias, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args, get_origin, get_type_hints
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -308,16 +308,23 @@ def _hidden_keys(models: Sequence[str]) -> Keys:
 
 
 def _owned_keys(prefix: str, owners: Mapping[str, type[Settings]]) -> Keys:
-    """Return the keys of several groups of settings; where they differ, those of the first that has them."""
+    """Return the keys of several groups of settings; where they differ, those of the first that has them.
+
+    Defaults that differ are told in the meaning.
+    """
     keys: Keys = {}
-    have: dict[str, list[str]] = {}
+    have: dict[str, dict[str, Any]] = {}
     for owner, settings in owners.items():
         for name, key in _field_keys(settings).items():
             keys.setdefault(prefix + name, key)
-            have.setdefault(prefix + name, []).append(owner)
-    for name, names in have.items():
-        if len(names) < len(owners):
-            keys[name] = keys[name]._replace(meaning=f"{keys[name].meaning} ({', '.join(names)})")
+            have.setdefault(prefix + name, {})[owner] = key.default
+    for name, defaults in have.items():
+        key, told = keys[name], ", ".join(defaults)
+        if any(default != key.default for default in defaults.values()):
+            told = ", ".join(f"{owner}: {default}" for owner, default in defaults.items())
+            keys[name] = key._replace(default=None, meaning=f"{key.meaning} (by default of {told})")
+        elif len(defaults) < len(owners):
+            keys[name] = key._replace(meaning=f"{key.meaning} ({told})")
     return keys
 
 
@@ -326,10 +333,17 @@ def _field_keys(settings: type[Settings]) -> Keys:
         name: Key(
             Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation,
             field.get_default(call_default_factory=True),
-            field.description or "",
+            _with_names(field.description or "", _names(field.annotation)),
         )
         for name, field in settings.model_fields.items()
     }
+
+
+def _names(hint: Any) -> list[str]:
+    """Return the names that a type lets an argument have."""
+    if get_origin(hint) is Literal:
+        return [name for name in get_args(hint) if isinstance(name, str)]
+    return [name for part in get_args(hint) for name in _names(part)]
 
 
 def _value(name: str, text: str, key: Key) -> Any:
@@ -412,6 +426,12 @@ def _shown(value: Any) -> str:
 
 
 def _told(key: Key) -> str:
-    if all(name in key.meaning for name in key.choices):
-        return key.meaning
-    return f"{key.meaning} One of {', '.join(key.choices)}."
+    return _with_names(key.meaning, key.choices)
+
+
+def _with_names(meaning: str, names: Iterable[str]) -> str:
+    """Return a meaning that tells all names."""
+    if all(re.search(rf"\b{re.escape(name)}\b", meaning) for name in names):
+        return meaning
+    listed = ", ".join(names)
+    return f"{meaning} One of {listed}." if meaning.endswith(".") else f"{meaning}: {listed}"
