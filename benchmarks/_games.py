@@ -75,8 +75,8 @@ def wgan_gp(seed: int) -> hm.GAN:
         weight = getattr(layer, "weight", None)
         if weight is not None:
             fan_in = weight[0].numel() if isinstance(layer, nn.Linear | nn.Conv2d) else weight[:, 0].numel()
-            stride = 4 if isinstance(layer, nn.ConvTranspose2d) else 1
-            draw(layer, (2 * stride / fan_in) ** 0.5, hm.Stream(seed, f"layer {number}"))
+            strides = 4 if isinstance(layer, nn.ConvTranspose2d) else 1
+            draw(layer, (2 * strides / fan_in) ** 0.5, hm.Stream(seed, f"layer {number}"))
     return hm.GAN(generator, discriminator, latent=128, shape=SHAPE, channels_last=False)
 
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import harmonium as hm
+
+TOLD = ("epoch", "seconds", "rule/told", "validation/told", "samples/spread")
+"""What is printed of an epoch of a game."""
 
 
 def settings_of(args: argparse.Namespace, *but: str) -> dict[str, Any]:
@@ -49,3 +56,39 @@ def begun(out: str | Path, **settings: Any) -> bool:
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(json.dumps(wanted, indent=2) + "\n")
     return found
+
+
+def played(
+    out: str | Path,
+    settings: dict[str, Any],
+    data: hm.Dataset,
+    start: Callable[..., hm.History],
+    minutes: float = math.inf,
+    **own: Any,
+) -> hm.History:
+    """Train an adversarial network for its minutes, or go on with one until they are over.
+
+    Arguments:
+        out: The run folder.
+        settings: What it depends on, as JSON values.
+        data: The data set.
+        start: Begins the training, given ``out`` and ``callback``.
+        minutes: Of training, checkpoints included.
+        own: Arguments of :func:`harmonium.resume`.
+
+    Raises:
+        SystemExit: It was interrupted.
+    """
+
+    def late(record: dict[str, Any]) -> bool:
+        told = {name: record[name] for name in TOLD if record.get(name) is not None}
+        print(Path(out).name, told, flush=True)
+        return bool(record["seconds"] > 60 * minutes)
+
+    if begun(out, **settings):
+        history = hm.resume(out, data, callback=late, **own)
+    else:
+        history = start(out=out, callback=late)
+    if history.stopped == "interrupted":
+        raise SystemExit(f"{out}: interrupted; the same command goes on")
+    return history

@@ -55,6 +55,8 @@ def main() -> None:
     tables: dict[str, dict[str, dict[str, Any]]] = {"bits": {}, "grey": {}}
     for path in args.runs:
         name, weights, made, means = drawn(args, path)
+        if name in tables["bits"]:
+            raise SystemExit(f"--runs: got two that are called {name}; rename one of the folders")
         for table, data, rows in (("bits", bits, made), ("grey", grey, means)):
             found = hm.measure_samples(rows, data, n=args.n, seed=args.seed, progress=print)
             own = {"floor": "training digits", "samples": name, "ceiling": "independent pixels"}
@@ -67,7 +69,8 @@ def main() -> None:
                 Path(args.pictures).mkdir(parents=True, exist_ok=True)
                 path_of = Path(args.pictures) / f"{name.replace(',', '').replace(' ', '-')}-{table}.png"
                 save_grid(rows[:SHOWN], bits.shape, path_of, limits=(0.0, 1.0), overwrite=True)
-    grey_path = None if args.table is None else args.table.replace(".md", "-grey.md")
+    table = None if args.table is None else Path(args.table)
+    grey_path = None if table is None else str(table.with_stem(f"{table.stem}-grey"))
     for table, title, place in (("bits", "as bits", args.table), ("grey", "in grey", grey_path)):
         rows = [{"samples of": name, **values} for name, values in ordered(tables[table])]
         keep(

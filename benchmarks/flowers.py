@@ -15,16 +15,19 @@ from __future__ import annotations
 
 import argparse
 import resource
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _runs import begun, settings_of
+from _runs import played, settings_of
 from _table import keep
 
 import harmonium as hm
 from harmonium.plots import save_grid
 
 SHOWN = 64
+EPOCHS = 100_000
+"""More than there is time for."""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 AUGMENT = ("colour", "translation", "cutout")
 
@@ -75,30 +78,19 @@ def main() -> None:
 def train(args: argparse.Namespace, data: hm.Dataset) -> hm.History:
     """Train the network for its minutes, or go on with it."""
 
-    def late(record: dict[str, Any]) -> bool:
-        names = ("epoch", "seconds", "rule/told", "validation/told", "samples/spread")
-        print({key: record[key] for key in names if record.get(key) is not None}, flush=True)
-        return bool(record["seconds"] > 60 * args.minutes)
-
-    if begun(args.out, **settings_of(args, "minutes", "picture")):
-        history = hm.resume(args.out, data, callback=late)
-    else:
-        own = {"width": args.width} if args.width else {}
-        history = hm.fit(
-            hm.GAN.of(args.network, data.shape, seed=args.seed, **own),
-            data,
-            hm.Adversarial(loss="relativistic", augment=AUGMENT),
-            out=args.out,
-            epochs=100_000,
-            batch_size=args.batch_size,
-            lr=args.lr,
-            samples_every=10,
-            seed=args.seed,
-            callback=late,
-        )
-    if history.stopped == "interrupted":
-        raise SystemExit(f"{args.out}: interrupted; the same command goes on")
-    return history
+    own = {"width": args.width} if args.width else {}
+    start = partial(
+        hm.fit,
+        hm.GAN.of(args.network, data.shape, seed=args.seed, **own),
+        data,
+        hm.Adversarial(loss="relativistic", augment=AUGMENT),
+        epochs=EPOCHS,
+        batch_size=args.batch_size,
+        lr=args.lr,
+        samples_every=10,
+        seed=args.seed,
+    )
+    return played(args.out, settings_of(args, "minutes", "picture"), data, start, args.minutes)
 
 
 def write_database(photos: Path, out: Path) -> None:

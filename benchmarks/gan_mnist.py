@@ -4,7 +4,8 @@ Three presets of the library (perceptrons as in 2014, DCGAN, and the modern one)
 networks and settings of the public PyTorch DCGAN example and of WGAN-GP, re-created from their published
 hyper-parameters and trained by the same loop, each for ``--minutes`` of training, checkpoints included, with
 a look at ``--looks`` on the way. As many samples of each are held against the test images: on features of a
-classifier trained on the data set, and of five random nets. The library's own samples are of the averaged
+classifier trained on the data set, and of five random nets; each seed has its own, with a floor and a
+ceiling, and is a repetition of all of it. The library's own samples are of the averaged
 generator; those of the others of the raw one, as their authors have it. Run it alone: what else the machine
 does is taken from somebody's minutes. Needs the data set's files (see docs/data.md).
 
@@ -15,11 +16,12 @@ does is taken from somebody's minutes. Needs the data set's files (see docs/data
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from _games import OTHERS
-from _runs import begun, settings_of
+from _runs import played, settings_of
 from _table import keep
 
 import harmonium as hm
@@ -44,6 +46,8 @@ MEASURED = (
     "memorised",
 )
 SHOWN = 100
+EPOCHS = 10_000
+"""More than there is time for."""
 
 
 def main() -> None:
@@ -64,7 +68,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for seed in range(args.seed, args.seed + args.seeds):
         for name in args.networks:
-            rows += trial(args, name, seed, data, first=not rows)
+            rows += trial(args, name, seed, data, first=name == args.networks[0])
     keep(args.table, f"{args.n:,} samples against as many test images of {args.data}, in grey", rows)
 
 
@@ -76,7 +80,7 @@ def trial(
     found = []
     for minutes in [*sorted(args.looks), args.minutes]:
         history = go_on(args, name, seed, data, out, minutes)
-        measured = hm.measure_samples(history.model, data, n=args.n, seed=seed)
+        measured = hm.measure_samples(history.model, data, n=args.n, seed=seed, features_seed=seed)
         last = history.records[-1]
         about = {"minutes": last["seconds"] / 60, "epochs": last["epoch"], "seed": seed}
         about["weights"] = "raw" if name in OTHERS else "averaged"
@@ -104,27 +108,17 @@ def go_on(
 ) -> hm.History:
     """Train until so many minutes are over, from where a run is."""
 
-    def late(record: dict[str, Any]) -> bool:
-        names = ("epoch", "seconds", "rule/told", "samples/spread")
-        print(out.name, {key: record[key] for key in names if record.get(key) is not None}, flush=True)
-        return bool(record["seconds"] > 60 * minutes)
-
     if name in OTHERS:
         make, game, options = OTHERS[name]
-        model = make(seed)
     else:
         game, options = OWN[name]
-        model = hm.GAN.of(name, (1, *data.shape[-2:]), seed=seed)
+        make = partial(hm.GAN.of, name, (1, *data.shape[-2:]))
+    model, rule = make(seed=seed), hm.Adversarial(**game)
     but = ("networks", "minutes", "looks", "seeds", "seed", "n", "pictures")
-    if begun(out, **settings_of(args, *but), network=name, game=game, options=options, of=seed):
-        own = {"model": model} if name in OTHERS else {}
-        history = hm.resume(out, data, callback=late, **own)
-    else:
-        rule = hm.Adversarial(**game)
-        history = hm.fit(model, data, rule, out=out, epochs=10_000, seed=seed, callback=late, **options)
-    if history.stopped == "interrupted":
-        raise SystemExit(f"{out}: interrupted; the same command goes on")
-    return history
+    settings = settings_of(args, *but) | {"network": name, "game": game, "options": options, "of": seed}
+    start = partial(hm.fit, model, data, rule, epochs=EPOCHS, seed=seed, **options)
+    own = {"model": model} if name in OTHERS else {}
+    return played(out, settings, data, start, minutes, **own)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ with an error of 2. Needs the MNIST files (see docs/data.md).
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from functools import partial
 
-from _runs import begun, settings_of
+from _runs import played, settings_of
 from _table import keep
 
 import harmonium as hm
@@ -37,22 +37,17 @@ def main() -> None:
     args = parser.parse_args()
 
     data = hm.datasets.load("mnist", binarisation="none")
-    if begun(args.out, **settings_of(args, "n")):
-        history = hm.resume(args.out, data, callback=show)
-    else:
-        history = hm.fit(
-            hm.GAN.of("mlp", data.shape, seed=args.seed),
-            data,
-            hm.Adversarial(loss=args.loss),
-            out=args.out,
-            epochs=args.epochs,
-            batch_size=args.batch_size,
-            lr=args.lr,
-            seed=args.seed,
-            callback=show,
-        )
-    if history.stopped == "interrupted":
-        raise SystemExit(f"{args.out}: interrupted; the same command goes on")
+    start = partial(
+        hm.fit,
+        hm.GAN.of("mlp", data.shape, seed=args.seed),
+        data,
+        hm.Adversarial(loss=args.loss),
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        lr=args.lr,
+        seed=args.seed,
+    )
+    history = played(args.out, settings_of(args, "n"), data, start)
     measured = hm.measure_samples(history.model, data, n=args.n, seed=args.seed, parzen=True, progress=print)
     names = {"floor": "training digits", "samples": "perceptrons", "ceiling": "independent pixels"}
     rows = [
@@ -63,12 +58,6 @@ def main() -> None:
     title = f"Parzen log-likelihood of MNIST's test set by {measured.n:,} samples each, of averaged weights"
     title += f", seed {args.seed}"
     keep(args.table, f"{title}, {seconds:.0f} s of training", rows)
-
-
-def show(record: dict[str, Any]) -> None:
-    """Print an epoch."""
-    names = ("epoch", "seconds", "rule/told", "samples/spread", "rule/generator_loss")
-    print({name: record[name] for name in names if record.get(name) is not None}, flush=True)
 
 
 if __name__ == "__main__":

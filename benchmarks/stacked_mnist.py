@@ -6,7 +6,7 @@ has how many numbers there are, and the divergence of their shares from those of
 perfect sampler of as many would have on average. Each row is a network trained from scratch for ``--minutes``
 (checkpoints included); the averaged generator is what is sampled. Published: 1,000 modes and 0.078
 (relativistic loss with R1 and R2, Huang et al. 2024), 0.06 (PacGAN, Lin et al. 2018), 99 modes and 3.40 of a
-DCGAN (Metz et al. 2017). Needs the MNIST files (see docs/data.md).
+DCGAN (Srivastava et al. 2017). Needs the MNIST files (see docs/data.md).
 
     python benchmarks/stacked_mnist.py --out FOLDER --table stacked.md
     python benchmarks/stacked_mnist.py --out FOLDER --minutes 90 --losses relativistic
@@ -15,10 +15,11 @@ DCGAN (Metz et al. 2017). Needs the MNIST files (see docs/data.md).
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _runs import begun, settings_of
+from _runs import played, settings_of
 from _table import keep
 
 import harmonium as hm
@@ -77,28 +78,19 @@ def trial(args: argparse.Namespace, name: str, data: hm.Dataset, reader: Any) ->
     out = Path(args.out) / name.replace(", ", "-").replace(" ", "-")
     own = {"width": args.width} if args.width else {}
 
-    def show(record: dict[str, Any]) -> bool:
-        names = ("epoch", "seconds", "rule/told", "samples/spread")
-        print(name, {key: record[key] for key in names if record.get(key) is not None}, flush=True)
-        return bool(record["seconds"] > 60 * args.minutes)
-
-    if begun(out, **settings_of(args, "losses", "minutes", "samples", "pictures")):
-        history = hm.resume(out, data, callback=show)
-    else:
-        history = hm.fit(
-            hm.GAN.of(args.network, data.shape, seed=args.seed, **own),
-            data,
-            hm.Adversarial(**{"loss": name, **LOSSES[name]}),
-            out=out,
-            epochs=EPOCHS,
-            batch_size=args.batch_size,
-            lr=args.lr,
-            seed=args.seed,
-            callback=show,
-            **OPTIONS.get(name, {}),
-        )
-    if history.stopped == "interrupted":
-        raise SystemExit(f"{out}: interrupted; the same command goes on")
+    start = partial(
+        hm.fit,
+        hm.GAN.of(args.network, data.shape, seed=args.seed, **own),
+        data,
+        hm.Adversarial(**{"loss": name, **LOSSES[name]}),
+        epochs=EPOCHS,
+        batch_size=args.batch_size,
+        lr=args.lr,
+        seed=args.seed,
+        **OPTIONS.get(name, {}),
+    )
+    settings = settings_of(args, "losses", "minutes", "samples", "pictures")
+    history = played(out, settings, data, start, args.minutes)
     made = hm.sample(history.model, args.samples, seed=args.seed)
     if args.pictures:
         Path(args.pictures).mkdir(parents=True, exist_ok=True)
