@@ -972,7 +972,7 @@ def test_a_games_samples_are_measured_and_evaluate_shows_it(tmp_path):
     assert succeed("evaluate", out, "--no-report")["measures"]["rows"] == found["rows"]
     told = harmonium("evaluate", out, "--no-report").stdout
     assert f"{found['rows']['samples']['frechet']:.4g}" in told
-    assert "raw weights after epoch 1" in told
+    assert "weights: raw. After epoch 1." in " ".join(told.split())
 
 
 # --- data and demo ----------------------------------------------------------------------------------

@@ -190,7 +190,7 @@ def test_a_model_is_drawn_from_and_bits_are_held_against_bits():
     found = measure_samples(rbm, bits, n=100, steps=2)
     rows = hm.sample(rbm, 100, steps=2, seed=0)
     assert found.rows == measure_samples(rows, bits, n=100).rows
-    assert found.about["binarisation"] == "sampled"
+    assert (found.about["binarisation"], found.about["sampling"]) == ("sampled", {"steps": 2})
     means = measure_samples(rbm, data(binarisation="none"), n=100, steps=2, means=True)
     assert means.about["classifier"]["sha256"] != found.about["classifier"]["sha256"]
     with pytest.raises(DataError, match=r"samples: got 0\.\d+ in row 0, column 0 .*expected values 0 or 1"):
@@ -312,6 +312,7 @@ def test_the_command_measures_a_file_and_a_run(tmp_path):
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert (found["n"], found["weights"], found["about"]["binarisation"]) == (30, "averaged", "sampled")
+    assert found["about"]["sampling"] == {"steps": 2, "means": False, "from_chains": True}
     kept = json.loads((tmp_path / "run" / "measures.json").read_text())
     assert kept["rows"] == found["rows"]
     page = (tmp_path / "run" / "report.html").read_text()

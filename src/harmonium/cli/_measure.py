@@ -58,7 +58,7 @@ def measure(
         options |= {"inception": network, "weights": given.weights}
         found = measure_samples(given.samples, given.data, progress=progress, **options)
     content = {**found.to_dict(), "samples": str(path), "weights": given.weights, "epoch": given.epoch}
-    content["sampling"] = given.sampling
+    content["about"]["sampling"] = given.sampling or {}
     if out is not None:
         write_json(out, plain(content))
     page = None

@@ -75,18 +75,15 @@ def measure_samples(
     """
     tell = progress or (lambda _: None)
     _check(data, n, parzen)
-    about: dict[str, Any] = {"data": data.name, "binarisation": data.binarisation, "seed": seed}
-    about["weights"] = weights or "not told"
+    n = min(n, len(data.test), len(data.train))
     if isinstance(samples, GenerativeModel):
-        n = min(n, len(data.test), len(data.train))
         tell(f"drawing {n:,} samples")
         samples = sample(samples, n, seed=seed, **sampling)
-        about["sampling"] = {key: value for key, value in sampling.items() if isinstance(value, int | float)}
     elif sampling:
         name = next(iter(sampling))
         raise ArgumentError(f"{name}: it is for a model to draw from, and samples are given")
     own = _fitted(as_rows("samples", samples, "rows, or a model to draw from"), data)
-    n = min(n, len(own), len(data.test), len(data.train))
+    n = min(n, len(own))
     stream = Stream(seed).child("measures")
     spaces = open_spaces(data, features_seed, inception, tell)
     own = own if len(own) == n else some(own, n, stream.child("samples"))
@@ -114,6 +111,9 @@ def measure_samples(
         for name in ("floor", "samples"):
             tell(f"a classifier learns from the {name}")
             table[name] |= of_labels(data, rows[name], test, spaces.classes, features_seed)
+    about: dict[str, Any] = {"data": data.name, "binarisation": data.binarisation, "seed": seed}
+    about["weights"] = weights or "not told"
+    about["sampling"] = {k: v if isinstance(v, int | float) else "given" for k, v in sampling.items()}
     return Measures(table, n, {**about, **spaces.about})
 
 
