@@ -4,10 +4,10 @@ Three presets of the library (perceptrons as in 2014, DCGAN, and the modern one)
 networks and settings of the public PyTorch DCGAN example and of WGAN-GP, re-created from their published
 hyper-parameters and trained by the same loop, each for ``--minutes`` of training, checkpoints included, with
 a look at ``--looks`` on the way. As many samples of each are held against the test images: on features of a
-classifier trained on the data set, and of five random nets; each seed has its own, with a floor and a
-ceiling, and is a repetition of all of it. The library's own samples are of the averaged
-generator; those of the others of the raw one, as their authors have it. Run it alone: what else the machine
-does is taken from somebody's minutes. Needs the data set's files (see docs/data.md).
+classifier trained on the data set, and of five random nets. Each seed has its own classifier and nets, so
+that it repeats all of it: compare its rows with the floor of the same seed alone. The library's own samples
+are of the averaged generator; those of the others of the raw one, as their authors have it. Run it alone:
+what else the machine does is taken from somebody's minutes. Needs the data set's files (see docs/data.md).
 
     python benchmarks/gan_mnist.py --out FOLDER --table gans.md
     python benchmarks/gan_mnist.py --out FOLDER --data fashion-mnist --table fashion.md

@@ -120,7 +120,8 @@ def test_every_setting_is_listed():
     assert "persistent chains" in text
     words = " ".join(text.split())
     assert "what the players lose: minimax, nonsaturating, least-squares, wasserstein, hinge" in words
-    assert "dcgan: 32, modern: 48" in words or "dcgan: 32, resnet" in words
+    assert "(default: 32 for dcgan, 64 for resnet, 48 for modern)" in words
+    assert "rule.discriminator_steps 1 the discriminator's updates" in words
 
 
 # --- mistakes ---------------------------------------------------------------------------------------

@@ -642,6 +642,13 @@ def test_images_of_the_same_format_are_loaded_by_their_path(tmp_path, small):
     assert torch.equal(data.test, named.test)
     assert all(torch.equal(data.labels[split], named.labels[split]) for split in ("train", "test"))
     assert data.shape == (28, 28)
+    folder = tmp_path / "data" / "mnist"
+    for name in ("t10k-images-idx3-ubyte", "train-labels-idx1-ubyte"):
+        (folder / f"{name}.gz").unlink()
+        (folder / name).write_bytes(small[name])
+    mixed = load(folder / "train-images-idx3-ubyte.gz", binarisation="none", validation=0)
+    assert torch.equal(mixed.test, named.test)
+    assert {*mixed.labels} == {*data.labels}
     alone = tmp_path / "letters-images.idx3-ubyte"
     alone.write_bytes(small["t10k-images-idx3-ubyte"])
     assert len(load(alone, validation=1, test=2).train) == 7

@@ -263,7 +263,7 @@ class Extractor(torch.nn.Module):
     def __init__(self, name, layers):
         super().__init__()
         assert (name, layers) == ("inception-v3-compat", ["2048"])
-        self.weight = torch.nn.Parameter(torch.ones(2))
+        self.layer = torch.nn.BatchNorm2d(2)
 
     def forward(self, images):
         assert images.dtype == torch.uint8

@@ -228,18 +228,22 @@ def test_what_does_not_fit_is_refused(make, message):
 def test_channels_that_do_not_fit_the_networks_are_refused():
     grey, colour = (NETWORKS["dcgan"](width=4) for _ in range(2))
     maker, judge = grey.generator(Rows((1, 8, 8))), colour.discriminator(Rows((3, 8, 8)))
-    with pytest.raises(
-        ArgumentError,
-        match=r"discriminator: got one for rows of shape \(3, 8, 8\), expected shape \(1, 8, 8\)",
+    rows = r"rows of shape \(1, 8, 8\), values from -1 to 1, no classes"
+    for other, others in (
+        (judge, r"rows of shape \(3, 8, 8\), values from -1 to 1, no classes"),
+        (grey.discriminator(Rows((1, 8, 8), classes=3)), r"rows of shape \(1, .*, 3 classes"),
+        (grey.discriminator(Rows((1, 8, 8), bounded=False)), r"rows of .*, values real, no classes"),
     ):
-        GAN(maker, judge)
-    told = grey.discriminator(Rows((1, 8, 8), classes=3))
-    with pytest.raises(ArgumentError, match="discriminator: got one for rows of classes 3, expected classes"):
-        GAN(maker, told)
-    with pytest.raises(ArgumentError, match="discriminator: got one for rows of classes None, expected cl"):
-        GAN(maker, grey.discriminator(Rows((1, 8, 8))), classes=3)
-    with pytest.raises(ArgumentError, match="discriminator: got one for rows of bounded True, expected"):
-        GAN(maker, grey.discriminator(Rows((1, 8, 8))), visible=hm.Gaussian(64))
+        with pytest.raises(
+            ArgumentError, match=f"discriminator: got one for {others}, expected one for {rows}"
+        ):
+            GAN(maker, other)
+    plain = grey.discriminator(Rows([1, 8, 8]))
+    assert GAN(maker, plain).shape == (1, 8, 8)
+    with pytest.raises(ArgumentError, match=r"discriminator: got one .*, no classes, expected .*, 3 classes"):
+        GAN(maker, plain, classes=3)
+    with pytest.raises(ArgumentError, match=r"got one .*, values from -1 to 1, .* expected .*, values real"):
+        GAN(maker, plain, visible=hm.Gaussian(64))
     with pytest.raises(ArgumentTypeError, match="generator: got 3"):
         GAN(3, judge)
 

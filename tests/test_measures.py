@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def test_a_table_tells_all_that_its_numbers_depend_on(table):
     assert lines[-1] == table.note
     assert re.fullmatch(
         r"208 rows each, against as many test rows of bars; seed 0; features: classifier \w{16} of seed 0, "
-        r"validation accuracy \d+\.\d\d%; weights: not told\.",
+        r"validation accuracy \d+\.\d\d%\.",
         table.note,
     )
 
@@ -115,8 +116,8 @@ def test_the_same_arguments_make_the_same_table():
 
 def test_no_floor_row_is_among_those_that_tell_copies():
     """Where there are enough of them; so that the floor's share of copies is that of rows that are none."""
-    seen, floor = _protocol._training_rows(400, 150, Stream(0))
-    assert len({*seen.tolist()} | {*floor.tolist()}) == 300
+    assert len(_protocol._training_rows(400, 150, Stream(0)).unique()) == 300
+    assert len(_protocol._training_rows(400, 250, Stream(0))) == 500
     found = measure_samples(bars(150, seed=2)[0], data(), n=150).rows["floor"]
     assert abs(found["memorised"] - 0.5) < 5 * found["memorised_error"]
 
@@ -128,6 +129,8 @@ def test_only_the_rows_that_are_compared_are_made_ready(binarisation, labelled):
     set_ = set_.with_labels() if labelled else set_
     which = torch.tensor([5, 3, 399])
     assert torch.equal(set_.fixed("train", which), set_.fixed("train")[which])
+    with pytest.raises(ArgumentError, match="rows: got 3 to 400, expected numbers of rows below 400"):
+        set_.fixed("train", which + which.eq(399))
     assert torch.equal(set_.fixed("test", which[:2]), set_.test[which[:2]])
     whole = _references.independent(set_.fixed("train")[:, : set_.columns], 30, Stream(1))
     assert torch.equal(_protocol._independent(set_, 30, Stream(1)), whole)
@@ -166,6 +169,24 @@ def test_wide_integers_have_their_own_largest_value():
     assert found.samples["coverage"] == pytest.approx(same.samples["coverage"], abs=0.1)
     with pytest.raises(DataError, match=r"expected values from 0 to 1000 as in the test rows"):
         measure_samples(wide[0] * 2, set_, n=60)
+
+
+def test_samples_of_few_integers_are_no_means():
+    """Of spins, and bytes of a generator that makes black alone."""
+    spins = [torch.from_numpy(np.where(bars(n, seed=n)[0] > 128, 1, -1)) for n in (300, 100, 60)]
+    found = measure_samples(spins[2].float(), from_array(spins[0], test=spins[1]), n=60)
+    assert found.samples["coverage"] > found.rows["ceiling"]["coverage"]
+    black = measure_samples(torch.zeros(60, 64), data(), n=60).samples
+    assert (black["recall"], black["coverage"] < 0.1) == (0, True)
+
+
+def test_held_out_rows_need_no_labels(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARMONIUM_CACHE", str(tmp_path))
+    (images, marks), (held_out, _) = bars(400), bars(100, seed=1)
+    set_ = from_array(images, labels={"train": marks}, validation=held_out, test=held_out)
+    found = measure_samples(bars(60, seed=2)[0], set_, n=60)
+    assert found.about["classifier"]["accuracy"] is None
+    assert "validation accuracy unknown" in found.note
 
 
 def test_without_labels_a_random_net_serves():
@@ -331,12 +352,13 @@ def test_the_command_measures_a_file_and_a_run(tmp_path):
         (("samples.npy", "--data", "digits", "--inception", "samples.npy"), "sha256: got None", 2),
         (("samples.npy", "--data", "digits", "--n", "3"), "--n: got 3, expected a number of rows", 2),
         (("samples.npy", "--data", "digits", "--sha256", "a"), "--sha256: got 'a', expected none with", 2),
-        (("samples.npy", "--data", "digits", "--inception", "torch-fidelity"), "or the package torch-fi", 2),
+        (("samples.npy", "--data", "digits", "--inception", "torch-fidelity"), "or that package to be", 2),
         (("odd.npz", "--data", "digits"), "damaged, expected a plain array", 1),
     ],
 )
 def test_what_cannot_be_measured_is_one_line(tmp_path, monkeypatch, words, message, code):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     np.save("samples.npy", np.zeros((30, 64)))
     np.savez("odd.npz", a=np.zeros(3), b=np.zeros(3))
     done = command("measure", *words)

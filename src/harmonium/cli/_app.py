@@ -349,7 +349,8 @@ def measure(
     ] = False,
     seed: Annotated[int, typer.Option(help="The seed of samples, and of the rows to compare.")] = 0,
     features_seed: Annotated[
-        int, typer.Option(help="That of the nets that make features; only numbers of the same compare.")
+        int,
+        typer.Option(help="The seed of the nets that make features; compare tables of the same only."),
     ] = 0,
     parzen: Annotated[
         bool, typer.Option("--parzen", help="Estimate the Parzen log-likelihood of 2014 as well.")

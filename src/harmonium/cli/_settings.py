@@ -321,8 +321,8 @@ def _owned_keys(prefix: str, owners: Mapping[str, type[Settings]]) -> Keys:
     for name, defaults in have.items():
         key, told = keys[name], ", ".join(defaults)
         if any(default != key.default for default in defaults.values()):
-            told = ", ".join(f"{owner}: {default}" for owner, default in defaults.items())
-            keys[name] = key._replace(default=None, meaning=f"{key.meaning} (by default of {told})")
+            told = ", ".join(f"{default} for {owner}" for owner, default in defaults.items())
+            keys[name] = key._replace(default=None, meaning=f"{key.meaning} (default: {told})")
         elif len(defaults) < len(owners):
             keys[name] = key._replace(meaning=f"{key.meaning} ({told})")
     return keys

@@ -25,7 +25,7 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..datasets import DATASETS, Dataset, load
+from ..datasets import DATASETS, IDX, Dataset, load
 from ..errors import ArgumentError, check_memory, choose, invalid
 from ..files import write_json
 from ..learning import RULES, Rule, VariationalPCD
@@ -324,7 +324,7 @@ def as_means(source: str, arguments: dict[str, Any], given: dict[str, Any] | Non
     if source in DATASETS:
         grey = DATASETS[source].levels is not None
     else:
-        grey = "binarisation" in arguments or Path(source).is_dir()
+        grey = "binarisation" in arguments or Path(source).is_dir() or source.lower().endswith(IDX)
     stated = "binarisation" in (arguments if given is None else given)
     if any(arguments.get(name) is not None for name in ("patches", "transform")):
         return arguments

@@ -23,6 +23,7 @@ __all__ = [
     "ALPHABETS",
     "BINARISATIONS",
     "DATASETS",
+    "IDX",
     "MIRRORS",
     "MISSING",
     "TOYS",
@@ -58,6 +59,7 @@ from ._column import Column
 from ._dataset import BINARISATIONS, Dataset, summary
 from ._describe import describe_table
 from ._download import MIRRORS, cache_folder
+from ._files import IDX
 from ._flip import flip
 from ._load import from_array, load
 from ._mixed_table import from_table

@@ -151,14 +151,12 @@ class Dataset:
             ArgumentError: There is no such split, or ``rows`` is no count.
         """
         values: Tensor = choose("split", split, self._splits())
-        numbers = isinstance(rows, Tensor) and rows.dtype == torch.int64 and rows.ndim == 1
-        if rows is not None and not numbers and (type(rows) is not int or rows < 0):
-            raise invalid("rows", rows, "a count, the numbers of rows, or None")
+        which = _which(rows, len(values))
         if split != "train" or self.levels is None or self.binarisation is None:
-            return values[rows] if numbers else values[:rows]
-        if numbers and self.binarisation != "none":
-            return self.fixed(split)[rows]
-        values = values[rows] if numbers else values[:rows]
+            return values[which]
+        if isinstance(which, Tensor) and self.binarisation != "none":
+            return self.fixed(split)[which]
+        values = values[which]
         ready = score(values[:, : self.columns], self.levels, self.binarisation, self.seed, split)
         return ready if self.classes is None else _join(ready, values[:, -1], len(self.classes))
 
@@ -247,6 +245,18 @@ def _baseline(dataset: Dataset) -> float | None:
     own, seen = (rows[:, -1].long().bincount(minlength=classes).double() for rows in splits)
     labels = seen / len(dataset.test) @ ((own + 1) / (n + classes)).log()
     return (terms.sum() + labels).item()
+
+
+def _which(rows: int | Tensor | None, there: int) -> Tensor | slice:
+    """Return what picks rows, given a count, their numbers, or None for all; raise if it is none of these."""
+    if isinstance(rows, Tensor) and rows.dtype == torch.int64 and rows.ndim == 1:
+        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < there:
+            got = f"{int(rows.min())} to {int(rows.max())}"
+            raise ArgumentError(f"rows: got {got}, expected numbers of rows below {there}")
+        return rows
+    if rows is not None and (type(rows) is not int or rows < 0):
+        raise invalid("rows", rows, "a count, the numbers of rows, or None")
+    return slice(rows)
 
 
 def _join(rows: Tensor, codes: Tensor, classes: int) -> Tensor:

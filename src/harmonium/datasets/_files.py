@@ -89,16 +89,23 @@ def read_idx_images(path: Path) -> Rows:
     Raises:
         FileError: A file cannot be read, or is no such file.
     """
-    tests = [path.with_name(path.name.replace("train", word)) for word in ("t10k", "test")]
-    beside = next((own for own in tests if own != path and own.is_file()), None)
-    places = {"train": path, **({} if beside is None else {"test": beside})}
+    name = path.name.removesuffix(".gz")
+    test = _beside(path, *(name.replace("train", word) for word in ("t10k", "test")))
     parts, labels = {}, {}
-    for split, place in places.items():
+    for split, place in {"train": path, **({} if test is None else {"test": test})}.items():
         parts[split] = read_idx(place, 3)
-        marks = place.with_name(place.name.replace("images", "labels").replace("idx3", "idx1"))
-        if marks != place and marks.is_file():
+        own = place.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
+        marks = _beside(place, own)
+        if marks is not None:
             labels[split] = read_idx(marks, 1)
     return Rows(parts, labels, str(path))
+
+
+def _beside(path: Path, *names: str) -> Path | None:
+    """Return the first file of some names, gzipped or not, beside another one."""
+    places = (path.with_name(name + suffix) for name in names for suffix in ("", ".gz"))
+    same = path.name.removesuffix(".gz")
+    return next((own for own in places if own.name.removesuffix(".gz") != same and own.is_file()), None)
 
 
 def read_bytes(path: Path) -> bytearray:

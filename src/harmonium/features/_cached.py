@@ -132,7 +132,7 @@ def _kept(
         raise FileError(f"{place}: cannot be made ({error.strerror or error})") from error
     net = train_classifier(*train, classes, **settings._asdict(), progress=progress)
     images, labels = held_out
-    if len(images):
+    if len(labels):
         net.accuracy = float((net.predict(images) == labels).double().mean())
     save_tensors(path, "classifier", net.state_dict(), {**made, "accuracy": net.accuracy})
     return net

@@ -81,7 +81,7 @@ def digest_of(net: nn.Module) -> str:
     total = sha256()
     for name, tensor in sorted(net.state_dict().items()):
         total.update(name.encode())
-        total.update(tensor.contiguous().view(torch.uint8).numpy().data)
+        total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()[:16]
 
 

@@ -49,13 +49,18 @@ class Images:
         return torch.cat([function(self.take(slice(start, start + BLOCK))) for start in blocks])
 
 
-def images_of(data: Dataset, split: str) -> Images:
+def images_of(data: Dataset, split: str, rows: int | None = None) -> Images:
     """Return the rows of a split that are ready to be scored, without their labels.
+
+    Arguments:
+        data: The data set.
+        split: ``train``, ``validation`` or ``test``.
+        rows: At most how many, from the first on; all by default.
 
     Raises:
         DataError: They are no images.
     """
-    return rows_as_images(data, data.fixed(split)[:, : data.columns])
+    return rows_as_images(data, data.fixed(split, rows)[:, : data.columns])
 
 
 def rows_as_images(data: Dataset, rows: Tensor) -> Images:

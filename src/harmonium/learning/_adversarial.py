@@ -12,8 +12,8 @@ normalisation and a running average of the generator are what helps.
 
 What each player loses says little of how good the rows are. ``told`` is the share of pairs of a row of data
 and a made one in which the discriminator gives data the higher score, the area under its ROC curve: one half
-where it can tell nothing, and 1 where it has won. A Wasserstein critic is to tell all of them, and is not
-asked. All metrics are running means over about a hundred updates.
+where it can tell nothing, and 1 where it has won. A Wasserstein critic should tell all pairs, so it has no
+such number. All metrics are running means over about a hundred updates.
 
 References:
     | Generative adversarial nets (Goodfellow et al., 2014)
@@ -123,7 +123,8 @@ class Adversarial(Rule):
             if value and _mixes(model):
                 expected = "0, as the discriminator normalises over the batch, so that rows have no slopes"
                 raise invalid(name, value, f"{expected} of their own")
-        if self.difference is not None and (self.mixed_precision or _drops(model)):
+        penalised = self._weight(self.r1) or self._weight(self.r2)
+        if self.difference is not None and penalised and (self.mixed_precision or _drops(model)):
             noise = "bfloat16 rounds" if self.mixed_precision else "the discriminator's dropout changes"
             raise invalid("difference", self.difference, f"none, as {noise} scores by more than such a step")
 
@@ -147,9 +148,7 @@ class Adversarial(Rule):
         return {**self.parameters(model, state)["generator"], **buffers}
 
     def init(self, model: Model, stream: Stream) -> State:
-        names = ["discriminator_loss", "generator_loss", "data_score", "made_score"]
-        names += [] if PAYOFFS[self.loss].critic else ["told"]
-        means = {name: torch.zeros((), dtype=torch.float64) for name in names}
+        means = {name: torch.zeros((), dtype=torch.float64) for name in self._names}
         return {"updates": torch.zeros((), dtype=torch.int64), **named(_MEAN, means)}
 
     def update(
@@ -169,7 +168,7 @@ class Adversarial(Rule):
                 if turn:
                     seen |= self._generate(model, x, made, codes, batch.weights, stream)
                     apply("generator")
-        means = part(state, _MEAN)
+        means = {name: mean for name, mean in part(state, _MEAN).items() if name in self._names}
         for name in means.keys() & seen.keys():
             times = updates // self.discriminator_steps if name == "generator_loss" else updates
             means[name] = means[name].lerp(seen[name].detach().to(means[name]), max(1 / times, _MEMORY))
@@ -256,6 +255,12 @@ class Adversarial(Rule):
         return (1.0 if self.loss == "relativistic" else 0.0) if given is None else given
 
     @property
+    def _names(self) -> list[str]:
+        """The names of the metrics."""
+        names = ["discriminator_loss", "generator_loss", "data_score", "made_score"]
+        return names if PAYOFFS[self.loss].critic else [*names, "told"]
+
+    @property
     def _wish(self) -> float:
         """The weight of the penalty on slopes other than 1."""
         usual = _USUAL if self.loss == "wasserstein" else 0.0
@@ -268,7 +273,7 @@ def _mixes(model: GAN) -> bool:
 
 
 def _drops(model: GAN) -> bool:
-    """Return whether the discriminator has dropout."""
+    """Return whether the discriminator has layers of dropout; that of a function cannot be seen."""
     return any(isinstance(layer, _DropoutNd) and layer.p > 0 for layer in model.discriminator.modules())
 
 

@@ -87,7 +87,7 @@ def measure_samples(
     stream = Stream(seed).child("measures")
     spaces = open_spaces(data, features_seed, inception, tell)
     own = own if len(own) == n else some(own, n, stream.child("samples"))
-    seen, floor = (data.fixed("train", which) for which in _training_rows(len(data.train), n, stream))
+    seen, floor = data.fixed("train", _training_rows(len(data.train), n, stream)).split(n)
     test = some(data.test, n, stream.child("test"))
     rows = {"floor": floor, "samples": own, "ceiling": _independent(data, n, stream.child("ceiling"))}
     against = Against(
@@ -112,20 +112,20 @@ def measure_samples(
             tell(f"a classifier learns from the {name}")
             table[name] |= of_labels(data, rows[name], test, spaces.classes, features_seed)
     about: dict[str, Any] = {"data": data.name, "binarisation": data.binarisation, "seed": seed}
-    about["weights"] = weights or "not told"
-    about["sampling"] = {k: v if isinstance(v, int | float) else "given" for k, v in sampling.items()}
-    return Measures(table, n, {**about, **spaces.about})
+    given = {name: value for name, value in sampling.items() if value is not None}
+    about["sampling"] = {k: v if isinstance(v, int | float) else "given" for k, v in given.items()}
+    return Measures(table, n, {**about, "weights": weights, **spaces.about})
 
 
-def _training_rows(rows: int, n: int, stream: Stream) -> tuple[Tensor, Tensor]:
-    """Return the numbers of training rows to tell copies by, and of those that stand in for samples.
+def _training_rows(rows: int, n: int, stream: Stream) -> Tensor:
+    """Return the numbers of n training rows to tell copies by, and then of n that stand in for samples.
 
     No row is in both, unless there are fewer than 2 n.
     """
     seen = stream.child("seen").permutation(rows)[:n]
     order = stream.child("floor").permutation(rows)
     others = order[~torch.isin(order, seen)] if 2 * n <= rows else order
-    return seen, others[:n]
+    return torch.cat((seen, others[:n]))
 
 
 def _independent(data: Dataset, n: int, stream: Stream) -> Tensor:
@@ -193,7 +193,7 @@ def _check_values(rows: Tensor, data: Dataset) -> None:
         got = f"{float(rows[row, column]):g} in row {row}, column {column} (from 0)"
         expected = f"{low:g} or {high:g}" if bits else f"from {low:g} to {high:g}"
         raise DataError(f"samples: got {got}, expected values {expected} as in the test rows of {data.name}")
-    if data.kind == "integers" and rows.is_floating_point() and float(rows.max()) <= 1:
+    if high > 1 and data.kind == "integers" and bool((rows != rows.round()).any()) and float(rows.max()) <= 1:
         expected = f"values up to {high:g} as in {data.name}, or data of binarisation='none'"
         raise DataError(f"samples: got none above 1, expected {expected}")
 
@@ -205,6 +205,8 @@ def _limits(data: Dataset) -> tuple[float, float, bool]:
     if data.levels is not None or data.kind == "bits":
         return 0, 1, True
     if data.kind == "integers":
-        least = min(0, int(data.train.min()), int(data.test.min()))
-        return least, max(white(data), int(data.test.max())), False
+        splits = [rows[:, : data.columns] for rows in (data.train, data.test)]
+        if data.train.dtype == torch.uint8:
+            return 0, white(data), False
+        return min(int(rows.min()) for rows in splits), max(int(rows.max()) for rows in splits), False
     return -torch.inf, torch.inf, False

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Seen", "Spaces", "open_spaces"]
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
 from torch import Tensor
@@ -18,7 +19,7 @@ from ..features import (
     class_codes,
     class_names,
     classifier_for,
-    rows_as_images,
+    images_of,
     suits_nets,
 )
 
@@ -85,25 +86,25 @@ def open_spaces(
             got = f"a network, and rows of shape {data.shape} in {data.name}"
             raise ArgumentError(f"inception: got {got}, expected None, as these are no images for it")
         return Spaces(Tensor.double, [], None, None, None, Tensor.double, {"features": "values"})
-    channels = data.shape[0] if len(data.shape) == 3 else 1
+    blank = images_of(data, "test", 0)
     seeds = [seed + number for number in range(NETS)]
-    random = [_of_rows(data, RandomFeatures(channels, each).features) for each in seeds]
+    random = [_of_rows(blank, RandomFeatures(blank.shape[0], each).features) for each in seeds]
     about: dict[str, Any] = {"features": "random net", "random nets": seeds}
     main, classes, shares = random[0], None, None
     if "train" in data.labels:
         net = classifier_for(data, seed=seed, progress=progress)
-        main, classes = _of_rows(data, net.features), _of_rows(data, net.predict)
+        main, classes = _of_rows(blank, net.features), _of_rows(blank, net.predict)
         shares = class_codes(data, "train").bincount(minlength=len(class_names(data)))
         told = {"seed": net.seed, "sha256": net.digest, "accuracy": net.accuracy}
         about |= {"features": "classifier", "classifier": told}
-    fid = None if inception is None else _of_rows(data, inception.features)
+    fid = None if inception is None else _of_rows(blank, inception.features)
     if inception is not None:
         about["inception"] = inception.about
-    return Spaces(main, random, fid, classes, shares, _of_rows(data, _values), about)
+    return Spaces(main, random, fid, classes, shares, _of_rows(blank, _values), about)
 
 
-def _of_rows(data: Dataset, function: Callable[[Images], Tensor]) -> Features:
-    return lambda rows: function(rows_as_images(data, rows))
+def _of_rows(blank: Images, function: Callable[[Images], Tensor]) -> Features:
+    return lambda rows: function(replace(blank, rows=rows))
 
 
 def _values(images: Images) -> Tensor:

@@ -71,7 +71,8 @@ class Measures:
         if classifier is not None:
             accuracy = "unknown" if classifier["accuracy"] is None else f"{classifier['accuracy']:.2%}"
             told += f" {classifier['sha256']} of seed {classifier['seed']}, validation accuracy {accuracy}"
-        return f"{told}; weights: {about['weights']}."
+        weights = about.get("weights")
+        return f"{told}." if weights is None else f"{told}; weights: {weights}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as JSON values."""

@@ -5,10 +5,10 @@ Of two Gaussians it is the Wasserstein distance, squared,
 .. math:: |\mu_1 - \mu_2|^2 + \operatorname{tr}\bigl(\Sigma_1 + \Sigma_2
     - 2 (\Sigma_1^{1/2} \Sigma_2 \Sigma_1^{1/2})^{1/2}\bigr),
 
-taken here by symmetric eigenvalues alone, so that no root is ever imaginary. It is biased upward, of two sets
-of n rows with d independent features of variance 1 by about d (d + 5) / 2n: compare numbers of equally many
-rows, and look at that of real rows against real rows. On the features of the Inception network of 2015, and
-on no others, it is called FID.
+taken here by symmetric eigenvalues alone, so that no root is ever imaginary. It is biased upward: for two
+sets of n rows with d independent features of variance 1, by about d (d + 5) / 2n. Compare numbers of equally
+many rows, and look at that of real rows against real rows. On the features of the Inception network of 2015,
+and on no others, it is called FID.
 
 References:
     | GANs trained by a two time-scale update rule converge to a local Nash equilibrium (Heusel et al., 2017)

@@ -287,10 +287,9 @@ class GAN(GenerativeModel):
         for name, network in self.networks.items():
             if not isinstance(network, Network):
                 continue
-            for what, got in network.rows._asdict().items():
-                own = getattr(self, what)
-                if got != own:
-                    raise ArgumentError(f"{name}: got one for rows of {what} {got}, expected {what} {own}")
+            got, own = network.rows, Rows(self.shape, self.classes, self.bounded)
+            if got._replace(shape=tuple(got.shape)) != own:
+                raise ArgumentError(f"{name}: got one for {_rows(got)}, expected one for {_rows(own)}")
 
     @torch.no_grad()
     def _try(self) -> None:
@@ -364,6 +363,13 @@ def _classes(value: Any) -> int | None:
     if value is not None and _positive("classes", value) < 2:
         raise invalid("classes", value, "at least two classes")
     return value
+
+
+def _rows(rows: Rows) -> str:
+    """Say what rows a network is made for."""
+    values = "from -1 to 1" if rows.bounded else "real"
+    classes = "no" if rows.classes is None else f"{rows.classes}"
+    return f"rows of shape {tuple(rows.shape)}, values {values}, {classes} classes"
 
 
 def _unfit(name: str, error: Exception, expected: str) -> ArgumentError:
