@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from prdc import compute_prdc
 from scipy.linalg import sqrtm
 from scipy.stats import binom
 
@@ -148,6 +149,14 @@ def test_precision_recall_density_coverage_equal_their_formulas(blocks, k, whole
     found = density_coverage(x, y, k)
     assert found.density == pytest.approx(counts(x, y, k, False).sum() / (k * len(y)))
     assert found.coverage == pytest.approx(counts(x, y, k, False).any(1).mean())
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_precision_recall_density_coverage_are_those_of_their_authors_package(k):
+    """Its balls are open, which matters only where rows are equally far from each other."""
+    x, y = normal(150, 5), normal(120, 5, seed=1, shift=0.3, scale=0.8)
+    found = {**precision_recall(x, y, k)._asdict(), **density_coverage(x, y, k)._asdict()}
+    assert found == pytest.approx(compute_prdc(x, y, k))
 
 
 def test_an_outlier_among_the_samples_raises_recall_and_not_coverage():
