@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from _runs import begun, seconds_before, seconds_of
+from _runs import gone_on, seconds_before, seconds_of
 
 import harmonium as hm
 from harmonium.models import error_rate
@@ -36,28 +37,24 @@ def pretrained(
     data = hm.datasets.load("mnist", validation=0)
     rule = hm.CD() if sparsity is None else hm.CD(centred=False, sparsity_target=sparsity)
     own = {} if sparsity is None else {"sparsity": sparsity}
-    if begun(out, layers=layers, epochs=epochs, seed=seed, **own):
-        history = hm.resume(out, data, callback=show)
-    else:
-        history = hm.pretrain(
-            hm.DBN(layers, seed=seed),
-            data,
-            rule,
-            out=out,
-            means=True,
-            upside_down=False,
-            epochs=epochs,
-            batch_size=100,
-            lr=0.05,
-            momentum=0.9,
-            weight_decay=2e-4,
-            seed=seed,
-            callback=show,
-        )
+    start = partial(
+        hm.pretrain,
+        hm.DBN(layers, seed=seed),
+        data,
+        rule,
+        means=True,
+        upside_down=False,
+        epochs=epochs,
+        batch_size=100,
+        lr=0.05,
+        momentum=0.9,
+        weight_decay=2e-4,
+        seed=seed,
+    )
+    settings = {"layers": layers, "epochs": epochs, "seed": seed, **own}
+    history = gone_on(out, settings, data, start, show)
     model = history.model
     assert isinstance(model, hm.DBN)
-    if history.stopped == "interrupted":
-        raise SystemExit(f"{out}: interrupted; the same command goes on")
     ends = {record["layer"]: record["seconds"] for record in history.records}
     return model, sum(ends.values())
 

@@ -58,6 +58,36 @@ def begun(out: str | Path, **settings: Any) -> bool:
     return found
 
 
+def gone_on(
+    out: str | Path,
+    settings: dict[str, Any],
+    data: hm.Dataset,
+    start: Callable[..., hm.History],
+    callback: Callable[[dict[str, Any]], Any],
+    **own: Any,
+) -> hm.History:
+    """Train into a run folder, or go on with the run that is there.
+
+    Arguments:
+        out: The run folder.
+        settings: What it depends on, as JSON values.
+        data: The data set.
+        start: Begins the training, given ``out`` and ``callback``.
+        callback: Called with the record of each epoch.
+        own: Arguments of :func:`harmonium.resume`.
+
+    Raises:
+        SystemExit: It was interrupted.
+    """
+    if begun(out, **settings):
+        history = hm.resume(out, data, callback=callback, **own)
+    else:
+        history = start(out=out, callback=callback)
+    if history.stopped == "interrupted":
+        raise SystemExit(f"{out}: interrupted; the same command goes on")
+    return history
+
+
 def played(
     out: str | Path,
     settings: dict[str, Any],
@@ -85,10 +115,4 @@ def played(
         print(Path(out).name, told, flush=True)
         return bool(record["seconds"] > 60 * minutes)
 
-    if begun(out, **settings):
-        history = hm.resume(out, data, callback=late, **own)
-    else:
-        history = start(out=out, callback=late)
-    if history.stopped == "interrupted":
-        raise SystemExit(f"{out}: interrupted; the same command goes on")
-    return history
+    return gone_on(out, settings, data, start, late, **own)

@@ -19,11 +19,12 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from functools import partial
 from typing import Any
 
 import torch
 from _networks import LAYERS, show, wrong
-from _runs import begun
+from _runs import begun, gone_on
 from _table import keep
 from torch import Tensor
 
@@ -70,21 +71,18 @@ def main() -> None:
 def trained(args: argparse.Namespace, data: hm.Dataset) -> tuple[hm.DBN, float]:
     """Return the network trained layer by layer, and the seconds it took."""
     names = ("data", "layers", "epochs", "lr", "chains", "seed")
-    if begun(args.out, **{name: getattr(args, name) for name in names}):
-        history = hm.resume(args.out, data, callback=show)
-    else:
-        history = hm.pretrain(
-            hm.DBN([data.columns, *args.layers], classes=CLASSES, seed=args.seed),
-            data,
-            hm.PCD(chains=args.chains),
-            out=args.out,
-            epochs=args.epochs,
-            lr=args.lr,
-            batch_size=args.chains,
-            seed=args.seed,
-            callback=show,
-        )
-    return finished(history)
+    start = partial(
+        hm.pretrain,
+        hm.DBN([data.columns, *args.layers], classes=CLASSES, seed=args.seed),
+        data,
+        hm.PCD(chains=args.chains),
+        epochs=args.epochs,
+        lr=args.lr,
+        batch_size=args.chains,
+        seed=args.seed,
+    )
+    settings = {name: getattr(args, name) for name in names}
+    return finished(gone_on(args.out, settings, data, start, show))
 
 
 def up_down(args: argparse.Namespace, data: hm.Dataset, layered: hm.DBN) -> tuple[hm.DBN, float]:

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from _networks import machine as before
 from _networks import wrong
-from _runs import begun, seconds_before, seconds_of, settings_of
+from _runs import gone_on, seconds_before, seconds_of, settings_of
 from _table import keep
 from torch import Tensor
 
@@ -79,22 +79,15 @@ def main() -> None:
 
 def machine(args: argparse.Namespace, data: hm.Dataset, judged: Tensor, gaps: Tensor) -> dict[str, Any]:
     """Train the machine, or go on with it, and return its row of the table."""
-    if begun(args.out, **settings_of(args, "network")):
-        history = hm.resume(args.out, data, callback=show)
-    else:
-        names = ("sweeps", "known", "label_known", "label_cost")
-        rule = hm.MultiPrediction(**{name: getattr(args, name) for name in names})
-        names = ("epochs", "lr", "momentum", "max_norm", "weight_decay", "batch_size", "averaging", "seed")
-        history = hm.fit(
-            first(args),
-            data,
-            rule,
-            out=args.out,
-            callback=show,
-            **{name: getattr(args, name) for name in names},
-        )
-    if history.stopped == "interrupted":
-        raise SystemExit(f"{args.out}: interrupted; the same command goes on")
+    names = ("sweeps", "known", "label_known", "label_cost")
+    rule = hm.MultiPrediction(**{name: getattr(args, name) for name in names})
+    names = ("epochs", "lr", "momentum", "max_norm", "weight_decay", "batch_size", "averaging", "seed")
+    options = {name: getattr(args, name) for name in names}
+
+    def start(**how: Any) -> hm.History:
+        return hm.fit(first(args), data, rule, **options, **how)
+
+    history = gone_on(args.out, settings_of(args, "network"), data, start, show)
     model, multi = history.model, {"inference": "multi-inference"}
     return row(
         "DBM, multi-prediction",
