@@ -121,6 +121,10 @@ def test_every_setting_is_listed():
     words = " ".join(text.split())
     assert "what the players lose: minimax, nonsaturating, least-squares, wasserstein, hinge" in words
     assert "(default: 32 for dcgan, 64 for resnet, 48 for modern)" in words
+    assert (
+        "channels next to the image, doubled at each halving (dcgan); channels of all layers (resnet)"
+        in words
+    )
     assert "rule.discriminator_steps 1 the discriminator's updates" in words
 
 

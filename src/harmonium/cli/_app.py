@@ -556,7 +556,7 @@ def demo(
     quick: Annotated[bool, typer.Option("--quick", help="The RBM alone, trained for a few seconds.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a machine of each family on digits in two or three minutes, evaluate them, and write reports.
+    """Train a machine of each family on digits in a minute or so, evaluate them, and write reports.
 
     The first, an RBM, is trained the longest; RUN is its folder, and those of the others are called
     RUN-boltzmann, RUN-dbn, RUN-dbm and RUN-gan.

@@ -1,4 +1,4 @@
-"""The demonstration: a machine of each family trained, evaluated and reported on, in two or three minutes."""
+"""The demonstration: a machine of each family trained, evaluated and reported on, in a minute or so."""
 
 from __future__ import annotations
 

@@ -308,24 +308,28 @@ def _hidden_keys(models: Sequence[str]) -> Keys:
 
 
 def _owned_keys(prefix: str, owners: Mapping[str, type[Settings]]) -> Keys:
-    """Return the keys of several groups of settings; where they differ, those of the first that has them.
+    """Return the keys of several groups of settings, which tell whose they are where not all have them.
 
-    Defaults that differ are told in the meaning.
+    Where meanings or defaults differ, each is told with its owners.
     """
-    keys: Keys = {}
-    have: dict[str, dict[str, Any]] = {}
+    have: dict[str, dict[str, Key]] = {}
     for owner, settings in owners.items():
         for name, key in _field_keys(settings).items():
-            keys.setdefault(prefix + name, key)
-            have.setdefault(prefix + name, {})[owner] = key.default
-    for name, defaults in have.items():
-        key, told = keys[name], ", ".join(defaults)
-        if any(default != key.default for default in defaults.values()):
-            told = ", ".join(f"{default} for {owner}" for owner, default in defaults.items())
-            keys[name] = key._replace(default=None, meaning=f"{key.meaning} (default: {told})")
-        elif len(defaults) < len(owners):
-            keys[name] = key._replace(meaning=f"{key.meaning} ({told})")
-    return keys
+            have.setdefault(prefix + name, {})[owner] = key
+    return {name: _shared(keys, len(keys) == len(owners)) for name, keys in have.items()}
+
+
+def _shared(keys: Mapping[str, Key], all_have: bool) -> Key:
+    """Return one key for those that owners have by the same name."""
+    first, meanings = next(iter(keys.values())), dict[str, list[str]]()
+    for owner, key in keys.items():
+        meanings.setdefault(key.meaning, []).append(owner)
+    whose = [f"{meaning} ({', '.join(names)})" for meaning, names in meanings.items()]
+    told = first.meaning if all_have and len(meanings) == 1 else "; ".join(whose)
+    if all(key.default == first.default for key in keys.values()):
+        return first._replace(meaning=told)
+    defaults = ", ".join(f"{key.default} for {owner}" for owner, key in keys.items())
+    return first._replace(default=None, meaning=f"{told} (default: {defaults})")
 
 
 def _field_keys(settings: type[Settings]) -> Keys:
