@@ -19,6 +19,7 @@ from harmonium.errors import ArgumentError, TrainingError
 from harmonium.learning import AUGMENTATIONS, PAYOFFS, Batch, augment
 from harmonium.learning._slopes import between, change_squared, slope, slope_squared
 from harmonium.models import GAN
+from harmonium.models._networks import NETWORKS, Family
 from harmonium.training import Options, diagnose
 from harmonium.training._optimiser import Average
 
@@ -579,6 +580,16 @@ def test_a_fit_takes_what_is_usual_for_the_rule_unless_told(tmp_path):
     assert options["optimizer"] == "Adam"
     assert (options["betas"], options["lr"]) == ([0.5, 0.9], 0.01)
     assert Options().optimizer == "sgd"
+
+
+def test_each_family_of_networks_has_a_learning_rate_of_its_own(tmp_path):
+    rates = {name: family.rate for name, family in NETWORKS.items()}
+    assert rates["dcgan"] > rates["modern"] == rates["mlp"] == Family.rate
+    own = GAN(nn.Linear(3, 2), nn.Linear(2, 1), latent=3, shape=(2,))
+    assert (GAN.of("dcgan", (8, 8)).usual_rate, own.usual_rate) == (rates["dcgan"], Family.rate)
+    model = GAN.of("dcgan", (8, 8), width=4, latent=3)
+    record = hm.fit(model, images(20), hm.Adversarial(), epochs=1).records[-1]
+    assert record["lr"] == rates["dcgan"]
 
 
 def test_each_epoch_tells_of_both_players_and_of_samples(tmp_path):

@@ -13,7 +13,6 @@ from harmonium import Stream
 from harmonium.errors import ArgumentError, ArgumentTypeError
 from harmonium.training import Options
 from harmonium.training._components import principal_components
-from harmonium.training._run import default_rate
 from harmonium.training._source import open_source
 
 COLUMNS = 60
@@ -251,7 +250,7 @@ def test_mistakes_are_named():
     ids=str,
 )
 def test_the_rate_is_lower_where_some_units_are_real(model, rate):
-    assert default_rate(model) == rate
+    assert model.usual_rate == rate
     low, high = sorted({0.05, 0.005})
     description = " ".join(Options.model_fields["lr"].description.split())
     assert f"{high:g}" in description

@@ -75,7 +75,6 @@ class Adversarial(Rule):
     fits: ClassVar[type[Model]] = GAN
     usual: ClassVar[dict[str, Any]] = {
         "batch_size": 64,
-        "lr": 5e-4,
         "schedule": "constant",
         "optimizer": "Adam",
         "betas": (0.0, 0.99),

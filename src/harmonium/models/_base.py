@@ -66,6 +66,12 @@ class Model(nn.Module, ABC):
         return {}
 
     @property
+    def usual_rate(self) -> float:
+        """The learning rate of a fit that is given none."""
+        units = [module for module in self.modules() if isinstance(module, Unit)]
+        return 0.05 if all(unit.discrete for unit in units) else 0.005
+
+    @property
     def device(self) -> torch.device:
         """Where the parameters are."""
         return self.visible.bias.device

@@ -171,6 +171,11 @@ class GAN(GenerativeModel):
         return next(self.generator.parameters()).dtype
 
     @property
+    def usual_rate(self) -> float:
+        family = self.generator.family if isinstance(self.generator, Network) else Family
+        return family.rate
+
+    @property
     def networks(self) -> dict[str, nn.Module]:
         """Both players by name."""
         return {"discriminator": self.discriminator, "generator": self.generator}

@@ -18,7 +18,6 @@ from ._lifted import open_data
 from ._optimiser import Optimisers
 from ._options import Options
 from ._penalties import Penalties
-from ._run import default_rate
 
 
 @dataclass
@@ -64,7 +63,7 @@ def advance(model: Model, data: Any, rule: Rule, course: Course, **options: Any)
         model.initialise(source.mean().to(model.visible.bias))
     state = {name: value.to(model.device) for name, value in course.state.items()}
     state = state or rule.init(model, stream)
-    rate = settings.lr or default_rate(model)
+    rate = settings.lr or model.usual_rate
     penalties = Penalties(model, settings)
     groups = rule.parameters(model, state)
     optimisers = Optimisers(groups, settings, rate, model.project, penalties, rule.rates(model))

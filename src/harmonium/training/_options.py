@@ -61,7 +61,10 @@ class Options(Settings):
     ] = "base-rates"
     lr: Annotated[
         float | None,
-        Field(gt=0, description="learning rate; by default 0.05, 0.005 with Gaussian or ReLU units"),
+        Field(
+            gt=0,
+            description="learning rate; by default 0.05, 0.005 with Gaussian or ReLU units, a network's own",
+        ),
     ] = None
     schedule: Annotated[
         str | Callable[[float], float],

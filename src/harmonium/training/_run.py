@@ -16,7 +16,6 @@ from ..errors import FileError, TrainingError, show
 from ..learning import Batch, Rule
 from ..models import Model, PairwiseModel, check_transform, save
 from ..random import Stream
-from ..units import Unit
 from ._beside import kept_beside
 from ._checks import (
     check_config,
@@ -88,7 +87,7 @@ class Run:
         groups = rule.parameters(model)
         check_trainable(groups)
         penalties = Penalties(model, options)
-        rate = options.lr or default_rate(model)
+        rate = options.lr or model.usual_rate
         self.optimisers = Optimisers(groups, options, rate, model.project, penalties, rule.rates(model))
         self.moving = Moving(options, rule, self.optimisers)
         check_rule(self.moving.last, model)
@@ -345,12 +344,6 @@ def take_transform(model: Model, data: Any, folder: RunFolder | None) -> None:
     if folder is not None:
         folder.keep_transform(model.transform)
         folder.keep_schema(model.schema)
-
-
-def default_rate(model: Model) -> float:
-    """Return the learning rate for the units at hand."""
-    units = [module for module in model.modules() if isinstance(module, Unit)]
-    return 0.05 if all(unit.discrete for unit in units) else 0.005
 
 
 def _parts(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:

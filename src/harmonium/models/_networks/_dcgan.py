@@ -39,6 +39,7 @@ class DCGAN(Family):
     """
 
     name: ClassVar[str] = "dcgan"
+    rate: ClassVar[float] = 2e-3
     width: Annotated[int, Field(ge=1, description="channels next to the image, doubled at each halving")] = 32
     normalisation: Annotated[
         Literal["spectral", "batch", "none"], Field(description="of the discriminator's layers")

@@ -33,6 +33,8 @@ class Family(Settings, ABC):
     name: ClassVar[str]
     law: ClassVar[str] = "normal"
     """The law of the latent numbers, by its name in ``LAWS``."""
+    rate: ClassVar[float] = 5e-4
+    """The learning rate that suits both networks, where a fit is given none."""
     latent: Annotated[int, Field(ge=1, description="how many latent numbers the generator takes")] = 64
 
     @abstractmethod
