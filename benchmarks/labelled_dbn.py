@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 from _networks import LAYERS, show, wrong
-from _runs import begun, gone_on
+from _runs import gone_on
 from _table import keep
 from torch import Tensor
 
@@ -89,19 +89,24 @@ def up_down(args: argparse.Namespace, data: hm.Dataset, layered: hm.DBN) -> tupl
     """Return the network tuned as a whole, and the seconds it took; the one given is tuned."""
     out = f"{args.out}-up-down"
     names = ("up_down", "up_down_lr", "up_down_steps", "seed")
-    if begun(out, **{name: getattr(args, name) for name in names}):
-        return finished(hm.resume(out, data, callback=show))
     layered.untie()
-    rule = hm.WakeSleep(steps=args.up_down_steps)
-    settings: dict[str, Any] = {"lr": args.up_down_lr, "batch_size": 100, "seed": args.seed}
-    return finished(hm.fit(layered, data, rule, out=out, epochs=args.up_down, callback=show, **settings))
+    start = partial(
+        hm.fit,
+        layered,
+        data,
+        hm.WakeSleep(steps=args.up_down_steps),
+        epochs=args.up_down,
+        lr=args.up_down_lr,
+        batch_size=100,
+        seed=args.seed,
+    )
+    settings = {name: getattr(args, name) for name in names}
+    return finished(gone_on(out, settings, data, start, show))
 
 
 def finished(history: hm.History) -> tuple[hm.DBN, float]:
     """Return the network of a run that has ended, and its seconds."""
     assert isinstance(history.model, hm.DBN)
-    if history.stopped == "interrupted":
-        raise SystemExit("interrupted; the same command goes on")
     ends = {record.get("layer", 1): record["seconds"] for record in history.records}
     return history.model, sum(ends.values())
 
@@ -110,22 +115,22 @@ def classifier(args: argparse.Namespace) -> tuple[hm.MLP, dict[str, Any]]:
     """Return the judge, and its errors."""
     data = hm.datasets.load(args.data, with_labels=True)
     out = f"{args.out}-judge"
-    if begun(out, data=args.data, epochs=args.judge, seed=args.seed):
-        history = hm.resume(out, data, callback=show)
-    else:
-        model = hm.MLP(
-            [data.columns, 800, 800],
-            CLASSES,
-            activation="relu",
-            dropout=0.5,
-            input_dropout=0.2,
-            seed=args.seed,
-        )
-        settings: dict[str, Any] = {"lr": 0.05, "max_norm": 3.0, "averaging": 0.1, "patience": args.judge}
-        history = hm.finetune(
-            model, data, out=out, epochs=args.judge, callback=show, seed=args.seed, **settings
-        )
-    judge = history.model
+    fresh = hm.MLP(
+        [data.columns, 800, 800], CLASSES, activation="relu", dropout=0.5, input_dropout=0.2, seed=args.seed
+    )
+    start = partial(
+        hm.finetune,
+        fresh,
+        data,
+        epochs=args.judge,
+        lr=0.05,
+        max_norm=3.0,
+        averaging=0.1,
+        patience=args.judge,
+        seed=args.seed,
+    )
+    settings = {"data": args.data, "epochs": args.judge, "seed": args.seed}
+    judge = gone_on(out, settings, data, start, show).model
     assert isinstance(judge, hm.MLP)
     return judge, {
         "judge's validation error %": wrong(judge, data.validation),

@@ -25,12 +25,13 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from _networks import machine
-from _runs import begun, seconds_before, seconds_of, settings_of
+from _runs import gone_on, seconds_before, seconds_of, settings_of
 from _table import keep
 from torch import Tensor
 
@@ -145,8 +146,12 @@ def arguments() -> argparse.Namespace:
 
 def train(args: argparse.Namespace, data: hm.Dataset) -> hm.History:
     """Train the machine, or go on with it."""
-    if begun(args.out, **settings_of(args, "rows", "samples", "runs", "betas", "equilibrate")):
-        return hm.resume(args.out, data, callback=show)
+    settings = settings_of(args, "rows", "samples", "runs", "betas", "equilibrate")
+    return gone_on(args.out, settings, data, partial(begin, args, data), show)
+
+
+def begin(args: argparse.Namespace, data: hm.Dataset, **options: Any) -> hm.History:
+    """Train a fresh machine, or one that other runs have begun."""
     *below, steps = args.steps
     common: dict[str, Any] = {"chains": args.chains}
     if args.sparsity is not None:
@@ -162,13 +167,11 @@ def train(args: argparse.Namespace, data: hm.Dataset) -> hm.History:
         hidden_pace=args.hidden_pace,
         **common,
     )
-    options: dict[str, Any] = {
-        "out": args.out,
+    options |= {
         "batch_size": args.batch,
         "averaging": args.averaging,
         "likelihood": QUICK,
         "seed": args.seed,
-        "callback": show,
     }
     model = hm.DBM(args.layers, seed=args.seed)
     if args.rbm is not None:

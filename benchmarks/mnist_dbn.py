@@ -15,10 +15,11 @@ import argparse
 import json
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _runs import begun, settings_of
+from _runs import gone_on, settings_of
 from _table import keep
 
 import harmonium as hm
@@ -46,29 +47,27 @@ def main() -> None:
     args = parser.parse_args()
 
     data = hm.datasets.load("mnist", validation=0)
-    if begun(args.out, **settings_of(args, "samples", "runs", "betas", "equilibrate")):
-        history = hm.resume(args.out, data, callback=show)
-    else:
-        history = hm.pretrain(
-            hm.DBN(LAYERS, seed=args.seed),
-            data,
-            hm.PCD(steps=args.steps, chains=args.chains),
-            out=args.out,
-            epochs=args.epochs,
-            lr=args.lr,
-            batch_size=200,
-            likelihood_every=[0, args.every],
-            likelihood=QUICK,
-            seed=args.seed,
-            callback=show,
-        )
+    start = partial(
+        hm.pretrain,
+        hm.DBN(LAYERS, seed=args.seed),
+        data,
+        hm.PCD(steps=args.steps, chains=args.chains),
+        epochs=args.epochs,
+        lr=args.lr,
+        batch_size=200,
+        likelihood_every=[0, args.every],
+        likelihood=QUICK,
+        seed=args.seed,
+    )
+    settings = settings_of(args, "samples", "runs", "betas", "equilibrate")
+    history = gone_on(args.out, settings, data, start, show)
     model = history.model
     assert isinstance(model, hm.DBN)
     layers = [[r for r in history.records if r["layer"] == layer] for layer in (1, 2)]
 
     began = time.monotonic()
-    settings = {"runs": args.runs, "betas": args.betas, "equilibrate": args.equilibrate}
-    log_z = estimated(Path(args.out) / "log_partition.json", model, history.chains, settings)
+    estimate = {"runs": args.runs, "betas": args.betas, "equilibrate": args.equilibrate}
+    log_z = estimated(Path(args.out) / "log_partition.json", model, history.chains, estimate)
     result = hm.log_likelihood(model, data, log_partition=log_z, samples=args.samples)
     row = {
         "epochs": "-".join(str(records[-1]["epoch"]) for records in layers),
@@ -90,7 +89,7 @@ def main() -> None:
     keep(args.table, "DBN 784-500-2000 on MNIST, test set, nats per row", [row])
     grown = None if args.table is None else str(Path(args.table).with_stem(f"{Path(args.table).stem}-growth"))
     title = f"The bound as a layer is added, on {TRAINING_ROWS:,} training rows and on the test set"
-    keep(grown, title, growth(open_run(args.out, data), settings, log_z, result))
+    keep(grown, title, growth(open_run(args.out, data), estimate, log_z, result))
 
 
 def estimated(path: Path, model: hm.DBN | hm.RBM, chains: Any, settings: dict[str, Any]) -> hm.LogPartition:

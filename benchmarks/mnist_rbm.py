@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 
-from _runs import begun, settings_of
+from _runs import gone_on, settings_of
 from _table import keep
 
 import harmonium as hm
@@ -44,23 +45,19 @@ def main() -> None:
     chosen = {k: getattr(args, k) or v for k, v in PRESETS[args.preset].items()}
 
     data = hm.datasets.load("mnist", validation=0)
-    if begun(args.out, **(settings_of(args, "runs", "betas", "equilibrate") | chosen)):
-        history = hm.resume(args.out, data, callback=show)
-    else:
-        rule = hm.PCD(steps=args.steps, chains=chosen.pop("chains"))
-        model = hm.RBM(784, 500, seed=args.seed)
-        history = hm.fit(
-            model,
-            data,
-            rule,
-            out=args.out,
-            momentum=args.momentum,
-            averaging=args.averaging,
-            weight_decay=args.weight_decay,
-            seed=args.seed,
-            callback=show,
-            **chosen,
-        )
+    settings = settings_of(args, "runs", "betas", "equilibrate") | chosen
+    start = partial(
+        hm.fit,
+        hm.RBM(784, 500, seed=args.seed),
+        data,
+        hm.PCD(steps=args.steps, chains=chosen.pop("chains")),
+        momentum=args.momentum,
+        averaging=args.averaging,
+        weight_decay=args.weight_decay,
+        seed=args.seed,
+        **chosen,
+    )
+    history = gone_on(args.out, settings, data, start, show)
     began = time.monotonic()
     result = hm.log_likelihood(
         history.model,

@@ -24,10 +24,11 @@ import argparse
 import math
 import statistics
 import time
+from functools import partial
 from typing import Any
 
 import torch
-from _runs import begun, settings_of
+from _runs import gone_on, settings_of
 from _table import keep
 from torch import Tensor
 
@@ -71,22 +72,20 @@ def main() -> None:
     images = list(data.test[: args.test // args.per_image * args.per_image].split(args.per_image))
     visible = hm.Gaussian(data.columns, args.precision, learn_precision=args.learn)
     rules: list[Any] = [hm.PCD(steps=steps, chains=args.chains) for steps in args.steps]
-    if begun(args.out, **settings_of(args, "samples", "test", "filters", "runs", "betas", "equilibrate")):
-        history = hm.resume(args.out, data, callback=show)
-    else:
-        fresh = hm.DBN([visible, *args.hidden], seed=args.seed)
-        torch.nn.init.constant_(fresh.rbms[0].hidden.bias, args.hidden_bias)
-        history = hm.pretrain(
-            fresh,
-            data,
-            rules,
-            out=args.out,
-            epochs=args.epochs,
-            lr=args.lr,
-            batch_size=args.batch_size,
-            seed=args.seed,
-            callback=show,
-        )
+    fresh = hm.DBN([visible, *args.hidden], seed=args.seed)
+    torch.nn.init.constant_(fresh.rbms[0].hidden.bias, args.hidden_bias)
+    start = partial(
+        hm.pretrain,
+        fresh,
+        data,
+        rules,
+        epochs=args.epochs,
+        lr=args.lr,
+        batch_size=args.batch_size,
+        seed=args.seed,
+    )
+    settings = settings_of(args, "samples", "test", "filters", "runs", "betas", "equilibrate")
+    history = gone_on(args.out, settings, data, start, show)
     model = history.model
     assert isinstance(model, hm.DBN)
     ends = {record["layer"]: record["seconds"] for record in history.records}
