@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=5e-4)
+    parser.add_argument("--loss", default="relativistic")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--picture", help="write samples to this PNG")
     parser.add_argument("--table", help="write the table to this Markdown file")
@@ -83,7 +84,7 @@ def train(args: argparse.Namespace, data: hm.Dataset) -> hm.History:
         hm.fit,
         hm.GAN.of(args.network, data.shape, seed=args.seed, **own),
         data,
-        hm.Adversarial(loss="relativistic", augment=AUGMENT),
+        hm.Adversarial(loss=args.loss, augment=AUGMENT),
         epochs=EPOCHS,
         batch_size=args.batch_size,
         lr=args.lr,
