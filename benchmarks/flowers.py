@@ -1,7 +1,7 @@
 """Colour photographs, 64 x 64, from a folder and from an LMDB database of the same images.
 
 The photographs of a folder (TensorFlow's flower_photos, say; sub-folders train and test are its splits) are
-cropped about their centres, resized, and learned by the modern network with the relativistic loss, horizontal
+cropped about their centres, resized, and learned by a DCGAN with the relativistic loss, horizontal
 flips and an augmented discriminator, for ``--minutes`` of training. ``--lmdb`` writes the same images into a
 database first, as LSUN's are laid out, if it is not there, and learns from that. The table has the measures
 of the samples with their floor and ceiling, on features of random nets (and of a classifier where sub-folders
@@ -38,11 +38,11 @@ def main() -> None:
     parser.add_argument("--lmdb", help="a database of them, made if it is not there, to learn from")
     parser.add_argument("--out", required=True, help="the run folder; resumed if it exists")
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--network", default="modern")
+    parser.add_argument("--network", default="dcgan")
     parser.add_argument("--width", type=int, help="the network's own by default")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=5e-4)
+    parser.add_argument("--lr", type=float, help="the network's own by default")
     parser.add_argument("--loss", default="relativistic")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--picture", help="write samples to this PNG")
