@@ -34,7 +34,7 @@ def seconds_before(out: str | Path) -> float:
     return sum(seconds_of(run) + seconds_before(run) for run in runs)
 
 
-def _begun(out: str | Path, **settings: Any) -> bool:
+def _begun(out: str | Path, settings: dict[str, Any]) -> bool:
     """Return whether a run folder is there; note what it is made by, beside it, if it is not.
 
     Arguments:
@@ -79,7 +79,7 @@ def gone_on(
     Raises:
         SystemExit: It was interrupted.
     """
-    if _begun(out, **settings):
+    if _begun(out, settings):
         history = hm.resume(out, data, callback=callback, **own)
     else:
         history = start(out=out, callback=callback)

@@ -1,9 +1,9 @@
 """Colour photographs, 64 x 64, from a folder and from an LMDB database of the same images.
 
 The photographs of a folder (TensorFlow's flower_photos, say; sub-folders train and test are its splits) are
-cropped about their centres, resized, and learned by a DCGAN with the relativistic loss, horizontal
-flips and an augmented discriminator, for ``--minutes`` of training. ``--lmdb`` writes the same images into a
-database first, as LSUN's are laid out, if it is not there, and learns from that. The table has the measures
+cropped about their centres, resized, and learned by a DCGAN with the relativistic loss, horizontal flips and
+an augmented discriminator, for ``--minutes`` of training. ``--lmdb`` writes the same images into a database
+first, as LSUN's are laid out, if it is not there, and learns from that. The table has the measures
 of the samples with their floor and ceiling, on features of random nets (and of a classifier where sub-folders
 are classes), and the most memory that the process has taken.
 

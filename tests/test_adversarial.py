@@ -582,7 +582,7 @@ def test_a_fit_takes_what_is_usual_for_the_rule_unless_told(tmp_path):
     assert Options().optimizer == "sgd"
 
 
-def test_each_family_of_networks_has_a_learning_rate_of_its_own(tmp_path):
+def test_each_family_of_networks_has_a_learning_rate_of_its_own():
     rates = {name: family.rate for name, family in NETWORKS.items()}
     assert rates["dcgan"] > rates["modern"] == rates["mlp"] == Family.rate
     own = GAN(nn.Linear(3, 2), nn.Linear(2, 1), latent=3, shape=(2,))
@@ -590,6 +590,8 @@ def test_each_family_of_networks_has_a_learning_rate_of_its_own(tmp_path):
     model = GAN.of("dcgan", (8, 8), width=4, latent=3)
     record = hm.fit(model, images(20), hm.Adversarial(), epochs=1).records[-1]
     assert record["lr"] == rates["dcgan"]
+    described = Options.model_fields["lr"].description
+    assert f"of a gan {Family.rate:g}, or {rates['dcgan']:g} for dcgan networks" in described
 
 
 def test_each_epoch_tells_of_both_players_and_of_samples(tmp_path):

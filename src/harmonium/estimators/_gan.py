@@ -25,7 +25,7 @@ class GANSampler(Estimator):
         shape: The shape of a row that is an image, as (28, 28); (columns) if not given.
         visible: What the columns are: ``auto``, ``bernoulli`` for values from 0 to 1, or ``gaussian``.
         loss: What the players lose: ``nonsaturating``, ``relativistic``, ``wasserstein``, ...; or a rule.
-        learning_rate: By default 0.0005.
+        learning_rate: By default that of the networks' family, 0.002 for ``dcgan`` and 0.0005 for others.
         batch_size: Rows in each update.
         n_iter: Passes over the rows.
         options: More options of ``hm.fit``, by name.
@@ -41,7 +41,7 @@ class GANSampler(Estimator):
         shape: Sequence[int] | None = None,
         visible: str = "auto",
         loss: Any = "nonsaturating",
-        learning_rate: float = 5e-4,
+        learning_rate: float | None = None,
         batch_size: int = 64,
         n_iter: int = 100,
         options: dict[str, Any] | None = None,

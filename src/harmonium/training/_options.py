@@ -63,7 +63,8 @@ class Options(Settings):
         float | None,
         Field(
             gt=0,
-            description="learning rate; by default 0.05, 0.005 with Gaussian or ReLU units, a network's own",
+            description="learning rate; by default 0.05, 0.005 with Gaussian or ReLU units, "
+            "and of a gan 0.0005, or 0.002 for dcgan networks",
         ),
     ] = None
     schedule: Annotated[
