@@ -1,8 +1,8 @@
 """Colour photographs, 64 x 64, from a folder and from an LMDB database of the same images.
 
 The photographs of a folder (TensorFlow's flower_photos, say; sub-folders train and test are its splits) are
-cropped about their centres, resized, and learned by a DCGAN with the relativistic loss, horizontal flips and
-an augmented discriminator, for ``--minutes`` of training. ``--lmdb`` writes the same images into a database
+cropped about their centres, resized, and learned by a DCGAN without normalisation in its discriminator, by the
+nonsaturating loss, with horizontal flips and changed images, for ``--minutes`` of training. ``--lmdb`` writes the same images into a database
 first, as LSUN's are laid out, if it is not there, and learns from that. The table has the measures
 of the samples with their floor and ceiling, on features of random nets (and of a classifier where sub-folders
 are classes), and the most memory that the process has taken.
@@ -40,10 +40,11 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--network", default="dcgan")
     parser.add_argument("--width", type=int, help="the network's own by default")
+    parser.add_argument("--normalisation", default="none", help="of a DCGAN's discriminator")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--lr", type=float, help="the network's own by default")
-    parser.add_argument("--loss", default="relativistic")
+    parser.add_argument("--lr", type=float, default=5e-4)
+    parser.add_argument("--loss", default="nonsaturating")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--picture", help="write samples to this PNG")
     parser.add_argument("--table", help="write the table to this Markdown file")
@@ -80,6 +81,7 @@ def train(args: argparse.Namespace, data: hm.Dataset) -> hm.History:
     """Train the network for its minutes, or go on with it."""
 
     own = {"width": args.width} if args.width else {}
+    own |= {"normalisation": args.normalisation} if args.network == "dcgan" else {}
     start = partial(
         hm.fit,
         hm.GAN.of(args.network, data.shape, seed=args.seed, **own),

@@ -19,7 +19,7 @@ from harmonium.errors import ArgumentError, TrainingError
 from harmonium.learning import AUGMENTATIONS, PAYOFFS, Batch, augment
 from harmonium.learning._slopes import between, change_squared, slope, slope_squared
 from harmonium.models import GAN
-from harmonium.models._networks import NETWORKS, Family
+from harmonium.models._networks import NETWORKS, RATE, Rows
 from harmonium.training import Options, diagnose
 from harmonium.training._optimiser import Average
 
@@ -582,16 +582,21 @@ def test_a_fit_takes_what_is_usual_for_the_rule_unless_told(tmp_path):
     assert Options().optimizer == "sgd"
 
 
-def test_each_family_of_networks_has_a_learning_rate_of_its_own():
-    rates = {name: family.rate for name, family in NETWORKS.items()}
-    assert rates["dcgan"] > rates["modern"] == rates["mlp"] == Family.rate
+def test_each_family_of_networks_has_a_learning_rate_of_its_own(tmp_path):
     own = GAN(nn.Linear(3, 2), nn.Linear(2, 1), latent=3, shape=(2,))
-    assert (GAN.of("dcgan", (8, 8)).usual_rate, own.usual_rate) == (rates["dcgan"], Family.rate)
+    assert own.usual_rate == RATE
+    for side in (28, 32, 64):
+        rates = {name: family().rate(Rows((1, side, side))) for name, family in NETWORKS.items()}
+        small = rates.pop("dcgan")
+        assert set(rates.values()) == {RATE}
+        assert small == (2e-3 if side == 28 else RATE)
+    assert NETWORKS["dcgan"](normalisation="none").rate(Rows((1, 28, 28))) == RATE
     model = GAN.of("dcgan", (8, 8), width=4, latent=3)
-    record = hm.fit(model, images(20), hm.Adversarial(), epochs=1).records[-1]
-    assert record["lr"] == rates["dcgan"]
+    record = hm.fit(model, images(20), hm.Adversarial(), epochs=1, out=tmp_path / "run").records[-1]
+    assert record["lr"] == 2e-3
+    assert hm.training.RunFolder(tmp_path / "run").config()["options"]["lr"] == 2e-3
     described = Options.model_fields["lr"].description
-    assert f"of a gan {Family.rate:g}, or {rates['dcgan']:g} for dcgan networks" in described
+    assert f"of a gan {RATE:g}, or 0.002 for dcgan networks of images up to 28 x 28" in described
 
 
 def test_each_epoch_tells_of_both_players_and_of_samples(tmp_path):
@@ -636,6 +641,8 @@ def test_scores_of_an_epoch_are_those_of_the_model():
     assert record["train/told"] == pytest.approx(float((scores[:, None] > others).double().mean()))
     spread = made.double().var(0, correction=0).sum() / data.double().var(0, correction=0).sum()
     assert record["samples/spread"] == pytest.approx(float(spread))
+    deviation = torch.cat((scores, others)).double().std(correction=0)
+    assert record["samples/score_deviation"] == pytest.approx(float(deviation), rel=1e-5)
 
 
 def test_a_discriminator_that_has_won_is_told_of(caplog):
@@ -666,6 +673,26 @@ def test_a_discriminator_that_has_won_is_told_of(caplog):
     assert "told from data" not in {finding.name for finding in diagnose(model, critic, data)}
     verdicts = {finding.name: finding.verdict for finding in diagnose(model, history, data)}
     assert verdicts["told from data"] == verdicts["spread of made rows"] == "bad"
+
+
+def test_a_discriminator_that_tells_nothing_is_told_of(caplog):
+    judge, maker = nn.Linear(2, 1), nn.Linear(1, 2)
+    with torch.no_grad():
+        judge.weight.zero_()
+    model = GAN(maker, judge, latent=1, shape=(2,), visible=hm.Gaussian(2))
+    data = rows(40).float()
+    with caplog.at_level(logging.WARNING, "harmonium"):
+        history = train(model, data, lr=1e-12, batch_size=2, epochs=26)
+    assert [record.getMessage() for record in caplog.records] == [
+        "training: the discriminator gives all rows nearly the same score (a standard deviation of 0); unless "
+        "made rows are like data, it has died: lower lr, or take networks without spectral norms"
+    ]
+    last = history.records[-1]
+    assert last["train/told"] == last["rule/told"] == 0.5
+    assert last["samples/score_deviation"] < 1e-6
+    found = {finding.name: finding for finding in diagnose(model, history, data)}["told from data"]
+    assert (found.verdict, found.value) == ("unknown", 0.5)
+    assert "lower lr" in found.advice
 
 
 def test_values_that_are_not_finite_end_the_run_with_what_to_try():

@@ -32,8 +32,7 @@ from ..errors import ArgumentError, ArgumentTypeError, choose, invalid, show
 from ..random import Stream
 from ..units import Bernoulli, Categorical, Mixed, Unit, as_rows, unit_from_config
 from ._base import GenerativeModel
-from ._networks import NETWORKS, Family, Rows
-from ._networks._family import Network
+from ._networks import NETWORKS, RATE, Family, Network, Rows
 
 _ROWS = 256
 
@@ -172,8 +171,13 @@ class GAN(GenerativeModel):
 
     @property
     def usual_rate(self) -> float:
-        family = self.generator.family if isinstance(self.generator, Network) else Family
-        return family.rate
+        player = self.discriminator
+        return player.family.rate(player.rows) if isinstance(player, Network) else RATE
+
+    @property
+    def foreign(self) -> bool:
+        """Whether a network is of no family, so that nothing is known of how it works."""
+        return not all(isinstance(network, Network) for network in self.networks.values())
 
     @property
     def networks(self) -> dict[str, nn.Module]:

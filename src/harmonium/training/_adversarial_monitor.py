@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AdversarialMonitor", "spread"]
+__all__ = ["AdversarialMonitor", "spread", "tells_nothing"]
 
 import logging
 
@@ -16,6 +16,7 @@ from ._monitor import Monitor, Record
 
 _LOGGER = logging.getLogger("harmonium")
 _WON = 0.995
+_EVEN, _FLAT, _LONG = 0.03, 0.01, 500
 
 
 class AdversarialMonitor(Monitor):
@@ -25,6 +26,8 @@ class AdversarialMonitor(Monitor):
     epoch, and in evaluation mode. ``told`` is the share of pairs in which the discriminator gives the row of
     data the higher score; if it is larger for training rows than for validation rows, it knows the former by
     heart. ``spread`` is the total variance of made rows over that of data: near 0 they are all alike.
+    ``score_deviation`` is the standard deviation of the scores of training rows and made rows together: near 0
+    the discriminator tells nothing apart.
     """
 
     warned = False
@@ -40,17 +43,26 @@ class AdversarialMonitor(Monitor):
         record = super().epoch(model, state)
         record["samples/score"] = float(self.against.mean())
         record["samples/spread"] = spread(model, made, self.probes["train"])
-        self._look(float(state.get("mean.told", 0.0)))
+        record["samples/score_deviation"] = self._deviation(model)
+        if "mean.told" in state and not self.warned:
+            self._look(float(state["mean.told"]), record["samples/score_deviation"], int(state["updates"]))
         return record
 
     def scores(self, model: GAN, rows: Tensor) -> dict[str, float]:
         scores = model.score(rows)
-        below = torch.searchsorted(self.against, scores).double().mean()
-        return {"score": float(scores.mean()), "told": float(below) / len(self.against)}
+        below = torch.searchsorted(self.against, scores) + torch.searchsorted(
+            self.against, scores, right=True
+        )
+        told = float(below.double().mean()) / (2 * len(self.against))
+        return {"score": float(scores.mean()), "told": told}
 
-    def _look(self, told: float) -> None:
-        """Say so, once, where the discriminator has won."""
-        if told >= _WON and not self.warned:
+    def _deviation(self, model: GAN) -> float:
+        scores = torch.cat((self.against, model.score(self.probes["train"])))
+        return float(scores.double().std(correction=0))
+
+    def _look(self, told: float, deviation: float, updates: int) -> None:
+        """Say so, once, where the discriminator has won, or tells nothing apart."""
+        if told >= _WON:
             self.warned = True
             _LOGGER.warning(
                 "training: the discriminator gives data the higher score in %.1f %% of pairs with made rows; "
@@ -58,6 +70,24 @@ class AdversarialMonitor(Monitor):
                 "discriminator_rate, or set its augment",
                 100 * told,
             )
+        elif tells_nothing(told, deviation) and updates >= _LONG:
+            self.warned = True
+            _LOGGER.warning(
+                "training: the discriminator gives all rows nearly the same score (a standard deviation of "
+                "%.2g); unless made rows are like data, it has died: lower lr, or take networks without "
+                "spectral norms",
+                deviation,
+            )
+
+
+def tells_nothing(told: float, deviation: float) -> bool:
+    """Return whether a discriminator tells next to nothing apart.
+
+    Arguments:
+        told: In what share of pairs the row of data has the higher score.
+        deviation: The standard deviation of scores.
+    """
+    return abs(told - 0.5) <= _EVEN and deviation <= _FLAT
 
 
 def spread(model: GAN, made: Tensor, data: Tensor) -> float:

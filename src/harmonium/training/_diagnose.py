@@ -26,6 +26,7 @@ from ..models import DBM, DBN, GAN, MLP, Autoencoder, Model, PairwiseModel, chec
 from ..random import Stream
 from ..samplers import Gibbs, autocorrelation_time, effective_sample_size, split_rhat
 from ..units import Unit, complete
+from ._adversarial_monitor import tells_nothing
 from ._source import open_source
 from .fit import History
 
@@ -325,7 +326,10 @@ def _of_scores(model: MLP | Autoencoder, last: Mapping[str, Any], rows: int) -> 
 def _of_game(last: Mapping[str, Any]) -> Iterator[Finding]:
     """Judge the last epoch of an adversarial game."""
     told, spread = last.get("rule/told"), last.get("samples/spread")
-    if told is not None:
+    if told is not None and tells_nothing(told, last.get("samples/score_deviation", math.inf)):
+        advice = "The discriminator tells nothing apart: measure samples, and if they are bad, lower lr."
+        yield Finding("told from data", float(told), f"{told:.1%} of pairs", "unknown", advice)
+    elif told is not None:
         yield _judged(
             "told from data",
             told,

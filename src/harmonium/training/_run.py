@@ -68,6 +68,8 @@ class Run:
         check_init(options, model)
         check_transform(model, data)
         check_missing(rule, model, data)
+        if options.lr is None and not callable(options.optimizer):
+            options = options.model_copy(update={"lr": model.usual_rate})
         self.data = data
         self.model, self.rule, self.options, self.folder = model, rule, options, folder
         root = Stream(options.seed, "fit")

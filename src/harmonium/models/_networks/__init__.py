@@ -1,7 +1,7 @@
 """The networks of the two players of an adversarial game, in families by name in ``NETWORKS``."""
 
 from ._dcgan import DCGAN
-from ._family import Discriminator, Family, Generator, Rows
+from ._family import RATE, Discriminator, Family, Generator, Network, Rows
 from ._modern import Modern
 from ._perceptron import Perceptrons
 from ._resnet import ResNet
@@ -12,10 +12,12 @@ NETWORKS: dict[str, type[Family]] = {family.name: family for family in (Perceptr
 __all__ = [
     "DCGAN",
     "NETWORKS",
+    "RATE",
     "Discriminator",
     "Family",
     "Generator",
     "Modern",
+    "Network",
     "Perceptrons",
     "ResNet",
     "Rows",

@@ -24,6 +24,8 @@ from ._parts import conv, deconv, draw_weights, halvings, linear, normalise, unf
 _SLOPE = 0.2
 _SCALE = 0.02
 _MOST = 8
+_SMALL = 2
+"""How often small images can be halved."""
 
 
 class DCGAN(Family):
@@ -39,7 +41,6 @@ class DCGAN(Family):
     """
 
     name: ClassVar[str] = "dcgan"
-    rate: ClassVar[float] = 2e-3
     width: Annotated[int, Field(ge=1, description="channels next to the image, doubled at each halving")] = 32
     normalisation: Annotated[
         Literal["spectral", "batch", "none"], Field(description="of the discriminator's layers")
@@ -72,6 +73,11 @@ class DCGAN(Family):
         if self.normalisation == "spectral":
             normalise(network)
         return network
+
+    def rate(self, rows: Rows) -> float:
+        """Return the learning rate; deep discriminators die of the one that is best for small images."""
+        small = halvings(self.name, rows.shape)[0] <= _SMALL and self.normalisation == "spectral"
+        return 2e-3 if small else super().rate(rows)
 
     def _widths(self, rows: Rows) -> list[int]:
         """Return the channels at each half of the side, next to the image first."""

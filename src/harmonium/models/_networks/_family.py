@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Discriminator", "Family", "Generator", "Rows"]
+__all__ = ["RATE", "Discriminator", "Family", "Generator", "Network", "Rows"]
 
 from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -14,6 +14,9 @@ from torch.nn.functional import one_hot
 
 from ...settings import Settings
 from ._parts import linear
+
+RATE = 5e-4
+"""The learning rate of networks of which nothing is known."""
 
 
 class Rows(NamedTuple):
@@ -33,8 +36,6 @@ class Family(Settings, ABC):
     name: ClassVar[str]
     law: ClassVar[str] = "normal"
     """The law of the latent numbers, by its name in ``LAWS``."""
-    rate: ClassVar[float] = 5e-4
-    """The learning rate that suits both networks, where a fit is given none."""
     latent: Annotated[int, Field(ge=1, description="how many latent numbers the generator takes")] = 64
 
     @abstractmethod
@@ -52,6 +53,10 @@ class Family(Settings, ABC):
         Raises:
             ArgumentError: The family has no network for rows of this shape.
         """
+
+    def rate(self, rows: Rows) -> float:
+        """Return the learning rate that suits both networks, where a fit is given none."""
+        return RATE
 
     def inputs(self, rows: Rows) -> int:
         """Return how many numbers the generator takes, the code of a class included."""
