@@ -1,11 +1,11 @@
 """Colour photographs, 64 x 64, from a folder and from an LMDB database of the same images.
 
 The photographs of a folder (TensorFlow's flower_photos, say; sub-folders train and test are its splits) are
-cropped about their centres, resized, and learned by a DCGAN without normalisation in its discriminator, by the
-nonsaturating loss, with horizontal flips and changed images, for ``--minutes`` of training. ``--lmdb`` writes the same images into a database
-first, as LSUN's are laid out, if it is not there, and learns from that. The table has the measures
-of the samples with their floor and ceiling, on features of random nets (and of a classifier where sub-folders
-are classes), and the most memory that the process has taken.
+cropped about their centres, resized, and learned by a DCGAN without normalisation in its discriminator, by
+the nonsaturating loss, with horizontal flips and changed images, for ``--minutes`` of training. ``--lmdb``
+writes the same images into a database first, as LSUN's are laid out, unless it is there, and learns from it.
+The table has the measures of the samples with their floor and ceiling, on features of random nets (and of a
+classifier where sub-folders are classes), and the most memory that the process has taken.
 
     python benchmarks/flowers.py --data PHOTOS --out RUN --picture flowers.png --table flowers.md
     python benchmarks/flowers.py --data PHOTOS --lmdb DATABASE --out RUN2 --table lmdb.md

@@ -453,6 +453,52 @@ def test_other_models_and_likelihoods_are_refused():
         train(tiny(), rows(16), optimizer="RMSprop")
 
 
+def test_players_that_cannot_learn_apart_are_refused():
+    frozen = own()
+    frozen.generator.requires_grad_(False)
+    with pytest.raises(ArgumentError, match="model: got a generator that is frozen"):
+        train(frozen, rows(16))
+    both = nn.Linear(1, 1)
+    with pytest.raises(ArgumentError, match="players that share parameters"):
+        train(GAN(both, both, latent=1, shape=(1,), visible=hm.Gaussian(1)), rows(16, 1))
+
+
+def test_a_last_batch_of_one_row_is_refused_where_networks_normalise_over_it():
+    maker = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    model = GAN(maker, nn.Linear(2, 1), latent=3, shape=(2,), visible=hm.Gaussian(2))
+    with pytest.raises(ArgumentError, match=r"batch_size: got 16, expected .* more than one of 33 rows"):
+        train(model, rows(33).float())
+    assert train(model, rows(34).float()).records
+
+
+def test_networks_of_the_users_own_draw_from_the_run():
+    class Judge(nn.Linear):
+        def forward(self, x):
+            return super().forward(nn.functional.dropout(x, 0.5, self.training))
+
+    weights = []
+    for seed in (0, 1):
+        model = GAN(nn.Linear(3, 2), Judge(2, 1), latent=3, shape=(2,), visible=hm.Gaussian(2))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.fill_(0.1)
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        train(model, rows(40).float())
+        assert torch.equal(torch.get_rng_state(), before)
+        weights.append(model.discriminator.weight)
+    assert torch.equal(*weights)
+
+
+def test_a_game_is_warned_of_the_scale_of_its_rows(caplog):
+    with caplog.at_level(logging.WARNING, "harmonium"):
+        for unit in (hm.Gaussian(2, learn_precision=True), hm.Gaussian(2, precision=1e-6)):
+            train(tiny(visible=unit), 1000 * rows(40))
+    messages = [record.getMessage() for record in caplog.records if "Gaussian" in record.getMessage()]
+    assert len(messages) == 2
+    assert all(message.endswith("; standardise them") for message in messages)
+
+
 def test_batches_through_a_normalised_discriminator_stay_apart():
     """Data and made rows are normalised by themselves."""
     model = GAN.of("dcgan", (28, 28), width=4, normalisation="batch")
@@ -684,8 +730,8 @@ def test_a_discriminator_that_tells_nothing_is_told_of(caplog):
     with caplog.at_level(logging.WARNING, "harmonium"):
         history = train(model, data, lr=1e-12, batch_size=2, epochs=26)
     assert [record.getMessage() for record in caplog.records] == [
-        "training: the discriminator gives all rows nearly the same score (a standard deviation of 0); unless "
-        "made rows are like data, it has died: lower lr, or take networks without spectral norms"
+        "training: the discriminator gives all rows nearly the same score (a standard deviation of 0); "
+        "unless made rows are like data, it has died: lower lr, or take networks without spectral norms"
     ]
     last = history.records[-1]
     assert last["train/told"] == last["rule/told"] == 0.5

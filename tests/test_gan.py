@@ -252,6 +252,18 @@ def test_data_that_do_not_fit_are_refused():
     data = hm.datasets.from_array(np.zeros((20, 49), np.uint8))
     with pytest.raises(DataError, match=r"data: got shape \(20, 49\), expected \(rows, 64\)"):
         hm.fit(small(), data, hm.Adversarial(), epochs=1)
+    flat = hm.datasets.from_array(np.zeros((20, 64), np.uint8))
+    assert hm.fit(small(), flat, hm.Adversarial(), epochs=1).records
+    pixels = hm.datasets.from_array(np.zeros((20, 8, 8, 3), np.uint8), binarisation="none")
+    expected = r"data: got rows of shape \(8, 8, 3\), expected \(3, 8, 8\), .*; channels come first"
+    with pytest.raises(DataError, match=expected):
+        hm.fit(GAN.of("dcgan", (3, 8, 8), width=4), pixels, hm.Adversarial(), epochs=1)
+    wide = hm.datasets.from_array(np.zeros((20, 4, 16), np.uint8))
+    with pytest.raises(
+        DataError, match=r"got rows of shape \(4, 16\), expected \(1, 8, 8\), that of the model$"
+    ):
+        hm.fit(small(), wide, hm.Adversarial(), epochs=1)
+    assert hm.fit(GAN.of("mlp", (64,)), wide, hm.Adversarial(), epochs=1).records
     with pytest.raises(DataError, match="got 2 at row 0"):
         hm.fit(small(), torch.full((20, 64), 2.0), hm.Adversarial(), epochs=1)
     with pytest.raises(DataError, match=r"expected \(rows, 65\)"):

@@ -32,7 +32,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from ..errors import invalid
+from ..errors import ArgumentError, invalid
 from ..models import GAN, Model, State
 from ..random import Stream
 from ._augment import augment
@@ -116,6 +116,13 @@ class Adversarial(Rule):
     def check(self, model: Model) -> None:
         if not isinstance(model, GAN):
             raise invalid("rule", self.name, f"a rule that fits a {model.kind}")
+        for player, group in self.parameters(model).items():
+            if not group:
+                raise ArgumentError(
+                    f"model: got a {player} that is frozen, expected one with parameters to train"
+                )
+        if {*model.generator.parameters()} & {*model.discriminator.parameters()}:
+            raise ArgumentError("model: got players that share parameters, expected each to have its own")
         if self.augment and len(model.shape) != 3:
             raise invalid("augment", self.augment, "nothing, as rows are no images")
         for name, value in self.numbers().items():
@@ -158,7 +165,7 @@ class Adversarial(Rule):
         updates = int(state["updates"]) + 1
         turn = updates % self.discriminator_steps == 0
         x, codes = model.split(batch.values)
-        with own_bits(model, stream):
+        with own_bits(model, stream, unseen=model.foreign):
             with torch.set_grad_enabled(turn), self._mixed(model):
                 made = model.make(model.latents(len(x), stream), codes).to(x.dtype)
             with torch.enable_grad():

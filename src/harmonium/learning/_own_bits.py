@@ -20,18 +20,23 @@ from ..random import Stream
 
 
 @contextmanager
-def own_bits(model: Model, stream: Stream) -> Iterator[None]:
+def own_bits(model: Model, stream: Stream, *, unseen: bool = False) -> Iterator[None]:
     """Let a model's dropout draw from a stream; torch's own generators are left as they are.
 
     The masks of ``nn.Dropout`` come from the kernels, several times as fast as torch draws them on a CPU.
     Its relatives, of whole channels for one, draw from torch's generator with a seed of the stream.
+
+    Arguments:
+        model: The model.
+        stream: What all bits come from.
+        unseen: Whether layers may draw from torch's generator in ways that their types do not tell.
     """
     parts = [part for part in model.modules() if isinstance(part, _DropoutNd) and part.p > 0]
     own: list[Any] = [part for part in parts if type(part) is nn.Dropout and part.p < 1]
     for part in own:
         part.forward = partial(_left_out, part, stream)
     try:
-        with nullcontext() if len(own) == len(parts) else _seeded(model, stream):
+        with nullcontext() if len(own) == len(parts) and not unseen else _seeded(model, stream):
             yield
     finally:
         for part in own:

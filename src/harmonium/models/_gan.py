@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError, ArgumentTypeError, choose, invalid, show
 from ..random import Stream
-from ..units import Bernoulli, Categorical, Mixed, Unit, as_rows, unit_from_config
+from ..units import Bernoulli, Categorical, Gaussian, Mixed, Unit, as_rows, unit_from_config
 from ._base import GenerativeModel
 from ._networks import NETWORKS, RATE, Family, Network, Rows
 
@@ -338,13 +338,13 @@ def _known(generator: nn.Module, discriminator: nn.Module) -> dict[str, Any]:
 
 
 def _pixels(visible: Unit | None, columns: int) -> Unit:
-    """Return the units of a row, checked."""
+    """Return the units of a row, checked; there is no density, to which a precision could belong."""
     unit = Bernoulli(columns) if visible is None else visible
     if not isinstance(unit, Unit) or unit.kind not in ("bernoulli", "gaussian"):
         raise invalid("visible", visible, "Bernoulli units, for values from 0 to 1, or Gaussian ones")
     if unit.size != columns:
         raise invalid("visible", unit, f"{columns} units, as the shape has so many values")
-    return unit
+    return Gaussian(columns) if isinstance(unit, Gaussian) else unit
 
 
 def _shape(shape: Any) -> tuple[int, ...]:

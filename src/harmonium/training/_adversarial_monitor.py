@@ -26,8 +26,8 @@ class AdversarialMonitor(Monitor):
     epoch, and in evaluation mode. ``told`` is the share of pairs in which the discriminator gives the row of
     data the higher score; if it is larger for training rows than for validation rows, it knows the former by
     heart. ``spread`` is the total variance of made rows over that of data: near 0 they are all alike.
-    ``score_deviation`` is the standard deviation of the scores of training rows and made rows together: near 0
-    the discriminator tells nothing apart.
+    ``score_deviation`` is the standard deviation of the scores of training rows and made rows together: near
+    0 the discriminator tells nothing apart.
     """
 
     warned = False

@@ -14,6 +14,7 @@ __all__ = [
     "check_likelihood",
     "check_missing",
     "check_output",
+    "check_rows",
     "check_rule",
     "check_scale",
     "check_trainable",
@@ -27,10 +28,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..datasets import Dataset
-from ..errors import ArgumentError, ArgumentTypeError, FileError, choose, invalid, show
+from ..errors import ArgumentError, ArgumentTypeError, DataError, FileError, choose, invalid, show
 from ..learning import RULES, Rule
 from ..models import GAN, GenerativeModel, Model, PairwiseModel
 from ..units import Gaussian, Mixed, Unit, as_rows, first_gap
@@ -42,6 +43,7 @@ from .checkpoint import RunFolder
 _LOGGER = logging.getLogger("harmonium")
 _CONSTANT = 1e-6
 _OFF = 10.0
+_CHANNELS = (1, 3, 4)
 
 
 def check_callback(callback: object) -> None:
@@ -170,8 +172,30 @@ def check_trainable(groups: dict[str, dict[str, Tensor]]) -> None:
         raise ArgumentError("model: got only frozen parameters, expected one whose requires_grad is True")
 
 
-def check_scale(unit: Unit, source: Source) -> None:
+def check_rows(model: Model, data: Any, source: Source) -> None:
+    """Check that the rows of a game are images as its networks see them, and that no batch is a single row.
+
+    Raises:
+        ArgumentError: A batch is, and a network normalises over it.
+        DataError: They are others.
+    """
+    if not isinstance(model, GAN):
+        return
+    shape = tuple(data.shape) if isinstance(data, Dataset) else ()
+    if len(shape) > 1 and len(model.shape) > 1 and model.shape not in (shape, (1, *shape)):
+        hint = "; channels come first" if shape[-1] in _CHANNELS and shape[0] not in _CHANNELS else ""
+        raise DataError(f"data: got rows of shape {shape}, expected {model.shape}, that of the model{hint}")
+    rows, size = len(source.rows), source.batch_size
+    if rows % size == 1 and any(isinstance(layer, nn.BatchNorm1d) for layer in model.modules()):
+        expected = (
+            f"one that leaves more than one of {rows:,} rows for the last batch, as BatchNorm1d asks for"
+        )
+        raise invalid("batch_size", size, expected)
+
+
+def check_scale(model: Model, source: Source) -> None:
     """Say so where a column varies ten times more, or less, than a Gaussian unit whose precision is fixed."""
+    unit = model.visible
     parts = unit.parts if isinstance(unit, Mixed) else [unit]
     width = torch.cat([_fixed_width(part) for part in parts])
     if bool(width.isnan().all()):
@@ -186,8 +210,8 @@ def check_scale(unit: Unit, source: Source) -> None:
     count, of = int((off > math.log(_OFF)).sum()), int((~width.isnan()).sum())
     _LOGGER.warning(
         "data: column %d has a standard deviation of %.3g, %.3g times that of its Gaussian unit, whose "
-        "precision is fixed at %.3g (%d of %d such columns are off by more than %g times); standardise them, "
-        "or let the units learn their precisions (learn_precision)",
+        "precision is fixed at %.3g (%d of %d such columns are off by more than %g times); standardise "
+        "them%s",
         column,
         spread[worst],
         ratio[worst],
@@ -195,6 +219,7 @@ def check_scale(unit: Unit, source: Source) -> None:
         count,
         of,
         _OFF,
+        "" if isinstance(model, GAN) else ", or let the units learn their precisions (learn_precision)",
     )
 
 

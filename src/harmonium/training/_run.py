@@ -26,6 +26,7 @@ from ._checks import (
     check_likelihood,
     check_missing,
     check_output,
+    check_rows,
     check_rule,
     check_scale,
     check_trainable,
@@ -77,6 +78,7 @@ class Run:
         gaps = rule.integrates
         opened = open_data(model, data, root.child("data"), options, weights, validation, gaps)
         self.source, train, held_out, states = opened
+        check_rows(model, data, self.source)
         self.beside = kept_beside(model, self.source)
         check_gaps(rule, model, self.source, options)
         self.hashes = {} if folder is None else hashes(opened, data)
@@ -127,7 +129,7 @@ class Run:
 
     def _begin(self) -> None:
         model = self.model
-        check_scale(model.visible, self.source)
+        check_scale(model, self.source)
         if isinstance(model, PairwiseModel) and bool(model.base_rates.isnan().any()):
             model.initialise(self.source.mean().to(model.visible.bias))
             if self.options.init == "pca":
