@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import struct
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
 from harmonium.cli import app
@@ -224,14 +225,48 @@ def test_palettes_are_colours_and_bits_are_grey(tmp_path):
     assert np.array_equal(data.train.view(4, 4).numpy(), 255 * (pixels[..., 0] > 100))
 
 
-def test_the_orientation_of_the_camera_is_followed(tmp_path):
+@pytest.mark.parametrize("orientation", range(10))
+def test_the_orientation_of_the_camera_is_followed(tmp_path, orientation):
     pixels = np.random.default_rng(2).integers(0, 256, (4, 7), np.uint8)
     exif = Image.Exif()
-    exif[0x0112] = 6
-    write(tmp_path / "photos" / "1.png", pixels, exif=exif)
+    exif[0x0112] = orientation
+    path = write(tmp_path / "photos" / "1.png", pixels, exif=exif)
     data = load(tmp_path / "photos", **WHOLE)
-    assert data.shape == (7, 4)
-    assert np.array_equal(data.train.view(7, 4).numpy(), np.rot90(pixels, -1))
+    with Image.open(path) as file:
+        upright = np.asarray(ImageOps.exif_transpose(file))
+    assert data.shape == upright.shape
+    assert np.array_equal(data.train.view(*data.shape).numpy(), upright)
+    if orientation == 6:
+        assert np.array_equal(upright, np.rot90(pixels, -1))
+
+
+def test_good_pixels_beside_odd_notes_of_the_camera(tmp_path):
+    """The maker of the camera is text by the standard, and a fraction here."""
+    maker, turned = struct.pack("<HHII", 0x010F, 5, 1, 38), struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    notes = b"II*\0" + struct.pack("<IH", 8, 2) + maker + turned + struct.pack("<III", 0, 1, 1)
+    path = write(tmp_path / "photos" / "1.jpg", np.zeros((4, 7)), exif=b"Exif\0\0" + notes)
+    with Image.open(path) as file, pytest.raises(AttributeError):
+        ImageOps.exif_transpose(file)
+    assert load(tmp_path / "photos", **WHOLE).shape == (7, 4)
+
+
+def test_readers_that_stumble_name_the_file(tmp_path):
+    """A TIFF file whose second image has no size."""
+    path = write(tmp_path / "photos" / "1.tiff", np.zeros((4, 4)))
+    content = bytearray(path.read_bytes())
+    (first,) = struct.unpack_from("<I", content, 4)
+    (entries,) = struct.unpack_from("<H", content, first)
+    struct.pack_into("<I", content, first + 2 + 12 * entries, len(content))
+    path.write_bytes(bytes(content) + struct.pack("<HI", 0, 0))
+    with Image.open(path) as file, pytest.raises(TypeError):
+        _ = file.n_frames
+    with pytest.raises(FileError, match=r"1\.tiff: cannot be decoded .*skip_broken=True"):
+        load(tmp_path / "photos", **WHOLE)
+    write(tmp_path / "photos" / "2.tiff", np.zeros((4, 4)))
+    (tmp_path / "photos" / "3.tiff").symlink_to(tmp_path / "gone.tiff")
+    data = load(tmp_path / "photos", skip_broken=True, **WHOLE)
+    assert len(data.train) == 1
+    assert "Left out as broken: 2, the first" in data.source
 
 
 def test_folders_without_images_and_settings_of_other_sources(tmp_path, colours):

@@ -158,6 +158,24 @@ def test_a_database_that_was_cut_short_is_refused_before_it_is_read(rooms):
             load(path)
 
 
+def test_a_database_whose_end_is_empty_is_refused_before_it_is_read(tmp_path):
+    images = {f"{i:03}".encode(): encoded(x) for i, x in enumerate(pixels(300, (16, 16, 3)))}
+    path = database(tmp_path / "rooms", images)
+    content = (path / "data.mdb").read_bytes()
+    kept = len(content) // 2
+    (path / "data.mdb").write_bytes(content[:kept] + bytes(len(content) - kept))
+    with pytest.raises(FileError, match=r"data\.mdb: got zeros at its end"):
+        load(path, skip_broken=True)
+
+
+def test_a_database_is_found_in_the_working_directory(rooms, monkeypatch):
+    path, rows = rooms
+    monkeypatch.chdir(path)
+    assert np.array_equal(load(".", **WHOLE).train.numpy(), rows)
+    assert path.with_name("room_train_lmdb.keys.npz").is_file()
+    assert sorted(file.name for file in path.iterdir()) == ["data.mdb", "lock.mdb"]
+
+
 def test_what_is_no_database_is_refused(tmp_path):
     (tmp_path / "data.mdb").write_bytes(bytes(np.random.default_rng(0).integers(0, 256, 100_000, np.uint8)))
     with pytest.raises(FileError, match="no LMDB database, or a damaged one"):

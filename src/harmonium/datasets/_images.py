@@ -39,7 +39,7 @@ def list_folder(folder: Path) -> Album:
 
 def _listed(folder: Path) -> list[Path]:
     """Return the images below a folder, relative to it and sorted, without hidden ones."""
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGES and path.is_file())
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGES and not path.is_dir())
     inner = (path.relative_to(folder) for path in files)
     shown = (path for path in inner if not any(part.startswith(".") for part in path.parts))
     found = sorted(shown, key=Path.as_posix)

@@ -9,7 +9,8 @@ A folder is a database if ``data.mdb`` is in it. A folder of such folders that a
 ``CLASS_train_lmdb`` and ``CLASS_val_lmdb``, has splits and classes.
 
 LMDB maps files into memory, so that one that was cut short would end the process at some page. Its length is
-therefore compared first with that of the pages that it tells of.
+therefore compared first with that of the pages that it tells of, and its end looked at, which is empty where
+a download took its place on the disk and did not come to an end.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from ._album import Album, Picture
 
 FILE = "data.mdb"
 NAME = re.compile(r"(?P<label>.+)_(?P<split>train|val|test)_lmdb")
+_TAIL = 1 << 16
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
@@ -102,7 +104,7 @@ class Database(_Pictures):
     """
 
     def __init__(self, folder: Path, label: str | None = None) -> None:
-        self.folder = folder
+        self.folder = folder.resolve() if not folder.name else folder
         self.label = label
         self._lmdb = _package(folder)
         try:
@@ -158,6 +160,10 @@ class Database(_Pictures):
             raise FileError(
                 f"{self.folder / FILE}: got {size:,} bytes, expected {length:,}; the database is cut short"
             )
+        with (self.folder / FILE).open("rb") as file:
+            file.seek(max(length - _TAIL, 2 * self._environment.stat()["psize"]))
+            if pages > 2 and not any(file.read(length - file.tell())):
+                raise FileError(f"{self.folder / FILE}: got zeros at its end; the download was not finished")
         if not self._environment.stat()["entries"]:
             raise FileError(f"{self.folder}: got a database without images, expected at least one")
 
