@@ -26,14 +26,14 @@ class AdversarialMonitor(Monitor):
     epoch, and in evaluation mode. ``told`` is the share of pairs in which the discriminator gives the row of
     data the higher score; if it is larger for training rows than for validation rows, it knows the former by
     heart. ``spread`` is the total variance of made rows over that of data: near 0 they are all alike.
-    ``score_deviation`` is the standard deviation of the scores of training rows and made rows together: near
-    0 the discriminator tells nothing apart.
+    ``score_deviation`` is the standard deviation of the scores of rows: near 0 the discriminator tells
+    nothing apart.
     """
 
     warned = False
 
     def kinds(self, model: GAN) -> list[str]:
-        return ["score", "told"]
+        return ["score", "score_deviation", "told"]
 
     @torch.no_grad()
     def epoch(self, model: GAN, state: State) -> Record:
@@ -43,9 +43,8 @@ class AdversarialMonitor(Monitor):
         record = super().epoch(model, state)
         record["samples/score"] = float(self.against.mean())
         record["samples/spread"] = spread(model, made, self.probes["train"])
-        record["samples/score_deviation"] = self._deviation(model)
         if "mean.told" in state and not self.warned:
-            self._look(float(state["mean.told"]), record["samples/score_deviation"], int(state["updates"]))
+            self._look(float(state["mean.told"]), record["train/score_deviation"], int(state["updates"]))
         return record
 
     def scores(self, model: GAN, rows: Tensor) -> dict[str, float]:
@@ -54,11 +53,8 @@ class AdversarialMonitor(Monitor):
             self.against, scores, right=True
         )
         told = float(below.double().mean()) / (2 * len(self.against))
-        return {"score": float(scores.mean()), "told": told}
-
-    def _deviation(self, model: GAN) -> float:
-        scores = torch.cat((self.against, model.score(self.probes["train"])))
-        return float(scores.double().std(correction=0))
+        deviation = float(scores.double().std(correction=0))
+        return {"score": float(scores.mean()), "score_deviation": deviation, "told": told}
 
     def _look(self, told: float, deviation: float, updates: int) -> None:
         """Say so, once, where the discriminator has won, or tells nothing apart."""
