@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--loss", default="nonsaturating")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--validate", action="store_true", help="measure by validation rows, not test rows")
     parser.add_argument("--picture", help="write samples to this PNG")
     parser.add_argument("--table", help="write the table to this Markdown file")
     args = parser.parse_args()
@@ -58,7 +60,8 @@ def main() -> None:
     how: dict[str, Any] = {"binarisation": "none", "flip": True, "seed": args.seed}
     data = hm.datasets.load(source, size=args.size, channels=3, **how)
     history = train(args, data)
-    measured = hm.measure_samples(history.model, data, seed=args.seed, progress=print)
+    held = replace(data, test=data.validation) if args.validate else data
+    measured = hm.measure_samples(history.model, held, seed=args.seed, progress=print)
     if args.picture:
         made = hm.sample(history.model, SHOWN, seed=args.seed)
         save_grid(made, data.shape, args.picture, limits=(0.0, 1.0), overwrite=True)
@@ -93,7 +96,7 @@ def train(args: argparse.Namespace, data: hm.Dataset) -> hm.History:
         samples_every=10,
         seed=args.seed,
     )
-    return played(args.out, settings_of(args, "minutes", "picture"), data, start, args.minutes)
+    return played(args.out, settings_of(args, "minutes", "validate", "picture"), data, start, args.minutes)
 
 
 def write_database(photos: Path, out: Path) -> None:
