@@ -21,6 +21,7 @@ from harmonium.learning._slopes import between, change_squared, slope, slope_squ
 from harmonium.models import GAN
 from harmonium.models._networks import NETWORKS, RATE, Rows
 from harmonium.training import Options, diagnose
+from harmonium.training._adversarial_monitor import tells_nothing
 from harmonium.training._optimiser import Average
 
 LOSSES = tuple(PAYOFFS)
@@ -463,11 +464,14 @@ def test_players_that_cannot_learn_apart_are_refused():
         train(GAN(both, both, latent=1, shape=(1,), visible=hm.Gaussian(1)), rows(16, 1))
 
 
-def test_a_last_batch_of_one_row_is_refused_where_networks_normalise_over_it():
+def test_a_batch_of_one_row_is_refused_where_networks_normalise_over_it():
     maker = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     model = GAN(maker, nn.Linear(2, 1), latent=3, shape=(2,), visible=hm.Gaussian(2))
-    with pytest.raises(ArgumentError, match=r"batch_size: got 16, expected .* more than one of 33 rows"):
-        train(model, rows(33).float())
+    for size, n in ((16, 33), (1, 34)):
+        with pytest.raises(
+            ArgumentError, match=rf"batch_size: got {size}, expected .* more than one of {n} rows"
+        ):
+            train(model, rows(n).float(), batch_size=size)
     assert train(model, rows(34).float()).records
 
 
@@ -476,27 +480,36 @@ def test_networks_of_the_users_own_draw_from_the_run():
         def forward(self, x):
             return super().forward(nn.functional.dropout(x, 0.5, self.training))
 
-    weights = []
+    class Maker(nn.Linear):
+        def forward(self, z):
+            return super().forward(z + torch.randn_like(z))
+
+    records, weights, made = [], [], []
     for seed in (0, 1):
-        model = GAN(nn.Linear(3, 2), Judge(2, 1), latent=3, shape=(2,), visible=hm.Gaussian(2))
+        model = GAN(Maker(3, 2), Judge(2, 1), latent=3, shape=(2,), visible=hm.Gaussian(2))
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.fill_(0.1)
         torch.manual_seed(seed)
         before = torch.get_rng_state()
-        train(model, rows(40).float())
-        assert torch.equal(torch.get_rng_state(), before)
+        last = train(model, rows(40).float()).records[-1]
+        records.append({name: value for name, value in last.items() if "seconds" not in name})
         weights.append(model.discriminator.weight)
+        made.append(hm.sample(model, 9, seed=4))
+        assert torch.equal(torch.get_rng_state(), before)
+    assert records[0] == records[1]
     assert torch.equal(*weights)
+    assert torch.equal(*made)
+    assert not torch.equal(hm.sample(model, 9, seed=5), made[0])
 
 
 def test_a_game_is_warned_of_the_scale_of_its_rows(caplog):
     with caplog.at_level(logging.WARNING, "harmonium"):
-        for unit in (hm.Gaussian(2, learn_precision=True), hm.Gaussian(2, precision=1e-6)):
-            train(tiny(visible=unit), 1000 * rows(40))
-    messages = [record.getMessage() for record in caplog.records if "Gaussian" in record.getMessage()]
-    assert len(messages) == 2
-    assert all(message.endswith("; standardise them") for message in messages)
+        train(tiny(visible=hm.Gaussian(2, learn_precision=True)), 1000 * rows(40))
+    [message] = [record.getMessage() for record in caplog.records if "Gaussian" in record.getMessage()]
+    assert message.endswith("; standardise them")
+    with pytest.raises(ArgumentError, match="expected Gaussian units of precision 1"):
+        tiny(visible=hm.Gaussian(2, precision=4))
 
 
 def test_batches_through_a_normalised_discriminator_stay_apart():
@@ -642,7 +655,7 @@ def test_each_family_of_networks_has_a_learning_rate_of_its_own(tmp_path):
     assert record["lr"] == 2e-3
     assert hm.training.RunFolder(tmp_path / "run").config()["options"]["lr"] == 2e-3
     described = Options.model_fields["lr"].description
-    assert f"of a gan {RATE:g}, or 0.002 for dcgan networks of images up to 28 x 28" in described
+    assert f"of a gan {RATE:g}, or 0.002 for dcgan networks with spectral norms, of images up to 28 x 28" in described
 
 
 def test_each_epoch_tells_of_both_players_and_of_samples(tmp_path):
@@ -727,10 +740,12 @@ def test_a_discriminator_that_tells_nothing_is_told_of(caplog):
     model = GAN(maker, judge, latent=1, shape=(2,), visible=hm.Gaussian(2))
     data = rows(40).float()
     with caplog.at_level(logging.WARNING, "harmonium"):
+        early = train(model, data, lr=1e-12, batch_size=2, epochs=24)
+        assert not caplog.records
         history = train(model, data, lr=1e-12, batch_size=2, epochs=26)
     assert [record.getMessage() for record in caplog.records] == [
         "training: the discriminator gives all rows nearly the same score (a standard deviation of 0); "
-        "unless made rows are like data, it has died: lower lr, or take networks without spectral norms"
+        "unless made rows are like data, it has died: lower lr"
     ]
     last = history.records[-1]
     assert last["train/told"] == last["rule/told"] == 0.5
@@ -738,6 +753,12 @@ def test_a_discriminator_that_tells_nothing_is_told_of(caplog):
     found = {finding.name: finding for finding in diagnose(model, history, data)}["told from data"]
     assert (found.verdict, found.value) == ("unknown", 0.5)
     assert "lower lr" in found.advice
+    assert {finding.name: finding.verdict for finding in diagnose(model, early, data)}[
+        "told from data"
+    ] == "good"
+    assert tells_nothing(0.52, 1e-3, 500)
+    assert not tells_nothing(0.6, 1e-3, 500)
+    assert not tells_nothing(0.52, 0.1, 500)
 
 
 def test_values_that_are_not_finite_end_the_run_with_what_to_try():

@@ -258,6 +258,8 @@ def test_data_that_do_not_fit_are_refused():
     expected = r"data: got rows of shape \(8, 8, 3\), expected \(3, 8, 8\), .*; channels come first"
     with pytest.raises(DataError, match=expected):
         hm.fit(GAN.of("dcgan", (3, 8, 8), width=4), pixels, hm.Adversarial(), epochs=1)
+    grey = hm.datasets.from_array(np.zeros((20, 8, 8, 1), np.uint8))
+    assert hm.fit(small(), grey, hm.Adversarial(), epochs=1).records
     wide = hm.datasets.from_array(np.zeros((20, 4, 16), np.uint8))
     with pytest.raises(
         DataError, match=r"got rows of shape \(4, 16\), expected \(1, 8, 8\), that of the model$"

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 __all__ = ["Stream"]
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 
 import numpy as np
@@ -92,6 +94,17 @@ class Stream:
         """Draw an integer in [0, 2^62), such as a seed for another library's generator."""
         first, second = bits(self.draw(), 1, 2)[0].tolist()
         return ((int(first) & 0x7FFFFFFF) << 31) | (int(second) & 0x7FFFFFFF)
+
+    @contextmanager
+    def seeding(self, device: torch.device) -> Iterator[None]:
+        """Let torch's own generators draw from a seed of the stream, and bring them back as they were.
+
+        Arguments:
+            device: Where the draws are made, beside the CPU.
+        """
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(self.integer())
+            yield
 
     def permutation(self, n: int) -> Tensor:
         """Draw a permutation of 0 ... n-1, shape (n)."""

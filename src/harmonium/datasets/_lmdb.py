@@ -38,7 +38,7 @@ from ._album import Album, Picture
 
 FILE = "data.mdb"
 NAME = re.compile(r"(?P<label>.+)_(?P<split>train|val|test)_lmdb")
-_TAIL = 1 << 16
+_TAIL = 1 << 20
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
@@ -104,7 +104,7 @@ class Database(_Pictures):
     """
 
     def __init__(self, folder: Path, label: str | None = None) -> None:
-        self.folder = folder.resolve() if not folder.name else folder
+        self.folder = folder.resolve() if folder.name in ("", "..") else folder
         self.label = label
         self._lmdb = _package(folder)
         try:
@@ -154,18 +154,20 @@ class Database(_Pictures):
     def _check_length(self) -> None:
         """Refuse a file that ends before its last page."""
         size = (self.folder / FILE).stat().st_size
-        pages = self._environment.info()["last_pgno"] + 1
-        length = pages * self._environment.stat()["psize"]
+        pages, page = self._environment.info()["last_pgno"] + 1, self._environment.stat()["psize"]
+        length = pages * page
         if size < length:
             raise FileError(
                 f"{self.folder / FILE}: got {size:,} bytes, expected {length:,}; the database is cut short"
             )
-        with (self.folder / FILE).open("rb") as file:
-            file.seek(max(length - _TAIL, 2 * self._environment.stat()["psize"]))
-            if pages > 2 and not any(file.read(length - file.tell())):
-                raise FileError(f"{self.folder / FILE}: got zeros at its end; the download was not finished")
         if not self._environment.stat()["entries"]:
             raise FileError(f"{self.folder}: got a database without images, expected at least one")
+        tail = min(pages // 4 * page, _TAIL)
+        with (self.folder / FILE).open("rb") as file:
+            file.seek(length - tail)
+            if tail > page and not any(file.read(tail)):
+                got = f"nothing but zeros in the last {tail:,} bytes"
+                raise FileError(f"{self.folder / FILE}: got {got}; was the download finished?")
 
     def _index(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Return all keys one after the other, and where each of them begins and ends."""

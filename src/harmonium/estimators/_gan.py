@@ -25,8 +25,8 @@ class GANSampler(Estimator):
         shape: The shape of a row that is an image, as (28, 28); (columns) if not given.
         visible: What the columns are: ``auto``, ``bernoulli`` for values from 0 to 1, or ``gaussian``.
         loss: What the players lose: ``nonsaturating``, ``relativistic``, ``wasserstein``, ...; or a rule.
-        learning_rate: By default that of the networks' family: 0.0005, or 0.002 for ``dcgan`` and images up
-            to 28 x 28.
+        learning_rate: By default that of the networks' family: 0.0005, or 0.002 for ``dcgan`` with spectral
+            norms and images up to 28 x 28.
         batch_size: Rows in each update.
         n_iter: Passes over the rows.
         options: More options of ``hm.fit``, by name.

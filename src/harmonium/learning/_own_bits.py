@@ -35,19 +35,13 @@ def own_bits(model: Model, stream: Stream, *, unseen: bool = False) -> Iterator[
     own: list[Any] = [part for part in parts if type(part) is nn.Dropout and part.p < 1]
     for part in own:
         part.forward = partial(_left_out, part, stream)
+    others = unseen or len(own) < len(parts)
     try:
-        with nullcontext() if len(own) == len(parts) and not unseen else _seeded(model, stream):
+        with stream.seeding(model.device) if others else nullcontext():
             yield
     finally:
         for part in own:
             del part.forward
-
-
-@contextmanager
-def _seeded(model: Model, stream: Stream) -> Iterator[None]:
-    with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
-        torch.manual_seed(stream.integer())
-        yield
 
 
 def _left_out(part: nn.Dropout, stream: Stream, x: Tensor) -> Tensor:

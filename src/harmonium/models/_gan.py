@@ -338,13 +338,17 @@ def _known(generator: nn.Module, discriminator: nn.Module) -> dict[str, Any]:
 
 
 def _pixels(visible: Unit | None, columns: int) -> Unit:
-    """Return the units of a row, checked; there is no density, to which a precision could belong."""
+    """Return the units of a row, checked; without a density there is no precision to learn."""
     unit = Bernoulli(columns) if visible is None else visible
     if not isinstance(unit, Unit) or unit.kind not in ("bernoulli", "gaussian"):
         raise invalid("visible", visible, "Bernoulli units, for values from 0 to 1, or Gaussian ones")
     if unit.size != columns:
         raise invalid("visible", unit, f"{columns} units, as the shape has so many values")
-    return Gaussian(columns) if isinstance(unit, Gaussian) else unit
+    if not isinstance(unit, Gaussian):
+        return unit
+    if bool(unit.log_precision.any()):
+        raise invalid("visible", unit, "Gaussian units of precision 1, as there is no density")
+    return Gaussian(columns)
 
 
 def _shape(shape: Any) -> tuple[int, ...]:

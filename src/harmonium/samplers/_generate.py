@@ -12,6 +12,7 @@ from __future__ import annotations
 __all__ = ["generate", "interpolate"]
 
 import math
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -32,7 +33,8 @@ def generate(model: GAN, n: int, stream: Stream, codes: Tensor | None = None) ->
         stream: Draws the latent numbers, and the classes if they are not given.
         codes: The codes of the classes, shape (n); by default each is as likely as the others.
     """
-    return _made(model, model.latents(n, stream), _codes(model, n, stream) if codes is None else codes)
+    z = model.latents(n, stream)
+    return _made(model, z, _codes(model, n, stream) if codes is None else codes, stream)
 
 
 @torch.no_grad()
@@ -52,7 +54,7 @@ def interpolate(model: GAN, n: int, steps: int, stream: Stream) -> Tensor:
     else:
         z = torch.lerp(first, last, t)
     codes = _codes(model, n, stream)
-    return _made(model, z.flatten(0, 1), None if codes is None else codes.repeat_interleave(steps))
+    return _made(model, z.flatten(0, 1), None if codes is None else codes.repeat_interleave(steps), stream)
 
 
 def _codes(model: GAN, n: int, stream: Stream) -> Tensor | None:
@@ -63,10 +65,10 @@ def _codes(model: GAN, n: int, stream: Stream) -> Tensor | None:
     return (u * model.classes).long().clamp(max=model.classes - 1)
 
 
-def _made(model: GAN, z: Tensor, codes: Tensor | None) -> Tensor:
-    """Return the rows of latent points, some at a time."""
+def _made(model: GAN, z: Tensor, codes: Tensor | None, stream: Stream) -> Tensor:
+    """Return the rows of latent points, some at a time; networks of one's own may draw on the way."""
     rows = []
-    with model.resting():
+    with model.resting(), stream.seeding(model.device) if model.foreign else nullcontext():
         for first in range(0, len(z), _ROWS):
             block = slice(first, first + _ROWS)
             own = None if codes is None else codes[block]

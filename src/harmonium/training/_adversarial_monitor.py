@@ -66,24 +66,24 @@ class AdversarialMonitor(Monitor):
                 "discriminator_rate, or set its augment",
                 100 * told,
             )
-        elif tells_nothing(told, deviation) and updates >= _LONG:
+        elif tells_nothing(told, deviation, updates):
             self.warned = True
             _LOGGER.warning(
                 "training: the discriminator gives all rows nearly the same score (a standard deviation of "
-                "%.2g); unless made rows are like data, it has died: lower lr, or take networks without "
-                "spectral norms",
+                "%.2g); unless made rows are like data, it has died: lower lr",
                 deviation,
             )
 
 
-def tells_nothing(told: float, deviation: float) -> bool:
-    """Return whether a discriminator tells next to nothing apart.
+def tells_nothing(told: float, deviation: float, updates: int) -> bool:
+    """Return whether a discriminator tells next to nothing apart, and has had the time to learn.
 
     Arguments:
         told: In what share of pairs the row of data has the higher score.
         deviation: The standard deviation of scores.
+        updates: How many there have been.
     """
-    return abs(told - 0.5) <= _EVEN and deviation <= _FLAT
+    return abs(told - 0.5) <= _EVEN and deviation <= _FLAT and updates >= _LONG
 
 
 def spread(model: GAN, made: Tensor, data: Tensor) -> float:

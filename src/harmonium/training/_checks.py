@@ -43,7 +43,6 @@ from .checkpoint import RunFolder
 _LOGGER = logging.getLogger("harmonium")
 _CONSTANT = 1e-6
 _OFF = 10.0
-_CHANNELS = (1, 3, 4)
 
 
 def check_callback(callback: object) -> None:
@@ -173,24 +172,29 @@ def check_trainable(groups: dict[str, dict[str, Tensor]]) -> None:
 
 
 def check_rows(model: Model, data: Any, source: Source) -> None:
-    """Check that the rows of a game are images as its networks see them, and that no batch is a single row.
+    """Check that the rows of a game are images as its networks see them, and batches what BatchNorm1d takes.
 
     Raises:
-        ArgumentError: A batch is, and a network normalises over it.
+        ArgumentError: A batch is a single row.
         DataError: They are others.
     """
     if not isinstance(model, GAN):
         return
     shape = tuple(data.shape) if isinstance(data, Dataset) else ()
-    if len(shape) > 1 and len(model.shape) > 1 and model.shape not in (shape, (1, *shape)):
-        hint = "; channels come first" if shape[-1] in _CHANNELS and shape[0] not in _CHANNELS else ""
+    if len(shape) > 1 and len(model.shape) > 1 and _sides(shape) != _sides(model.shape):
+        hint = "; channels come first" if (shape[-1], *shape[:-1]) == model.shape else ""
         raise DataError(f"data: got rows of shape {shape}, expected {model.shape}, that of the model{hint}")
     rows, size = len(source.rows), source.batch_size
-    if rows % size == 1 and any(isinstance(layer, nn.BatchNorm1d) for layer in model.modules()):
+    if (rows - 1) % size == 0 and any(isinstance(layer, nn.BatchNorm1d) for layer in model.modules()):
         expected = (
             f"one that leaves more than one of {rows:,} rows for the last batch, as BatchNorm1d asks for"
         )
         raise invalid("batch_size", size, expected)
+
+
+def _sides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape without what makes no difference to the order of values."""
+    return tuple(n for n in shape if n > 1)
 
 
 def check_scale(model: Model, source: Source) -> None:

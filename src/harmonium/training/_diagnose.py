@@ -326,7 +326,8 @@ def _of_scores(model: MLP | Autoencoder, last: Mapping[str, Any], rows: int) -> 
 def _of_game(last: Mapping[str, Any]) -> Iterator[Finding]:
     """Judge the last epoch of an adversarial game."""
     told, spread = last.get("rule/told"), last.get("samples/spread")
-    if told is not None and tells_nothing(told, last.get("train/score_deviation", math.inf)):
+    deviation, updates = last.get("train/score_deviation", math.inf), last.get("updates", 0)
+    if told is not None and tells_nothing(told, deviation, updates):
         advice = "The discriminator tells nothing apart: measure samples, and if they are bad, lower lr."
         yield Finding("told from data", float(told), f"{told:.1%} of pairs", "unknown", advice)
     elif told is not None:

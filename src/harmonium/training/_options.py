@@ -64,7 +64,7 @@ class Options(Settings):
         Field(
             gt=0,
             description="learning rate; by default 0.05, 0.005 with Gaussian or ReLU units, "
-            "and of a gan 0.0005, or 0.002 for dcgan networks of images up to 28 x 28",
+            "and of a gan 0.0005, or 0.002 for dcgan networks with spectral norms, of images up to 28 x 28",
         ),
     ] = None
     schedule: Annotated[
