@@ -655,7 +655,8 @@ def test_each_family_of_networks_has_a_learning_rate_of_its_own(tmp_path):
     assert record["lr"] == 2e-3
     assert hm.training.RunFolder(tmp_path / "run").config()["options"]["lr"] == 2e-3
     described = Options.model_fields["lr"].description
-    assert f"of a gan {RATE:g}, or 0.002 for dcgan networks with spectral norms, of images up to 28 x 28" in described
+    expected = f"of a gan {RATE:g}, or 0.002 for dcgan networks with spectral norms, of images up to 28 x 28"
+    assert expected in described
 
 
 def test_each_epoch_tells_of_both_players_and_of_samples(tmp_path):
