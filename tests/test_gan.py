@@ -11,7 +11,7 @@ import harmonium as hm
 from harmonium import Stream
 from harmonium.errors import ArgumentError, ArgumentTypeError, DataError, FileError
 from harmonium.models import GAN, LAWS, NETWORKS
-from harmonium.models._networks import Perceptrons, Rows
+from harmonium.models._networks import Perceptrons, Rows, _parts
 from harmonium.models._networks._modern import Block
 from harmonium.models._networks._spectral import Spectral
 from harmonium.samplers import generate, interpolate
@@ -140,6 +140,39 @@ def test_a_discriminator_of_spectral_norm_has_no_steep_layer(name):
 
 
 # --- what it is ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["rows", "pixels"])
+@pytest.mark.parametrize("norm", [False, True])
+def test_a_full_layer_takes_images_as_they_lie_and_leaves_their_gradients_so(layout, norm):
+    layer = nn.Linear(3 * 4 * 5, 2, dtype=torch.float64)
+    if norm:
+        _parts.normalise(nn.ModuleList([layer.eval()]))
+    images = Stream(0, "images").normal(7, 60, torch.float64).view(7, 3, 4, 5)
+    found = []
+    for x in (images.clone(), images.clone(memory_format=layout)):
+        x.requires_grad_()
+        out = layer(x.flatten(1)) if not found else _parts.full(layer, x)
+        found.append((out, *torch.autograd.grad(out.square().sum(), (x, *layer.parameters()))))
+    for own, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, own)
+    assert found[1][1].is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_images_of_a_game_and_their_gradients_lie_in_memory_as_they_are_to(wanted):
+    layouts = []
+
+    def note(_, inputs, out):
+        layouts.append(out.is_contiguous(memory_format=torch.channels_last))
+        out.register_hook(lambda x: layouts.append(x.is_contiguous(memory_format=torch.channels_last)))
+
+    model = GAN.of("dcgan", (28, 28), width=4, channels_last=wanted)
+    for layer in model.modules():
+        if isinstance(layer, nn.ReLU | nn.LeakyReLU):
+            layer.register_forward_hook(note)
+    model.judge(model.make(torch.randn(6, model.latent))).sum().backward()
+    assert layouts == [wanted] * 8
 
 
 def test_rows_and_what_networks_see_of_them_are_each_others_image():

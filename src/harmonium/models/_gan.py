@@ -32,7 +32,7 @@ from ..errors import ArgumentError, ArgumentTypeError, choose, invalid, show
 from ..random import Stream
 from ..units import Bernoulli, Categorical, Gaussian, Mixed, Unit, as_rows, unit_from_config
 from ._base import GenerativeModel
-from ._networks import NETWORKS, RATE, Family, Network, Rows
+from ._networks import NETWORKS, RATE, Family, Network, Rows, Unflatten
 
 _ROWS = 256
 
@@ -103,6 +103,9 @@ class GAN(GenerativeModel):
         self._check_families()
         if self.channels_last:
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            for part in self.modules():
+                if isinstance(part, Unflatten):
+                    part.channels_last = True
         self._try()
 
     @classmethod

@@ -3,6 +3,7 @@
 from ._dcgan import DCGAN
 from ._family import RATE, Discriminator, Family, Generator, Network, Rows
 from ._modern import Modern
+from ._parts import Unflatten
 from ._perceptron import Perceptrons
 from ._resnet import ResNet
 
@@ -21,4 +22,5 @@ __all__ = [
     "Perceptrons",
     "ResNet",
     "Rows",
+    "Unflatten",
 ]

@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import nn
 
 from ._family import Discriminator, Family, Generator, Rows
-from ._parts import conv, deconv, draw_weights, halvings, linear, normalise, unflatten
+from ._parts import Unflatten, conv, deconv, draw_weights, halvings, linear, normalise
 
 _SLOPE = 0.2
 _SCALE = 0.02
@@ -52,7 +52,7 @@ class DCGAN(Family):
         _, (height, width) = halvings(self.name, rows.shape)
         inputs = self.inputs(rows)
         parts: list[nn.Module] = [linear(inputs, top * height * width, bias=False)]
-        parts += [unflatten(top, (height, width)), nn.BatchNorm2d(top), nn.ReLU()]
+        parts += [Unflatten(top, (height, width)), nn.BatchNorm2d(top), nn.ReLU()]
         for above, below in pairwise(widths[::-1]):
             parts += [deconv(above, below, bias=False), nn.BatchNorm2d(below), nn.ReLU()]
         parts += [deconv(widths[0], rows.shape[0]), *([nn.Tanh()] if rows.bounded else [])]

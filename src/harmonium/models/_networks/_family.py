@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from ...settings import Settings
-from ._parts import linear
+from ._parts import full, linear
 
 RATE = 5e-4
 """The learning rate of networks of which nothing is known."""
@@ -127,9 +127,9 @@ class Discriminator(Network):
             x: Rows of shape (rows, *shape).
             codes: The codes of the classes, shape (rows), where there are some.
         """
-        features = self.body(x).flatten(1)
-        out: Tensor = self.score(features)[:, 0]
+        features = self.body(x)
+        out = full(self.score, features)[:, 0]
         if self.projection is not None:
             assert codes is not None
-            out = out + self.projection(features).gather(1, codes[:, None])[:, 0]
+            out = out + full(self.projection, features).gather(1, codes[:, None])[:, 0]
         return out

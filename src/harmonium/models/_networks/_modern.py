@@ -29,7 +29,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ._family import Discriminator, Family, Generator, Rows
-from ._parts import conv, deconv, draw_weights, fan_in, halvings, linear, unflatten
+from ._parts import Unflatten, conv, deconv, draw_weights, fan_in, halvings, linear
 
 _SLOPE = 0.2
 _MOST = 4
@@ -57,7 +57,7 @@ class Modern(Family):
         times, base = halvings(self.name, rows.shape)
         widths = self._widths(times)[::-1]
         parts: list[nn.Module] = [linear(self.inputs(rows), widths[0] * base[0] * base[1])]
-        parts += [unflatten(widths[0], base), *self._blocks(widths[0])]
+        parts += [Unflatten(widths[0], base), *self._blocks(widths[0])]
         for above, below in pairwise(widths):
             larger = nn.Upsample(scale_factor=2, mode="bilinear")
             parts += [conv(above, below, 1), larger, *self._blocks(below)]

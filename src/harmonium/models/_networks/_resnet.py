@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ._family import Discriminator, Family, Generator, Rows
-from ._parts import conv, draw_weights, fan_in, halvings, linear, normalise, unflatten
+from ._parts import Unflatten, conv, draw_weights, fan_in, halvings, linear, normalise
 
 _PLAIN = 2
 
@@ -42,7 +42,7 @@ class ResNet(Family):
     def generator(self, rows: Rows, seed: int = 0) -> Generator:
         times, base = halvings(self.name, rows.shape)
         parts: list[nn.Module] = [linear(self.inputs(rows), self.width * base[0] * base[1])]
-        parts.append(unflatten(self.width, base))
+        parts.append(Unflatten(self.width, base))
         parts += [_Up(self.width) for _ in range(times)]
         parts += [nn.BatchNorm2d(self.width), nn.ReLU(), conv(self.width, rows.shape[0])]
         network = Generator(self, rows, nn.Sequential(*parts, *([nn.Tanh()] if rows.bounded else [])))
