@@ -962,6 +962,24 @@ def test_a_folder_of_colour_images_is_for_games(tmp_path):
     assert page.count(last) == 1
 
 
+def test_a_file_of_integers_is_for_games_as_grey_values(tmp_path):
+    path = tmp_path / "images.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8))
+    typed = [
+        "train",
+        "gan",
+        "--data",
+        path,
+        "--out",
+        tmp_path / "run",
+        *sets(["network.width=4", "epochs=1"]),
+    ]
+    expected = "data: got integers in images.npy, expected bits, reals, or grey values, as which --set"
+    assert expected in refuse(2, *typed)
+    assert not (tmp_path / "run").exists()
+    assert succeed(*typed, *sets(["data.binarisation=none"]))["last"]["epoch"] == 1
+
+
 def test_a_games_samples_are_measured_and_evaluate_shows_it(tmp_path):
     out, pairs = tmp_path / "run", ["network=mlp", "network.hidden=8", "network.judges=8", "epochs=1"]
     x = np.random.default_rng(0).uniform(size=(120, 3))

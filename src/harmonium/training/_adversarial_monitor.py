@@ -49,10 +49,8 @@ class AdversarialMonitor(Monitor):
 
     def scores(self, model: GAN, rows: Tensor) -> dict[str, float]:
         scores = model.score(rows)
-        below = torch.searchsorted(self.against, scores) + torch.searchsorted(
-            self.against, scores, right=True
-        )
-        told = float(below.double().mean()) / (2 * len(self.against))
+        below, up_to = (torch.searchsorted(self.against, scores, right=equal) for equal in (False, True))
+        told = float((below + up_to).double().mean()) / (2 * len(self.against))
         deviation = float(scores.double().std(correction=0))
         return {"score": float(scores.mean()), "score_deviation": deviation, "told": told}
 
